@@ -1,0 +1,124 @@
+import { LightPeftError } from '../errors.ts';
+
+export type LabelSet = { kind: 'classes'; names: string[] } | { kind: 'regression' };
+
+type Label = string | number | null;
+
+const bad = (message: string) => new LightPeftError('BAD_LABEL', message);
+
+const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
+
+/** A finite number, or the number that a TSV cell spells; undefined for a word. */
+const numberOf = (label: string | number): number | undefined => {
+  const number = typeof label === 'number' || NUMBER.test(label) ? Number(label) : NaN;
+  return Number.isFinite(number) ? number : undefined;
+};
+
+const shown = (label: Label): string => (typeof label === 'string' ? `"${label}"` : String(label));
+
+const SHOWN = 20;
+
+/** "a, b, c", cut short where there are many. */
+const listed = (names: readonly string[]): string =>
+  names.slice(0, SHOWN).join(', ') + (names.length > SHOWN ? `, … (${names.length} in all)` : '');
+
+/**
+ * Whether a label says that there is none: null, or, for classes, the -1 of GLUE's hidden test labels. A regression
+ * may well have -1 for a target.
+ */
+export const isUnlabelled = (label: Label, set: LabelSet): boolean =>
+  label === null || (set.kind === 'classes' && !set.names.includes(String(label)) && numberOf(label) === -1);
+
+const checkNames = (names: readonly string[]): void => {
+  const repeated = names.find((name, i) => names.indexOf(name) !== i);
+  if (repeated !== undefined)
+    throw new LightPeftError('BAD_OPTION', `label name "${repeated}" is given twice`);
+  if (names.length < 2) throw new LightPeftError('BAD_OPTION', 'two label names or more are needed');
+};
+
+const integerClasses = (integers: ReadonlySet<number>): string[] => {
+  const sorted = [...integers].sort((a, b) => a - b);
+  // A file with one class only is at least a part of a binary one.
+  const count = Math.max(2, sorted.at(-1)! + 1);
+  const complete = sorted[0]! >= 0 && (sorted.length === count || count === 2);
+  // With a gap, 1 to 5 (stars, say) would train a class that never occurs, and a file that happens to lack one class
+  // could not be told from it.
+  if (!complete)
+    throw bad(
+      `integer labels must run from 0 without a gap; there are ${listed(sorted.map(String))}; give the label names`,
+    );
+  return Array.from({ length: count }, (_, i) => String(i));
+};
+
+/**
+ * What the labels of a training file are.
+ * - `given` names: classes in that order; a label is a name, or its index where no name is itself a number.
+ * - integers (also as text): classes 0..n-1, at least two.
+ * - other numbers: regression.
+ * - words: classes, sorted by code unit so that the order is the same everywhere.
+ * @throws {LightPeftError} BAD_LABEL: no row is labelled, there is one class only, integers have a gap, or numbers
+ *   and words are mixed; BAD_OPTION: fewer than two names given, or one twice
+ */
+export const inferLabels = (examples: Iterable<{ label: Label }>, given?: readonly string[]): LabelSet => {
+  if (given !== undefined) {
+    checkNames(given);
+    return { kind: 'classes', names: [...given] };
+  }
+  const words = new Set<string>();
+  const numbers = new Set<number>();
+  for (const { label } of examples) {
+    if (label === null) continue;
+    const number = numberOf(label);
+    if (number === undefined) words.add(String(label));
+    else numbers.add(number);
+  }
+  if (words.size > 0 && numbers.size > 0)
+    throw bad(
+      `some labels are numbers (${[...numbers][0]}), some are not ("${[...words][0]}"); give the label names`,
+    );
+  if (words.size === 1) throw bad(`every label is "${[...words][0]}"; two classes or more are needed`);
+  if (words.size > 0) return { kind: 'classes', names: [...words].sort() };
+  if (![...numbers].every(Number.isInteger)) return { kind: 'regression' };
+  numbers.delete(-1);
+  if (numbers.size === 0) throw bad('no row has a label');
+  return { kind: 'classes', names: integerClasses(numbers) };
+};
+
+const classOf = (label: string | number, names: readonly string[]): number => {
+  const exact = names.indexOf(String(label));
+  if (exact >= 0) return exact;
+  const number = numberOf(label);
+  if (number === undefined) return -1;
+  // "1.0", as pandas writes a column of integers that has a hole.
+  const spelled = names.indexOf(String(number));
+  if (spelled >= 0) return spelled;
+  // With names such as 1..5 a label 0 is a mistake, not the first of them.
+  const indexable = Number.isInteger(number) && !names.some((name) => numberOf(name) !== undefined);
+  return indexable && number >= 0 && number < names.length ? number : -1;
+};
+
+/**
+ * The class index of a label, or the value of a regression label.
+ * @param where the file and row, for the message
+ * @param options.unlabelled 'allow' gives NaN for an unlabelled row, as prediction needs
+ * @throws {LightPeftError} BAD_LABEL: the label is not in the set, or there is none
+ */
+export const encodeLabel = (
+  label: Label,
+  set: LabelSet,
+  where: string,
+  { unlabelled = 'refuse' }: { unlabelled?: 'allow' | 'refuse' } = {},
+): number => {
+  if (isUnlabelled(label, set)) {
+    if (unlabelled === 'allow') return NaN;
+    throw bad(`${where}: the row is not labelled (${shown(label)})`);
+  }
+  if (set.kind === 'regression') {
+    const value = numberOf(label!);
+    if (value === undefined) throw bad(`${where}: label ${shown(label)} is not a number`);
+    return value;
+  }
+  const index = classOf(label!, set.names);
+  if (index < 0) throw bad(`${where}: label ${shown(label)} is none of ${listed(set.names)}`);
+  return index;
+};

@@ -1,0 +1,85 @@
+import type { Columns, Template } from './data/examples.ts';
+import type { LabelSet } from './data/labels.ts';
+import { LightPeftError } from './errors.ts';
+import type { MetricName } from './metrics.ts';
+
+/** What is known about a data set by its name. Columns and class order are those of the Hugging Face data sets. */
+export interface Task {
+  columns: Columns;
+  /** In place of the text columns, where these are not fed as they are. */
+  template?: Template;
+  labels: LabelSet;
+  /** The first is the one by which the best epoch is chosen. */
+  metrics: readonly MetricName[];
+}
+
+const classes = (...names: string[]): LabelSet => ({ kind: 'classes', names });
+const columns = (...text: Columns['text']): Columns => ({ text, label: 'label' });
+
+const TASKS: Record<string, Task> = {
+  // GLUE
+  cola: {
+    columns: columns('sentence'),
+    labels: classes('unacceptable', 'acceptable'),
+    metrics: ['matthews_correlation'],
+  },
+  mrpc: {
+    columns: columns('sentence1', 'sentence2'),
+    labels: classes('not_equivalent', 'equivalent'),
+    metrics: ['accuracy', 'f1'],
+  },
+  rte: {
+    columns: columns('sentence1', 'sentence2'),
+    labels: classes('entailment', 'not_entailment'),
+    metrics: ['accuracy'],
+  },
+  sst2: {
+    columns: columns('sentence'),
+    labels: classes('negative', 'positive'),
+    metrics: ['accuracy'],
+  },
+  stsb: {
+    columns: columns('sentence1', 'sentence2'),
+    labels: { kind: 'regression' },
+    metrics: ['pearson', 'spearmanr'],
+  },
+  // SuperGLUE
+  boolq: {
+    columns: columns('question', 'passage'),
+    labels: classes('False', 'True'),
+    metrics: ['accuracy'],
+  },
+  cb: {
+    columns: columns('premise', 'hypothesis'),
+    labels: classes('entailment', 'contradiction', 'neutral'),
+    metrics: ['accuracy', 'macro_f1'],
+  },
+  multirc: {
+    columns: columns('paragraph', 'question'),
+    template: ['{paragraph}', '{question} {answer}'],
+    labels: classes('False', 'True'),
+    metrics: ['f1', 'accuracy'],
+  },
+  wic: {
+    columns: columns('sentence1', 'sentence2'),
+    template: ['{word}: {sentence1}', '{word}: {sentence2}'],
+    labels: classes('False', 'True'),
+    metrics: ['accuracy'],
+  },
+};
+
+/**
+ * The task of that name.
+ * @throws {LightPeftError} BAD_OPTION: there is none
+ */
+export const taskOf = (name: string): Task => {
+  if (Object.hasOwn(TASKS, name)) return TASKS[name]!;
+  throw new LightPeftError(
+    'BAD_OPTION',
+    `there is no task "${name}"; the tasks are ${Object.keys(TASKS).join(', ')}`,
+  );
+};
+
+/** For data that is no named task's. */
+export const usualMetrics = (labels: LabelSet): readonly MetricName[] =>
+  labels.kind === 'regression' ? ['pearson', 'spearmanr'] : ['accuracy'];

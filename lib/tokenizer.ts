@@ -1,0 +1,121 @@
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Tokenizer as Library, type Encoding, type TruncationStrategy } from 'tokenizers';
+import type { Texts } from './data/examples.ts';
+import { robertaTokenizerJson } from './data/roberta-tokenizer.ts';
+import { LightPeftError, messageOf } from './errors.ts';
+
+/** One sequence of T tokens, special ones included. */
+export interface Encoded {
+  ids: Int32Array; // [T]
+  typeIds: Int32Array; // [T]
+  /** Whether tokens were left out to keep to the maximal length. */
+  truncated: boolean;
+}
+
+export interface EncodeOptions {
+  /** In tokens, special ones included. The longer text of a pair is shortened first, at its end. */
+  maxLength: number;
+}
+
+// So many are handed over at a time: enough to keep the library's threads busy, few enough that the encodings, which
+// also hold tokens and offsets, do not pile up.
+const CHUNK = 500;
+
+const load = (json: string, file: string): Library => {
+  try {
+    return Library.fromString(json);
+  } catch (error) {
+    throw new LightPeftError('BAD_TOKENIZER', `${file}: ${messageOf(error)}`, { cause: error });
+  }
+};
+
+const encodedOf = (encoding: Encoding, truncated: boolean): Encoded => ({
+  ids: Int32Array.from(encoding.getIds()),
+  typeIds: Int32Array.from(encoding.getTypeIds()),
+  truncated,
+});
+
+/** Texts to token ids, exactly as in Python. */
+export class Tokenizer {
+  /** SHA-256 of tokenizer.json, in hexadecimal. */
+  readonly fingerprint: string;
+  /** Including added tokens. */
+  readonly vocabSize: number;
+  readonly #library: Library;
+  // Truncation is a setting of the library's tokenizer, which every encoding under way would see change.
+  #turn: Promise<unknown> = Promise.resolve();
+
+  private constructor(library: Library, fingerprint: string) {
+    this.#library = library;
+    this.fingerprint = fingerprint;
+    this.vocabSize = library.getVocabSize(true);
+    // tokenizer.json may carry both. Batches are packed, so padding is never wanted.
+    library.disableTruncation();
+    library.disablePadding();
+  }
+
+  /**
+   * The tokenizer of a checkpoint folder: its tokenizer.json or, for RoBERTa, what vocab.json and merges.txt make.
+   * @throws {LightPeftError} BAD_TOKENIZER
+   */
+  static async fromFolder(folder: string): Promise<Tokenizer> {
+    const file = join(folder, 'tokenizer.json');
+    const json = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return robertaTokenizerJson(folder);
+      throw new LightPeftError('BAD_TOKENIZER', messageOf(error), { cause: error });
+    });
+    const fingerprint = createHash('sha256').update(json).digest('hex');
+    return new Tokenizer(load(json, file), fingerprint);
+  }
+
+  /**
+   * Encodes each text or pair; the result is in the same order. Calls may overlap.
+   * @throws {LightPeftError} BAD_OPTION: maxLength leaves no room beside the special tokens
+   */
+  async encode(texts: readonly Texts[], { maxLength }: EncodeOptions): Promise<Encoded[]> {
+    const result = this.#turn.then(() => this.#encodeAll(texts, maxLength));
+    this.#turn = result.catch(() => undefined);
+    return result;
+  }
+
+  async #encodeAll(texts: readonly Texts[], maxLength: number): Promise<Encoded[]> {
+    await this.#checkLength(texts, maxLength);
+    const encoded: Encoded[] = [];
+    for (let start = 0; start < texts.length; start += CHUNK)
+      encoded.push(...(await this.#encodeChunk(texts.slice(start, start + CHUNK), maxLength)));
+    return encoded;
+  }
+
+  async #encodeChunk(texts: readonly Texts[], maxLength: number): Promise<Encoded[]> {
+    // What is too long is encoded twice. The library's own account of what it cut off would spare that, but there is
+    // none where the tokenizer adds no special tokens, as GPT-2's.
+    this.#library.disableTruncation();
+    const whole = await this.#run(texts);
+    const long = [...whole.keys()].filter((i) => whole[i]!.getLength() > maxLength);
+    this.#library.setTruncation(maxLength, { strategy: 'LongestFirst' as TruncationStrategy });
+    const cut = await this.#run(long.map((i) => texts[i]!));
+    const shortened = new Map(long.map((i, k) => [i, cut[k]!]));
+    return whole.map((encoding, i) => encodedOf(shortened.get(i) ?? encoding, shortened.has(i)));
+  }
+
+  async #run(texts: readonly Texts[]): Promise<Encoding[]> {
+    // encodeBatch takes no pairs, but is several times as fast.
+    if (texts.every(([, pair]) => pair === undefined))
+      return this.#library.encodeBatch(texts.map(([text]) => text));
+    return Promise.all(texts.map(([text, pair]) => this.#library.encode(text, pair ?? null)));
+  }
+
+  async #checkLength(texts: readonly Texts[], maxLength: number): Promise<void> {
+    const pairs = texts.some(([, pair]) => pair !== undefined);
+    this.#library.disableTruncation();
+    const bare = await this.#library.encode('', pairs ? '' : null);
+    // Below this the library returns sequences of some other length, without an error.
+    if (!Number.isInteger(maxLength) || maxLength <= bare.getLength())
+      throw new LightPeftError(
+        'BAD_OPTION',
+        `a maximal length of ${maxLength} leaves no room for text: ${bare.getLength()} special tokens are needed`,
+      );
+  }
+}
