@@ -17,6 +17,7 @@ export type ErrorCode =
   | 'ABORTED' // the caller's AbortSignal fired, or Ctrl-C
   | 'DISPOSED' // a handle was used after dispose()
   | 'OUT_OF_MEMORY'
+  | 'UNSUPPORTED_CPU' // the processor lacks AVX2
   | 'NATIVE_MISSING' // the addon is not built
   | 'SETUP_FAILED' // LibTorch or the addon could not be obtained
   | 'IO' // the file system said no

@@ -1,0 +1,141 @@
+#include "convert.h"
+
+#include <cstring>
+
+#include "base/error.h"
+
+namespace lp::binding {
+namespace {
+
+int64_t integer(const Napi::Object& o, const char* key) { return o.Get(key).ToNumber().Int64Value(); }
+double number(const Napi::Object& o, const char* key) { return o.Get(key).ToNumber().DoubleValue(); }
+std::string text(const Napi::Object& o, const char* key) { return o.Get(key).ToString().Utf8Value(); }
+bool flag(const Napi::Object& o, const char* key) { return o.Get(key).ToBoolean().Value(); }
+
+template <class T>
+std::vector<T> values(const Napi::Value& v) {
+  const auto typed = v.As<Napi::TypedArrayOf<T>>();
+  return {typed.Data(), typed.Data() + typed.ElementLength()};
+}
+
+std::vector<int64_t> integers(const Napi::Value& v) {
+  const auto a = v.As<Napi::Array>();
+  std::vector<int64_t> out(a.Length());
+  for (uint32_t i = 0; i < a.Length(); ++i) out[i] = a.Get(i).ToNumber().Int64Value();
+  return out;
+}
+
+Activation activation(const std::string& name) {
+  if (name == "gelu") return Activation::gelu;
+  if (name == "gelu_tanh") return Activation::gelu_tanh;
+  if (name == "relu") return Activation::relu;
+  if (name == "silu") return Activation::silu;
+  throw Error("UNSUPPORTED_MODEL", "unknown activation " + name);
+}
+
+}  // namespace
+
+Spec to_spec(const Napi::Object& o) {
+  Spec s{};
+  s.layers = integer(o, "layers");
+  s.hidden = integer(o, "hidden");
+  s.heads = integer(o, "heads");
+  s.head_size = integer(o, "headSize");
+  s.ffn = integer(o, "ffn");
+  s.vocab = integer(o, "vocab");
+  s.positions = integer(o, "positions");
+  s.position_offset = integer(o, "positionOffset");
+  s.type_vocab = integer(o, "typeVocab");
+  s.pad_id = integer(o, "padId");
+  s.norm_eps = number(o, "normEps");
+  s.hidden_dropout = number(o, "hiddenDropout");
+  s.attention_dropout = number(o, "attentionDropout");
+  s.head_dropout = number(o, "headDropout");
+  s.activation = activation(text(o, "activation"));
+  return s;
+}
+
+std::vector<WeightRef> to_weights(const Napi::Array& a) {
+  std::vector<WeightRef> out;
+  for (uint32_t i = 0; i < a.Length(); ++i) {
+    const auto o = a.Get(i).As<Napi::Object>();
+    out.push_back({text(o, "site"), text(o, "dtype"), text(o, "file"), integers(o.Get("shape")),
+                   integer(o, "offset"), integer(o, "bytes")});
+  }
+  return out;
+}
+
+std::vector<LayerCut> to_cuts(const Napi::Array& a) {
+  std::vector<LayerCut> out;
+  for (uint32_t i = 0; i < a.Length(); ++i) {
+    const auto o = a.Get(i).As<Napi::Object>();
+    out.push_back({integers(o.Get("heads")), integers(o.Get("neurons"))});
+  }
+  return out;
+}
+
+at::ScalarType to_dtype(const Napi::Value& v) {
+  return v.ToString().Utf8Value() == "bfloat16" ? at::kBFloat16 : at::kFloat;
+}
+
+SessionConfig to_session_config(const Napi::Object& o) {
+  SessionConfig c;
+  const auto modules = o.Get("modules").As<Napi::Array>();
+  for (uint32_t i = 0; i < modules.Length(); ++i) {
+    const auto m = modules.Get(i).As<Napi::Object>();
+    c.network.modules.push_back({text(m, "name"), integer(m, "layer"), integer(m, "rank"),
+                                 site_of(text(m, "site")), number(m, "scale"), number(m, "dropout")});
+  }
+  c.network.labels = integer(o, "labels");
+  c.network.regression = flag(o, "regression");
+  c.network.masks = flag(o, "masks");
+  c.network.head_mask_rate = number(o, "headMaskRate");
+  c.network.neuron_mask_rate = number(o, "neuronMaskRate");
+  c.network.seed = static_cast<uint64_t>(integer(o, "seed"));
+  c.optimizer.weight_decay = number(o, "weightDecay");
+  c.optimizer.max_grad_norm = number(o, "maxGradNorm");
+  c.l1_heads = number(o, "l1Heads");
+  c.l1_neurons = number(o, "l1Neurons");
+  return c;
+}
+
+Batch to_batch(const Napi::Object& o) {
+  return {values<int32_t>(o.Get("ids")), values<int32_t>(o.Get("typeIds")),
+          values<int32_t>(o.Get("cuSeqlens")), values<float>(o.Get("labels"))};
+}
+
+Napi::Value from_floats(Napi::Env env, const Tensor& t) {
+  const Tensor f = t.to(at::kFloat).contiguous();
+  auto out = Napi::Float32Array::New(env, f.numel());
+  std::memcpy(out.Data(), f.const_data_ptr(), f.numel() * sizeof(float));
+  return out;
+}
+
+Napi::Value from_metrics(Napi::Env env, const Metrics& m) {
+  auto o = Napi::Object::New(env);
+  o.Set("steps", static_cast<double>(m.steps));
+  o.Set("loss", m.loss);
+  o.Set("tokens", static_cast<double>(m.tokens));
+  o.Set("gradNorm", m.grad_norm);
+  o.Set("notFinite", static_cast<double>(m.not_finite));
+  return o;
+}
+
+Napi::Value from_scores(Napi::Env env, const Scores& s) {
+  auto o = Napi::Object::New(env);
+  const auto list = [&](const std::vector<Tensor>& tensors) {
+    auto a = Napi::Array::New(env, tensors.size());
+    for (uint32_t i = 0; i < tensors.size(); ++i) a.Set(i, from_floats(env, tensors[i]));
+    return a;
+  };
+  auto ratios = Napi::Array::New(env, s.ratios.size());
+  for (uint32_t i = 0; i < s.ratios.size(); ++i) ratios.Set(i, s.ratios[i]);
+  o.Set("steps", static_cast<double>(s.steps));
+  o.Set("heads", list(s.heads));
+  o.Set("neurons", list(s.neurons));
+  o.Set("ratios", ratios);
+  o.Set("ranks", list(s.ranks));
+  return o;
+}
+
+}  // namespace lp::binding

@@ -1,0 +1,19 @@
+#pragma once
+// Plain JavaScript data to and from the engine's structures. lib/native.ts has checked what comes in.
+#include "napi_setup.h"
+#include "train/session.h"
+
+namespace lp::binding {
+
+Spec to_spec(const Napi::Object& o);
+std::vector<WeightRef> to_weights(const Napi::Array& a);
+std::vector<LayerCut> to_cuts(const Napi::Array& a);
+SessionConfig to_session_config(const Napi::Object& o);
+Batch to_batch(const Napi::Object& o);
+at::ScalarType to_dtype(const Napi::Value& v);
+
+Napi::Value from_floats(Napi::Env env, const Tensor& t);
+Napi::Value from_metrics(Napi::Env env, const Metrics& m);
+Napi::Value from_scores(Napi::Env env, const Scores& s);
+
+}  // namespace lp::binding

@@ -1,0 +1,29 @@
+import { roberta } from './roberta.ts';
+import type { Spec } from './spec.ts';
+
+/**
+ * What a tensor's name in a file means: a weight of the encoder, one of its classification head, one that the engine
+ * has no use for, or one that it should have a use for and does not know.
+ */
+export type Place = { part: 'encoder' | 'head'; site: string } | { part: 'ignored' } | { part: 'unknown' };
+
+/** How one model_type writes its config and names its weights. */
+export interface Family {
+  /** @throws {LightPeftError} BAD_CONFIG or UNSUPPORTED_MODEL, naming `file` */
+  parse(config: Record<string, unknown>, file: string): Spec;
+  /** What a tensor of a checkpoint is, by its name. */
+  placeOf(name: string): Place;
+  /** The name that transformers writes today for a site's tensor: layers.0.query.weight, say. */
+  tensorOf(site: string): string | undefined;
+  /** The module that Python's PEFT would name for layers.0.query, say. */
+  moduleOf(site: string): string | undefined;
+  /** The other way; a bare encoder's modules have no prefix. */
+  siteOfModule(module: string): string | undefined;
+  /** Every site of the encoder. */
+  shapesOf(spec: Spec): Map<string, number[]>;
+  /** Every site of the classification head. */
+  headShapesOf(spec: Spec, labels: number): Map<string, number[]>;
+}
+
+/** By model_type. */
+export const FAMILIES: ReadonlyMap<string, Family> = new Map([['roberta', roberta]]);

@@ -1,0 +1,91 @@
+import { LightPeftError } from '../errors.ts';
+import type { Config } from './config.ts';
+import type { Family } from './families.ts';
+import { isFloat } from './float.ts';
+import type { TensorInfo } from './safetensors.ts';
+
+export interface Sites {
+  tensors: Map<string, TensorInfo>;
+  head: Map<string, TensorInfo>;
+  ignored: string[];
+}
+
+const bad = (message: string) => new LightPeftError('BAD_CHECKPOINT', message);
+
+const MOST_NAMED = 8;
+
+const listed = (names: readonly string[]): string => {
+  const more = names.length - MOST_NAMED;
+  return names.slice(0, MOST_NAMED).join(', ') + (more > 0 ? ` and ${more} more` : '');
+};
+
+const shown = (shape: readonly number[]) => `[${shape.join(', ')}]`;
+
+/** Sorts the tensors by what they are. Several that are unknown are told together. */
+function sort(
+  folder: string,
+  family: Family,
+  found: ReadonlyMap<string, TensorInfo>,
+  known: ReadonlySet<string>,
+) {
+  const sites: Sites = { tensors: new Map(), head: new Map(), ignored: [] };
+  const names = new Map<string, string>();
+  const unknown: string[] = [];
+  for (const [name, info] of found) {
+    const place = family.placeOf(name);
+    if (place.part === 'ignored') sites.ignored.push(name);
+    else if (!('site' in place) || !known.has(place.site)) unknown.push(name);
+    else {
+      const { part, site } = place;
+      if (names.has(site)) throw bad(`${folder}: ${names.get(site)!} and ${name} are the same weight`);
+      names.set(site, name);
+      (part === 'head' ? sites.head : sites.tensors).set(site, info);
+    }
+  }
+  sites.ignored.sort();
+  return { sites, unknown: unknown.sort(), names };
+}
+
+type Shapes = ReadonlyMap<string, readonly number[]>;
+
+/** The order is the family's, so that two checkpoints of one kind list their sites alike. */
+function inOrder(tensors: Map<string, TensorInfo>, shapes: Shapes): Map<string, TensorInfo> {
+  return new Map(
+    [...shapes.keys()].filter((site) => tensors.has(site)).map((site) => [site, tensors.get(site)!]),
+  );
+}
+
+/**
+ * Finds each weight of the encoder, and of its head if there is one.
+ * @throws {LightPeftError} BAD_CHECKPOINT naming the weights that are missing, unknown or misshapen
+ */
+export function findSites(folder: string, config: Config, found: ReadonlyMap<string, TensorInfo>): Sites {
+  const { family, spec, labels } = config;
+  const encoder = family.shapesOf(spec);
+  // Without names for the classes, the head itself says how many there are.
+  const known = new Set([...encoder.keys(), ...family.headShapesOf(spec, 1).keys()]);
+  const { sites, unknown, names } = sort(folder, family, found, known);
+  const rows = sites.head.get('classifier.out_proj.weight')?.shape[0];
+  const head = family.headShapesOf(spec, labels?.length ?? rows ?? 1);
+
+  // A part of a head is of no use, and none at all is the rule.
+  const expected = new Map(sites.head.size > 0 ? [...encoder, ...head] : encoder);
+  const missing = [...expected.keys()]
+    .filter((site) => !names.has(site))
+    .map((site) => family.tensorOf(site) ?? site);
+  const told = [];
+  if (missing.length > 0) told.push(`weights are missing: ${listed(missing)}`);
+  if (unknown.length > 0) told.push(`weights are unknown: ${listed(unknown)}`);
+  if (told.length > 0) throw bad(`${folder}: ${told.join('; ')}`);
+
+  const wrong: string[] = [];
+  for (const [site, shape] of expected) {
+    const { dtype, shape: has } = sites.tensors.get(site) ?? sites.head.get(site)!;
+    const name = names.get(site)!;
+    if (!isFloat(dtype)) wrong.push(`${name} is of ${dtype}, which is not a dtype of weights`);
+    else if (shown(has) !== shown(shape))
+      wrong.push(`${name} is ${shown(has)} where config.json says ${shown(shape)}`);
+  }
+  if (wrong.length > 0) throw bad(`${folder}: ${listed(wrong)}`);
+  return { ...sites, tensors: inOrder(sites.tensors, encoder), head: inOrder(sites.head, head) };
+}

@@ -1,0 +1,23 @@
+/** What the engine has to know of an encoder, whatever its config.json calls it. */
+export interface Spec {
+  family: string;
+  layers: number;
+  hidden: number;
+  heads: number;
+  headSize: number;
+  ffn: number;
+  activation: 'gelu' | 'gelu_tanh' | 'relu' | 'silu';
+  normEps: number;
+  vocab: number;
+  /** Rows of the position table. */
+  positions: number;
+  /** The row of the first token; RoBERTa's is pad_token_id + 1. */
+  positionOffset: number;
+  typeVocab: number;
+  padId: number;
+  hiddenDropout: number;
+  attentionDropout: number;
+  headDropout: number;
+  /** The most tokens that one sequence may have. */
+  maxLength: number;
+}

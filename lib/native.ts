@@ -1,0 +1,149 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Spec } from './checkpoint/spec.ts';
+import type { PackedBatch } from './data/batches.ts';
+import { type ErrorCode, LightPeftError, messageOf } from './errors.ts';
+
+/** The boundary: what the addon takes and gives. Its own handles; lib/engine.ts wraps them. */
+export type ComputeDtype = 'float32' | 'bfloat16';
+
+export interface WeightRef {
+  site: string;
+  dtype: string;
+  shape: number[];
+  file: string;
+  offset: number;
+  bytes: number;
+}
+
+export interface ModuleConfig {
+  /** As Python's PEFT names the module: roberta.encoder.layer.0.attention.self.query, say. */
+  name: string;
+  layer: number;
+  site: string;
+  rank: number;
+  /** alpha / r of the uncut module. */
+  scale: number;
+  dropout: number;
+}
+
+export interface SessionConfig {
+  modules: ModuleConfig[];
+  labels: number;
+  regression: boolean;
+  /** Whether head and neuron masks are learned. */
+  masks: boolean;
+  /** Multipliers of the learning rate. */
+  headMaskRate: number;
+  neuronMaskRate: number;
+  l1Heads: number;
+  l1Neurons: number;
+  weightDecay: number;
+  /** 0: no clipping. */
+  maxGradNorm: number;
+  seed: number;
+}
+
+export interface NamedTensor {
+  name: string;
+  shape: number[];
+  data: Float32Array;
+}
+
+export interface StepMetrics {
+  /** Optimizer steps since the last read, and the sum of their mean losses. */
+  steps: number;
+  loss: number;
+  tokens: number;
+  /** Of the last step, before clipping. */
+  gradNorm: number;
+  /** The first step whose loss or gradient was not finite; -1: none. Nothing changed from it on. */
+  notFinite: number;
+}
+
+export interface RawScores {
+  steps: number;
+  heads: Float32Array[];
+  neurons: Float32Array[];
+  ratios: number[];
+  ranks: Float32Array[];
+}
+
+export interface SessionState {
+  stepsDone: number;
+  tensors: Record<string, Uint8Array>;
+}
+
+export interface LayerCut {
+  heads: number[];
+  neurons: number[];
+}
+
+export interface NativeModel {
+  load(spec: Spec, weights: WeightRef[], dtype: ComputeDtype): Promise<void>;
+  cut(from: NativeModel, layers: LayerCut[]): Promise<void>;
+  dispose(): void;
+}
+
+export interface NativeSession {
+  step(batches: PackedBatch[], learningRate: number, score: boolean): Promise<void>;
+  evaluate(batch: PackedBatch): Promise<{ logits: Float32Array; loss: number; labelled: number }>;
+  metrics(): Promise<StepMetrics>;
+  scores(): Promise<RawScores>;
+  tensors(gradients: boolean): Promise<NamedTensor[]>;
+  setTensors(tensors: Pick<NamedTensor, 'name' | 'data'>[]): Promise<void>;
+  state(): Promise<SessionState>;
+  setState(state: SessionState): Promise<void>;
+  dispose(): void;
+}
+
+export interface Native {
+  Model: new (threads: number) => NativeModel;
+  Session: new (model: NativeModel, config: SessionConfig, threads: number) => NativeSession;
+  machine(): { isa: 'avx2' | 'avx512'; bf16: boolean; threads: number };
+}
+
+/** The package's folder: that of package.json, above lib/ and dist/lib/ alike. */
+function packageRoot(): string {
+  let folder = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(folder, 'package.json'))) folder = dirname(folder);
+  return folder;
+}
+
+let loaded: Native | undefined;
+
+/**
+ * The addon, loaded on first use.
+ * @throws {LightPeftError} NATIVE_MISSING
+ */
+export function native(): Native {
+  if (loaded) return loaded;
+  const root = packageRoot();
+  try {
+    const { addon } = JSON.parse(readFileSync(join(root, 'build/current.json'), 'utf8')) as { addon: string };
+    loaded = createRequire(import.meta.url)(resolve(root, addon)) as Native;
+  } catch (error) {
+    throw new LightPeftError(
+      'NATIVE_MISSING',
+      `the native addon is not built or does not load; run \`npm run setup\` (${messageOf(error)})`,
+      { cause: error },
+    );
+  }
+  return loaded;
+}
+
+/** Gives what the addon throws its type; anything else passes. */
+export async function coded<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    throw typed(error);
+  }
+}
+
+export function typed(error: unknown): unknown {
+  if (error instanceof LightPeftError || !(error instanceof Error) || !('code' in error)) return error;
+  return new LightPeftError(error.code as ErrorCode, error.message, { cause: error });
+}

@@ -1,0 +1,200 @@
+import * as z from 'zod';
+import { LightPeftError } from '../errors.ts';
+import type { Scores } from './scores.ts';
+import { keepAboveQuantile, keepTop, type Scope, type SelectOptions } from './select.ts';
+
+/** 'exact' prunes the share that was asked for; 'quantile' is the rule of the Light-PEFT paper's code. */
+export type Rule = 'exact' | 'quantile';
+
+/** What stays of a base and its adapter. All indices count in the unpruned model and ascend. */
+export interface Plan {
+  version: 1;
+  /** Of the base that the plan was made for. */
+  fingerprint: string;
+  rule: Rule;
+  /** The shares to prune, in [0, 1), as asked for. */
+  ratios: { heads: number; neurons: number; modules: number; ranks: number };
+  /** For ranks, a layer is a module. */
+  scopes: { heads: Scope; neurons: Scope; ranks: Scope };
+  layers: { heads: number[]; neurons: number[] }[];
+  /** Those that stay, each with one rank or more. */
+  modules: { name: string; ranks: number[] }[];
+}
+
+/** What of a base a plan must fit. */
+export interface PlanBase {
+  fingerprint: string;
+  layers: number;
+  heads: number;
+  ffn: number;
+}
+
+/** A layer without heads or with a handful of neurons is not what anyone means by a ratio. */
+const MIN_HEADS = 1;
+const MIN_NEURONS = 8;
+
+const ruleSchema = z.enum(['exact', 'quantile']);
+const scopeSchema = z.enum(['layer', 'global']);
+const ratioSchema = z.number().min(0).lt(1);
+
+const optionsSchema = z.strictObject({
+  rule: ruleSchema.default('exact'),
+  ratios: z
+    .strictObject({
+      heads: ratioSchema.default(1 / 3),
+      neurons: ratioSchema.default(1 / 3),
+      modules: ratioSchema.default(0.75),
+      ranks: ratioSchema.default(0.5),
+    })
+    .prefault({}),
+  scopes: z
+    .strictObject({
+      heads: scopeSchema.default('layer'),
+      neurons: scopeSchema.default('global'),
+      ranks: scopeSchema.default('global'),
+    })
+    .prefault({}),
+});
+
+export type PlanOptions = z.input<typeof optionsSchema>;
+
+const ascends = (indices: readonly number[]): boolean =>
+  indices.every((index, i) => i === 0 || indices[i - 1]! < index);
+
+const indicesSchema = z
+  .array(z.int().nonnegative())
+  .min(1)
+  .refine(ascends, 'indices must ascend and not repeat');
+
+const planSchema: z.ZodType<Plan> = z.strictObject({
+  version: z.literal(1),
+  fingerprint: z.string().min(1),
+  rule: ruleSchema,
+  ratios: z.strictObject({
+    heads: ratioSchema,
+    neurons: ratioSchema,
+    modules: ratioSchema,
+    ranks: ratioSchema,
+  }),
+  scopes: z.strictObject({ heads: scopeSchema, neurons: scopeSchema, ranks: scopeSchema }),
+  layers: z.array(z.strictObject({ heads: indicesSchema, neurons: indicesSchema })).min(1),
+  modules: z
+    .array(z.strictObject({ name: z.string().min(1), ranks: indicesSchema }))
+    .min(1)
+    .refine(
+      (modules) => new Set(modules.map(({ name }) => name)).size === modules.length,
+      'a module is named twice',
+    ),
+});
+
+/** The first complaint, on one line, led by where it is. */
+const complaint = ({ issues: [issue] }: z.ZodError): string =>
+  issue === undefined
+    ? 'malformed'
+    : [issue.path.map(String).join('.'), issue.message].filter(Boolean).join(': ');
+
+const checkScores = ({ heads, neurons, modules }: Scores): void => {
+  const bad = (message: string) => new LightPeftError('BAD_SCORES', message);
+  if (heads.length === 0 || heads.length !== neurons.length)
+    throw bad(
+      `there are scores for the heads of ${heads.length} layers and the neurons of ${neurons.length}`,
+    );
+  if (modules.length === 0) throw bad('no PEFT module was scored');
+  const rankless = modules.find(({ ranks }) => ranks.length === 0);
+  if (rankless) throw bad(`module ${rankless.name} has no ranks`);
+};
+
+type Select = (scores: Float32Array[], ratio: number, options: SelectOptions) => number[][];
+
+const RULES: Record<Rule, Select> = {
+  exact: keepTop,
+  // The quantile is never below the lowest score, so the bare rule would prune where nothing is to be pruned.
+  quantile: (scores, ratio, options) => (ratio === 0 ? keepTop : keepAboveQuantile)(scores, ratio, options),
+};
+
+/** Which ranks of each module stay: none of some, but one at least in all. */
+const keepRanks = (ranks: Float32Array[], ratio: number, scope: Scope, select: Select): number[][] => {
+  const kept = select(ranks, ratio, { scope, atLeast: 0 });
+  if (kept.some(({ length }) => length > 0)) return kept;
+  const total = ranks.reduce((sum, { length }) => sum + length, 0);
+  return keepTop(ranks, (total - 1) / total, { scope: 'global', atLeast: 0 });
+};
+
+/**
+ * Decides what to prune: heads and neurons, whole modules, then ranks of the modules that survive. Every layer keeps
+ * a head and eight neurons, and the adapter one module with one rank; a module that loses all its ranks goes too.
+ * @throws {LightPeftError} BAD_OPTION: a ratio outside [0, 1), an unknown rule or scope; BAD_SCORES: the scores have no
+ *   layer, no module, a module without ranks, or heads and neurons of different numbers of layers
+ */
+export const makePlan = (scores: Scores, options: PlanOptions = {}): Plan => {
+  const checked = optionsSchema.safeParse(options);
+  if (!checked.success) throw new LightPeftError('BAD_OPTION', complaint(checked.error));
+  const { rule, ratios, scopes } = checked.data;
+  checkScores(scores);
+  const select = RULES[rule];
+  const heads = select(scores.heads, ratios.heads, { scope: scopes.heads, atLeast: MIN_HEADS });
+  const neurons = select(scores.neurons, ratios.neurons, { scope: scopes.neurons, atLeast: MIN_NEURONS });
+  const moduleRatios = Float32Array.from(scores.modules, ({ ratio }) => ratio);
+  const [kept] = select([moduleRatios], ratios.modules, { scope: 'global', atLeast: 1 });
+  const survivors = kept!.map((i) => scores.modules[i]!);
+  const ranks = keepRanks(
+    survivors.map((module) => module.ranks),
+    ratios.ranks,
+    scopes.ranks,
+    select,
+  );
+  return {
+    version: 1,
+    fingerprint: scores.fingerprint,
+    rule,
+    ratios,
+    scopes,
+    layers: heads.map((kept, i) => ({ heads: kept, neurons: neurons[i]! })),
+    modules: survivors
+      .map(({ name }, i) => ({ name, ranks: ranks[i]! }))
+      .filter((module) => module.ranks.length > 0),
+  };
+};
+
+const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
+
+/** The plan that keeps everything, so that training without pruning is training like any other. */
+export const emptyPlan = (base: PlanBase, modules: readonly { name: string; rank: number }[]): Plan => ({
+  version: 1,
+  fingerprint: base.fingerprint,
+  rule: 'exact',
+  ratios: { heads: 0, neurons: 0, modules: 0, ranks: 0 },
+  scopes: { heads: 'layer', neurons: 'global', ranks: 'global' },
+  layers: range(base.layers).map(() => ({ heads: range(base.heads), neurons: range(base.ffn) })),
+  modules: modules.map(({ name, rank }) => ({ name, ranks: range(rank) })),
+});
+
+const checkFit = (plan: Plan, base: PlanBase): void => {
+  const bad = (message: string) => new LightPeftError('BAD_PLAN', message);
+  if (plan.fingerprint !== base.fingerprint)
+    throw bad(
+      `the plan was made for another base: it has the fingerprint ${plan.fingerprint}, this base ${base.fingerprint}`,
+    );
+  if (plan.layers.length !== base.layers)
+    throw bad(`the plan has ${plan.layers.length} layers, the base ${base.layers}`);
+  plan.layers.forEach(({ heads, neurons }, i) => {
+    // Indices ascend, so the last tells for all.
+    if (heads.at(-1)! >= base.heads)
+      throw bad(`layers.${i}.heads: there is no head ${heads.at(-1)!} among ${base.heads}`);
+    if (neurons.at(-1)! >= base.ffn)
+      throw bad(`layers.${i}.neurons: there is no neuron ${neurons.at(-1)!} among ${base.ffn}`);
+  });
+};
+
+/**
+ * A plan read back from JSON. Module names and the upper end of their ranks are for the one who knows the adapter.
+ * @param against the base that it must have been made for
+ * @throws {LightPeftError} BAD_PLAN: it is malformed, was made for another base or does not fit it
+ */
+export const parsePlan = (json: unknown, against?: PlanBase): Plan => {
+  const parsed = planSchema.safeParse(json);
+  if (!parsed.success)
+    throw new LightPeftError('BAD_PLAN', `the plan is malformed: ${complaint(parsed.error)}`);
+  if (against) checkFit(parsed.data, against);
+  return parsed.data;
+};

@@ -1,0 +1,64 @@
+#pragma once
+// Counter-based randomness: every decision is a pure function of a key and a position, so that a backward
+// pass regenerates what the forward pass drew, and a resumed run draws what an uninterrupted one would have.
+#include <cmath>
+#include <cstdint>
+
+namespace lp {
+
+/// One dropout site in one micro-batch. Decisions have 16 bits: the probability is rounded to 1/65536 and the
+/// scale of the kept elements is the exact inverse of the rounded one.
+struct Dropout {
+  uint32_t key0 = 0, key1 = 0;
+  uint32_t threshold = 0;  // drop when the 16 random bits are below it
+  float scale = 1.f;       // 1 / (1 - p)
+
+  bool active() const { return threshold != 0; }
+};
+
+/// Finaliser of SplitMix64 (Steele, Lea, Flood 2014).
+inline uint64_t mix64(uint64_t x) {
+  x += 0x9E3779B97F4A7C15ull;
+  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ull;
+  x = (x ^ (x >> 27)) * 0x94D049BB133111EBull;
+  return x ^ (x >> 31);
+}
+
+/// The dropout of `site` at optimizer step `step`, micro-batch `micro`: independent streams for distinct
+/// arguments.
+inline Dropout make_dropout(double p, uint64_t seed, uint64_t step, uint64_t micro, uint64_t site) {
+  Dropout d;
+  d.threshold = static_cast<uint32_t>(std::lround(p * 65536.0));
+  if (d.threshold == 0) return d;
+  const uint64_t k = mix64(mix64(mix64(mix64(seed) ^ step) ^ micro) ^ site);
+  d.key0 = static_cast<uint32_t>(k);
+  d.key1 = static_cast<uint32_t>(k >> 32);
+  d.scale = static_cast<float>(65536.0 / (65536.0 - d.threshold));
+  return d;
+}
+
+/// 32 bits for position `counter` of a stream; they serve two decisions. The multipliers are those of a
+/// 32-bit bijection with low bias (github.com/skeeto/hash-prospector).
+inline uint32_t mix32(uint32_t counter, uint32_t key0, uint32_t key1) {
+  uint32_t x = counter * 0x9E3779B1u + key0;
+  x = (x ^ (x >> 16)) * 0x7FEB352Du;
+  x = (x ^ (x >> 15) ^ key1) * 0x846CA68Bu;
+  return x ^ (x >> 16);
+}
+
+/// Counters in one row of `width` elements: 16 for each 32 columns.
+inline uint32_t dropout_stride(int64_t width) { return static_cast<uint32_t>((width + 31) / 32 * 16); }
+
+/// The factor of element (row, column) of a [rows, width] tensor: 0 or 1 / (1 - p). Columns c and c + 16 of
+/// each 32 share one draw (its low and its high half); the vector kernels compute the same thing 32 columns
+/// at a time.
+inline float dropout_factor(const Dropout& d, int64_t row, int64_t column, int64_t width) {
+  if (!d.active()) return 1.f;
+  const uint32_t counter = static_cast<uint32_t>(row) * dropout_stride(width) +
+                           static_cast<uint32_t>(column / 32 * 16 + column % 16);
+  const uint32_t bits = mix32(counter, d.key0, d.key1);
+  const uint32_t half = column % 32 < 16 ? bits & 0xFFFFu : bits >> 16;
+  return half < d.threshold ? 0.f : d.scale;
+}
+
+}  // namespace lp

@@ -1,0 +1,63 @@
+#pragma once
+// A frozen encoder: its Spec, its weights (mapped from the checkpoint where the dtype allows), and what a
+// Plan left of each layer.
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ops/ops.h"
+
+namespace lp {
+
+struct Spec {
+  int64_t layers, hidden, heads, head_size, ffn, vocab, positions, position_offset, type_vocab, pad_id;
+  double norm_eps, hidden_dropout, attention_dropout, head_dropout;
+  Activation activation;
+};
+
+/// One tensor of a safetensors file.
+struct WeightRef {
+  std::string site, dtype, file;
+  std::vector<int64_t> shape;
+  int64_t offset = 0, bytes = 0;
+};
+
+struct Linear {
+  Tensor weight, bias;  // [out, in], [out]
+};
+
+/// The places of a layer where a PEFT module can sit, in the order of the forward pass.
+enum Site : int { kQuery, kKey, kValue, kAttentionOutput, kIntermediate, kOutput, kSites };
+Site site_of(const std::string& name);  // throws BAD_OPTION
+const char* site_name(int site);
+
+struct Layer {
+  Linear linear[kSites];
+  NormWeights attention_norm, output_norm;
+  int64_t heads = 0;
+};
+
+/// What a Plan keeps of one layer.
+struct LayerCut {
+  std::vector<int64_t> heads, neurons;
+};
+
+struct Model {
+  Spec spec;
+  at::ScalarType dtype;
+  Tensor word, position, type;  // embedding tables in the checkpoint's dtype
+  NormWeights embedding_norm;
+  std::vector<Layer> layers;
+
+  /// Every site must be in `weights`, of the shapes that the Spec implies (lib/checkpoint has checked both).
+  static std::shared_ptr<const Model> load(const Spec& spec, const std::vector<WeightRef>& weights,
+                                           at::ScalarType dtype);
+  /// The smaller model that keeps the given heads and neurons of each layer; embeddings are shared.
+  std::shared_ptr<const Model> cut(const std::vector<LayerCut>& plan) const;
+};
+
+/// The tensors of `weights` by site, memory-mapped (one mapping for each file).
+std::map<std::string, Tensor> map_weights(const std::vector<WeightRef>& weights);
+
+}  // namespace lp

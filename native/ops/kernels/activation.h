@@ -1,0 +1,102 @@
+#pragma once
+#include "ops/kernels/kernels.h"
+#include "ops/kernels/math.h"
+
+namespace lp::LP_ISA {
+
+struct ValueSlope {
+  F value, slope;
+};
+
+/// act(z) and act'(z).
+template <Activation kind>
+LP_INLINE ValueSlope activate(F z) {
+  if constexpr (kind == Activation::gelu) {
+    const F cdf = 0.5f + 0.5f * erf(z * 0.707106781f);
+    return {z * cdf, cdf + z * 0.398942280f * exp(z * z * -0.5f)};
+  } else if constexpr (kind == Activation::gelu_tanh) {
+    const F t = tanh(0.797884561f * (z + 0.044715f * z * z * z));
+    const F inner = 0.797884561f * (1.f + 0.134145f * z * z);
+    return {0.5f * z * (1.f + t), 0.5f * (1.f + t) + 0.5f * z * (1.f - t * t) * inner};
+  } else if constexpr (kind == Activation::relu) {
+    const F zero = {}, one = splat(1.f);
+    return {z > zero ? z : zero, z > zero ? one : zero};
+  } else {
+    const F s = 1.f / (1.f + exp(-z));
+    return {z * s, s * (1.f + z * (1.f - s))};
+  }
+}
+
+template <class T, Activation kind>
+void activation_forward_of(const ActivationForward& a, int64_t begin, int64_t end) {
+  for (int64_t row = begin; row < end; ++row) {
+    const T* z = static_cast<const T*>(a.z) + row * a.width;
+    T* g = static_cast<T*>(a.g) + row * a.width;
+    for (int64_t c = 0; c < a.width; c += kBlock) {
+      const int64_t n = a.width - c;
+      Block b = load_block(z + c, n);
+      for (int i = 0; i < NV; ++i) b.v[i] = activate<kind>(b.v[i]).value;
+      if (a.mask) {
+        const Block m = load_block(a.mask + c, n);
+        for (int i = 0; i < NV; ++i) b.v[i] *= m.v[i];
+      }
+      store_block(g + c, b, n);
+    }
+  }
+}
+
+template <class T, Activation kind>
+void activation_backward_of(const ActivationBackward& a, int64_t begin, int64_t end) {
+  for (int64_t c = begin * kBlock; c < end * kBlock; c += kBlock) {
+    const int64_t n = a.width - c;
+    Block mask, grad = {};
+    for (int i = 0; i < NV; ++i) mask.v[i] = splat(1.f);
+    if (a.mask) mask = load_block(a.mask + c, n);
+    for (int64_t row = 0; row < a.rows; ++row) {
+      const int64_t at = row * a.width + c;
+      const Block z = load_block(static_cast<const T*>(a.z) + at, n);
+      Block d = load_block(static_cast<const T*>(a.dg) + at, n);
+      for (int i = 0; i < NV; ++i) {
+        const ValueSlope f = activate<kind>(z.v[i]);
+        grad.v[i] += d.v[i] * f.value;
+        d.v[i] *= f.slope * mask.v[i];
+      }
+      store_block(static_cast<T*>(a.dz) + at, d, n);
+    }
+    if (a.mask_grad) {
+      Block total = load_block(a.mask_grad + c, n);
+      for (int i = 0; i < NV; ++i) total.v[i] += grad.v[i];
+      store_block(a.mask_grad + c, total, n);
+    }
+  }
+}
+
+template <class T>
+void activation_forward(const ActivationForward& a, int64_t begin, int64_t end) {
+  switch (a.kind) {
+    case Activation::gelu:
+      return activation_forward_of<T, Activation::gelu>(a, begin, end);
+    case Activation::gelu_tanh:
+      return activation_forward_of<T, Activation::gelu_tanh>(a, begin, end);
+    case Activation::relu:
+      return activation_forward_of<T, Activation::relu>(a, begin, end);
+    case Activation::silu:
+      return activation_forward_of<T, Activation::silu>(a, begin, end);
+  }
+}
+
+template <class T>
+void activation_backward(const ActivationBackward& a, int64_t begin, int64_t end) {
+  switch (a.kind) {
+    case Activation::gelu:
+      return activation_backward_of<T, Activation::gelu>(a, begin, end);
+    case Activation::gelu_tanh:
+      return activation_backward_of<T, Activation::gelu_tanh>(a, begin, end);
+    case Activation::relu:
+      return activation_backward_of<T, Activation::relu>(a, begin, end);
+    case Activation::silu:
+      return activation_backward_of<T, Activation::silu>(a, begin, end);
+  }
+}
+
+}  // namespace lp::LP_ISA

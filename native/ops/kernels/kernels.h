@@ -1,0 +1,164 @@
+#pragma once
+// The CPU kernels: plain functions on raw pointers, each doing one thread's share [begin, end) of its work.
+// They are compiled once per instruction set; `kernels()` gives the table of the set in use. Activations are
+// float or bf16 (uint16_t storage), arithmetic and everything trainable is float.
+#include <cstdint>
+
+#include "base/random.h"
+
+namespace lp {
+
+enum class Activation : int { gelu, gelu_tanh, relu, silu };
+
+/// g = act(z) * mask over [rows, width]; shares are rows.
+struct ActivationForward {
+  const void* z;
+  const float* mask;  // [width] or null
+  void* g;
+  int64_t width;
+  Activation kind;
+};
+
+/// dz = dg * mask * act'(z), mask_grad += sum over rows of dg * act(z); shares are blocks of 32 columns.
+struct ActivationBackward {
+  const void* z;
+  const void* dg;
+  const float* mask;  // [width] or null
+  void* dz;           // may be dg itself
+  float* mask_grad;   // [width] or null
+  int64_t width, rows;
+  Activation kind;
+};
+
+/// y = LayerNorm(residual + dropout(z)); shares are rows.
+struct NormForward {
+  const void* z;
+  const void* residual;  // or null
+  const float* gamma;
+  const float* beta;
+  void* y;
+  void* normalized;  // (s - mean) / std when the backward pass cannot recover it from y, or null
+  float* rstd;       // [rows] or null
+  int64_t width;
+  float eps;
+  Dropout dropout;
+};
+
+/// From dy: d_residual = d(residual + dropout(z)), dz = dropout'(d_residual); shares are rows.
+struct NormBackward {
+  const void* dy;
+  const void* y;           // or
+  const void* normalized;  // one of the two
+  const float* gamma;
+  const float* beta;
+  const float* rstd;
+  void* d_residual;
+  void* dz;  // null without dropout: then dz is d_residual
+  int64_t width;
+  Dropout dropout;
+};
+
+/// p[t, k] = scale * sum_c dropout(x)[t, c] * w[k, c]; shares are rows t.
+struct RankProject {
+  const void* x;   // [rows, width]
+  const float* w;  // [rank, width]
+  float* p;        // [rows, rank]
+  int64_t width, rank;
+  float scale;
+  Dropout dropout;
+};
+
+/// y[t, c] += dropout factor * scale * sum_k p[t, k] * w[k, c]; shares are rows t. With `ratio`, also
+/// ratio[t] = |what is added| / |y before|, in the Euclidean norm of the row.
+struct RankExpand {
+  const float* p;  // [rows, rank]
+  const float* w;  // [rank, width]
+  void* y;         // [rows, width]
+  float* ratio;    // [rows] or null
+  int64_t width, rank;
+  float scale;
+  Dropout dropout;
+};
+
+/// grad[k, c] += sum_t p[t, k] * dropout(x)[t, c]; shares are blocks of 32 columns.
+struct RankOuter {
+  const float* p;  // [rows, rank]
+  const void* x;   // [rows, width]
+  float* grad;     // [rank, width]
+  int64_t width, rank, rows;
+  Dropout dropout;
+};
+
+/// y = dropout(x); shares are rows. y may be x.
+struct DropoutApply {
+  const void* x;
+  void* y;
+  int64_t width;
+  Dropout dropout;
+};
+
+/// Softmax attention over packed sequences; shares are (sequence, head) pairs, sequence-major.
+struct AttentionForward {
+  const void *q, *k, *v;       // [Tq, heads * size], [Tk, ...], [Tk, ...]
+  const int32_t *cu_q, *cu_k;  // [sequences + 1]
+  const float* head_mask;      // [heads] or null
+  void* context;               // [Tq, heads * size], masked
+  void* unmasked;              // the same before the mask, or null
+  float* lse;                  // [heads, Tq] log of the softmax's denominator
+  int64_t heads, size, q_rows;
+  float scale;
+  Dropout dropout;
+};
+
+struct AttentionBackward {
+  const void *q, *k, *v, *unmasked, *d_context;
+  const int32_t *cu_q, *cu_k;
+  const float* head_mask;
+  const float* lse;
+  void *dq, *dk, *dv;
+  float* mask_grad;  // [sequences, heads] or null
+  int64_t heads, size, q_rows;
+  float scale;
+  Dropout dropout;
+};
+
+/// Decoupled weight decay Adam on elements [begin, end) (Loshchilov, Hutter 2019), as torch.optim.AdamW
+/// computes it.
+struct AdamW {
+  float *parameter, *m, *v;
+  const float* grad;
+  float learning_rate, beta1, beta2, eps, weight_decay, grad_scale;
+  float correction1, correction2_sqrt;  // 1 - beta1^t, sqrt(1 - beta2^t)
+};
+
+/// The kernels of one element type.
+struct TypedKernels {
+  void (*activation_forward)(const ActivationForward&, int64_t, int64_t);
+  void (*activation_backward)(const ActivationBackward&, int64_t, int64_t);
+  void (*norm_forward)(const NormForward&, int64_t, int64_t);
+  void (*norm_backward)(const NormBackward&, int64_t, int64_t);
+  void (*rank_project)(const RankProject&, int64_t, int64_t);
+  void (*rank_expand)(const RankExpand&, int64_t, int64_t);
+  void (*rank_outer)(const RankOuter&, int64_t, int64_t);
+  void (*dropout_apply)(const DropoutApply&, int64_t, int64_t);
+  void (*attention_forward)(const AttentionForward&, float* scratch, int64_t sequence, int64_t head);
+  void (*attention_backward)(const AttentionBackward&, float* scratch, int64_t sequence, int64_t head);
+};
+
+struct Kernels {
+  TypedKernels f32, bf16;
+  void (*adamw)(const AdamW&, int64_t, int64_t);
+  /// Floats of scratch that one thread needs for sequences of up to so many queries and keys.
+  int64_t (*attention_scratch)(int64_t queries, int64_t keys, int64_t size);
+};
+
+const Kernels& kernels();
+
+namespace avx2 {
+extern const Kernels table;
+}
+namespace avx512 {
+extern const Kernels table;
+}
+
+}  // namespace lp

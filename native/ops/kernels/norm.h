@@ -1,0 +1,105 @@
+#pragma once
+#include "ops/kernels/kernels.h"
+#include "ops/kernels/simd.h"
+
+namespace lp::LP_ISA {
+
+/// Takes the sum's row to fp32 once in y's place would round it; a row of scratch on the stack holds it
+/// instead.
+constexpr int64_t kMaxNormWidth = 16384;
+
+template <class T>
+void norm_forward(const NormForward& a, int64_t begin, int64_t end) {
+  alignas(64) float s[kMaxNormWidth];
+  const float inverse = 1.f / static_cast<float>(a.width);
+  for (int64_t row = begin; row < end; ++row) {
+    const int64_t at = row * a.width;
+    const uint32_t counter = static_cast<uint32_t>(row) * dropout_stride(a.width);
+    F total = {};
+    for (int64_t c = 0; c < a.width; c += kBlock) {
+      const int64_t n = a.width - c;
+      Block b = load_block(static_cast<const T*>(a.z) + at + c, n);
+      if (a.dropout.active()) {
+        const Block d = dropout_block(a.dropout, counter, c);
+        for (int i = 0; i < NV; ++i) b.v[i] *= d.v[i];
+      }
+      if (a.residual) {
+        const Block r = load_block(static_cast<const T*>(a.residual) + at + c, n);
+        for (int i = 0; i < NV; ++i) b.v[i] += r.v[i];
+      }
+      for (int i = 0; i < NV; ++i) {
+        total += b.v[i];
+        store(s + c + i * W, b.v[i]);
+      }
+    }
+    const float mean = sum(total) * inverse;
+    F squares = {};
+    for (int64_t c = 0; c < a.width; c += kBlock) {
+      Block b = load_block(s + c, a.width - c);
+      for (int i = 0; i < NV; ++i) b.v[i] -= mean;
+      store_block(s + c, b, a.width - c);
+      b = load_block(s + c, a.width - c);  // zeros past the end
+      for (int i = 0; i < NV; ++i) squares += b.v[i] * b.v[i];
+    }
+    const float rstd = 1.f / __builtin_sqrtf(sum(squares) * inverse + a.eps);
+    if (a.rstd) a.rstd[row] = rstd;
+    for (int64_t c = 0; c < a.width; c += kBlock) {
+      const int64_t n = a.width - c;
+      Block b = load_block(s + c, n);
+      const Block gamma = load_block(a.gamma + c, n), beta = load_block(a.beta + c, n);
+      for (int i = 0; i < NV; ++i) b.v[i] *= rstd;
+      if (a.normalized) store_block(static_cast<T*>(a.normalized) + at + c, b, n);
+      for (int i = 0; i < NV; ++i) b.v[i] = b.v[i] * gamma.v[i] + beta.v[i];
+      store_block(static_cast<T*>(a.y) + at + c, b, n);
+    }
+  }
+}
+
+/// The normalized values of a block: stored, or (y - beta) / gamma.
+template <class T>
+LP_INLINE Block normalized_block(const NormBackward& a, const Block& gamma, int64_t at, int64_t c,
+                                 int64_t n) {
+  if (a.normalized) return load_block(static_cast<const T*>(a.normalized) + at + c, n);
+  Block b = load_block(static_cast<const T*>(a.y) + at + c, n);
+  const Block beta = load_block(a.beta + c, n);
+  const F zero = {};
+  for (int i = 0; i < NV; ++i) b.v[i] = (gamma.v[i] != zero) ? (b.v[i] - beta.v[i]) / gamma.v[i] : zero;
+  return b;
+}
+
+template <class T>
+void norm_backward(const NormBackward& a, int64_t begin, int64_t end) {
+  const float inverse = 1.f / static_cast<float>(a.width);
+  for (int64_t row = begin; row < end; ++row) {
+    const int64_t at = row * a.width;
+    const uint32_t counter = static_cast<uint32_t>(row) * dropout_stride(a.width);
+    F sum1 = {}, sum2 = {};
+    for (int64_t c = 0; c < a.width; c += kBlock) {
+      const int64_t n = a.width - c;
+      const Block gamma = load_block(a.gamma + c, n);
+      const Block dy = load_block(static_cast<const T*>(a.dy) + at + c, n);
+      const Block hat = normalized_block<T>(a, gamma, at, c, n);
+      for (int i = 0; i < NV; ++i) {
+        const F g = dy.v[i] * gamma.v[i];
+        sum1 += g;
+        sum2 += g * hat.v[i];
+      }
+    }
+    const float mean1 = sum(sum1) * inverse, mean2 = sum(sum2) * inverse, rstd = a.rstd[row];
+    for (int64_t c = 0; c < a.width; c += kBlock) {
+      const int64_t n = a.width - c;
+      const Block gamma = load_block(a.gamma + c, n);
+      const Block hat = normalized_block<T>(a, gamma, at, c, n);
+      Block d = load_block(static_cast<const T*>(a.dy) + at + c, n);
+      for (int i = 0; i < NV; ++i) d.v[i] = rstd * (d.v[i] * gamma.v[i] - mean1 - hat.v[i] * mean2);
+      store_block(static_cast<T*>(a.d_residual) + at + c, d, n);
+      if (a.dz) {
+        const Block factor = dropout_block(a.dropout, counter, c);
+        for (int i = 0; i < NV; ++i) d.v[i] *= factor.v[i];
+        store_block(static_cast<T*>(a.dz) + at + c, d, n);
+      }
+    }
+  }
+}
+
+}  // namespace lp::LP_ISA

@@ -1,0 +1,118 @@
+#pragma once
+// LoRA's skinny products: one side is the rank (a handful), the other a model width. Memory-bound, so each
+// streams its wide operand once and draws dropout on the way.
+#include "ops/kernels/kernels.h"
+#include "ops/kernels/simd.h"
+
+namespace lp::LP_ISA {
+
+template <class T, int R>
+LP_INLINE void project_ranks(const RankProject& a, int64_t row, int64_t k0) {
+  const T* x = static_cast<const T*>(a.x) + row * a.width;
+  const float* w = a.w + k0 * a.width;
+  const uint32_t counter = static_cast<uint32_t>(row) * dropout_stride(a.width);
+  F acc[R] = {};
+  for (int64_t c = 0; c < a.width; c += kBlock) {
+    const int64_t n = a.width - c;
+    Block b = load_block(x + c, n);
+    if (a.dropout.active()) {
+      const Block d = dropout_block(a.dropout, counter, c);
+      for (int i = 0; i < NV; ++i) b.v[i] *= d.v[i];
+    }
+    for (int k = 0; k < R; ++k) {
+      const Block wk = load_block(w + k * a.width + c, n);
+      for (int i = 0; i < NV; ++i) acc[k] += b.v[i] * wk.v[i];
+    }
+  }
+  for (int k = 0; k < R; ++k) a.p[row * a.rank + k0 + k] = a.scale * sum(acc[k]);
+}
+
+template <class T>
+void rank_project(const RankProject& a, int64_t begin, int64_t end) {
+  for (int64_t row = begin; row < end; ++row) {
+    int64_t k = 0;
+    for (; k + 8 <= a.rank; k += 8) project_ranks<T, 8>(a, row, k);
+    for (; k + 4 <= a.rank; k += 4) project_ranks<T, 4>(a, row, k);
+    for (; k < a.rank; ++k) project_ranks<T, 1>(a, row, k);
+  }
+}
+
+template <class T>
+void rank_expand(const RankExpand& a, int64_t begin, int64_t end) {
+  for (int64_t row = begin; row < end; ++row) {
+    T* y = static_cast<T*>(a.y) + row * a.width;
+    const float* p = a.p + row * a.rank;
+    const uint32_t counter = static_cast<uint32_t>(row) * dropout_stride(a.width);
+    F base2 = {}, added2 = {};
+    for (int64_t c = 0; c < a.width; c += kBlock) {
+      const int64_t n = a.width - c;
+      Block added = {};
+      for (int64_t k = 0; k < a.rank; ++k) {
+        const Block w = load_block(a.w + k * a.width + c, n);
+        for (int i = 0; i < NV; ++i) added.v[i] += w.v[i] * p[k];
+      }
+      for (int i = 0; i < NV; ++i) added.v[i] *= a.scale;
+      if (a.dropout.active()) {
+        const Block d = dropout_block(a.dropout, counter, c);
+        for (int i = 0; i < NV; ++i) added.v[i] *= d.v[i];
+      }
+      Block b = load_block(y + c, n);
+      for (int i = 0; i < NV; ++i) {
+        base2 += b.v[i] * b.v[i];
+        added2 += added.v[i] * added.v[i];
+        b.v[i] += added.v[i];
+      }
+      store_block(y + c, b, n);
+    }
+    if (a.ratio) a.ratio[row] = __builtin_sqrtf(sum(added2)) / __builtin_sqrtf(sum(base2));
+  }
+}
+
+template <class T, int R>
+LP_INLINE void outer_ranks(const RankOuter& a, int64_t c, int64_t k0) {
+  const int64_t n = a.width - c;
+  const uint32_t stride = dropout_stride(a.width);
+  Block acc[R] = {};
+  for (int64_t row = 0; row < a.rows; ++row) {
+    Block b = load_block(static_cast<const T*>(a.x) + row * a.width + c, n);
+    if (a.dropout.active()) {
+      const Block d = dropout_block(a.dropout, static_cast<uint32_t>(row) * stride, c);
+      for (int i = 0; i < NV; ++i) b.v[i] *= d.v[i];
+    }
+    const float* p = a.p + row * a.rank + k0;
+    for (int k = 0; k < R; ++k)
+      for (int i = 0; i < NV; ++i) acc[k].v[i] += b.v[i] * p[k];
+  }
+  for (int k = 0; k < R; ++k) {
+    float* grad = a.grad + (k0 + k) * a.width + c;
+    Block total = load_block(grad, n);
+    for (int i = 0; i < NV; ++i) total.v[i] += acc[k].v[i];
+    store_block(grad, total, n);
+  }
+}
+
+template <class T>
+void rank_outer(const RankOuter& a, int64_t begin, int64_t end) {
+  for (int64_t c = begin * kBlock; c < end * kBlock; c += kBlock) {
+    int64_t k = 0;
+    for (; k + 8 <= a.rank; k += 8) outer_ranks<T, 8>(a, c, k);
+    for (; k + 4 <= a.rank; k += 4) outer_ranks<T, 4>(a, c, k);
+    for (; k < a.rank; ++k) outer_ranks<T, 1>(a, c, k);
+  }
+}
+
+template <class T>
+void dropout_apply(const DropoutApply& a, int64_t begin, int64_t end) {
+  for (int64_t row = begin; row < end; ++row) {
+    const uint32_t counter = static_cast<uint32_t>(row) * dropout_stride(a.width);
+    for (int64_t c = 0; c < a.width; c += kBlock) {
+      const int64_t at = row * a.width + c, n = a.width - c;
+      Block b = load_block(static_cast<const T*>(a.x) + at, n);
+      const Block d = dropout_block(a.dropout, counter, c);
+      for (int i = 0; i < NV; ++i) b.v[i] *= d.v[i];
+      store_block(static_cast<T*>(a.y) + at, b, n);
+    }
+  }
+}
+
+}  // namespace lp::LP_ISA

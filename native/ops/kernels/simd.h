@@ -1,0 +1,133 @@
+#pragma once
+// Vectors of the instruction set that this file is compiled for (AVX2: 8 floats, AVX-512: 16), in GCC's
+// vector extension, so that one source serves both. Included by kernels only; nothing here may be seen by
+// code that runs before the instruction set is known.
+#include <cstdint>
+#include <cstring>
+
+#include "base/random.h"
+
+#if defined(__AVX512F__)
+#define LP_ISA avx512
+#define LP_WIDTH 16
+#else
+#define LP_ISA avx2
+#define LP_WIDTH 8
+#endif
+
+namespace lp::LP_ISA {
+
+constexpr int W = LP_WIDTH;
+constexpr int kBlock = 32;  // columns that a kernel handles at a time: what one draw of dropout covers twice
+constexpr int NV = kBlock / W;  // vectors in a block
+
+typedef float F __attribute__((vector_size(4 * LP_WIDTH)));
+typedef int32_t I __attribute__((vector_size(4 * LP_WIDTH)));
+typedef uint32_t U __attribute__((vector_size(4 * LP_WIDTH)));
+typedef uint16_t H __attribute__((vector_size(2 * LP_WIDTH)));
+
+struct bf16 {
+  uint16_t bits;
+};
+
+#define LP_INLINE inline __attribute__((always_inline))
+
+LP_INLINE F splat(float x) { return F{} + x; }
+LP_INLINE F as_float(U x) { return (F)x; }
+LP_INLINE U as_bits(F x) { return (U)x; }
+
+LP_INLINE F load(const float* p) {
+  F v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+LP_INLINE F load(const bf16* p) {
+  H h;
+  std::memcpy(&h, p, sizeof h);
+  return as_float(__builtin_convertvector(h, U) << 16);
+}
+LP_INLINE void store(float* p, F v) { std::memcpy(p, &v, sizeof v); }
+/// Rounds to nearest even; a NaN stays one because its quiet bit is set.
+LP_INLINE void store(bf16* p, F v) {
+  const U u = as_bits(v);
+  const U rounded = (u + 0x7FFFu + ((u >> 16) & 1u)) >> 16;
+  const U nan = (u >> 16) | 0x40u;
+  const H h = __builtin_convertvector((v == v) ? rounded : nan, H);
+  std::memcpy(p, &h, sizeof h);
+}
+
+LP_INLINE float to_float(float x) { return x; }
+LP_INLINE float to_float(bf16 x) {
+  const uint32_t u = static_cast<uint32_t>(x.bits) << 16;
+  float f;
+  std::memcpy(&f, &u, 4);
+  return f;
+}
+
+/// 32 columns.
+struct Block {
+  F v[NV];
+};
+
+template <class T>
+LP_INLINE Block load_block(const T* p, int64_t n) {
+  Block b;
+  if (n >= kBlock) {
+    for (int i = 0; i < NV; ++i) b.v[i] = load(p + i * W);
+  } else {  // the end of a row: what lies past it reads as zero
+    T tail[kBlock] = {};
+    std::memcpy(tail, p, n * sizeof(T));
+    for (int i = 0; i < NV; ++i) b.v[i] = load(tail + i * W);
+  }
+  return b;
+}
+
+template <class T>
+LP_INLINE void store_block(T* p, const Block& b, int64_t n) {
+  if (n >= kBlock) {
+    for (int i = 0; i < NV; ++i) store(p + i * W, b.v[i]);
+  } else {
+    T tail[kBlock];
+    for (int i = 0; i < NV; ++i) store(tail + i * W, b.v[i]);
+    std::memcpy(p, tail, n * sizeof(T));
+  }
+}
+
+/// The dropout factors of columns [column, column + 32) of a row; `column` is a multiple of 32.
+LP_INLINE Block dropout_block(const Dropout& d, uint32_t row_counter, int64_t column) {
+  constexpr int kHalf = 16 / W;
+  Block b;
+  I lane;
+  for (int i = 0; i < W; ++i) lane[i] = i;
+  for (int g = 0; g < kHalf; ++g) {
+    U x = ((U)lane + (row_counter + static_cast<uint32_t>(column / 2) + g * W)) * 0x9E3779B1u + d.key0;
+    x = (x ^ (x >> 16)) * 0x7FEB352Du;
+    x = (x ^ (x >> 15) ^ d.key1) * 0x846CA68Bu;
+    x = x ^ (x >> 16);
+    const F zero = {}, scale = splat(d.scale);
+    b.v[g] = ((I)(x & 0xFFFFu) < (I)((U){} + d.threshold)) ? zero : scale;
+    b.v[g + kHalf] = ((I)(x >> 16) < (I)((U){} + d.threshold)) ? zero : scale;
+  }
+  return b;
+}
+
+LP_INLINE float sum(F v) {
+  float lanes[W];
+  std::memcpy(lanes, &v, sizeof v);
+  for (int step = W / 2; step > 0; step /= 2)
+    for (int i = 0; i < step; ++i) lanes[i] += lanes[i + step];
+  return lanes[0];
+}
+
+LP_INLINE F vmax(F a, F b) { return a > b ? a : b; }
+LP_INLINE F vmin(F a, F b) { return a < b ? a : b; }
+
+LP_INLINE float max_lane(F v) {
+  float lanes[W];
+  std::memcpy(lanes, &v, sizeof v);
+  float m = lanes[0];
+  for (int i = 1; i < W; ++i) m = lanes[i] > m ? lanes[i] : m;
+  return m;
+}
+
+}  // namespace lp::LP_ISA

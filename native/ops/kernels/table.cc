@@ -1,0 +1,42 @@
+// Compiled once per instruction set (CMakeLists.txt): everything in it lives in that set's namespace.
+#include "ops/kernels/activation.h"
+#include "ops/kernels/attention.h"
+#include "ops/kernels/norm.h"
+#include "ops/kernels/rank.h"
+
+namespace lp::LP_ISA {
+namespace {
+
+void adamw(const AdamW& a, int64_t begin, int64_t end) {
+  const float decay = 1.f - a.learning_rate * a.weight_decay;
+  for (int64_t i = begin; i < end; i += kBlock) {
+    const int64_t n = end - i;
+    Block p = load_block(a.parameter + i, n), m = load_block(a.m + i, n), v = load_block(a.v + i, n);
+    const Block g = load_block(a.grad + i, n);
+    for (int x = 0; x < NV; ++x) {
+      const F grad = g.v[x] * a.grad_scale;
+      m.v[x] = m.v[x] * a.beta1 + grad * (1.f - a.beta1);
+      v.v[x] = v.v[x] * a.beta2 + grad * grad * (1.f - a.beta2);
+      F root;
+      for (int l = 0; l < W; ++l) root[l] = __builtin_sqrtf(v.v[x][l]);
+      p.v[x] =
+          p.v[x] * decay - (a.learning_rate / a.correction1) * m.v[x] / (root / a.correction2_sqrt + a.eps);
+    }
+    store_block(a.parameter + i, p, n);
+    store_block(a.m + i, m, n);
+    store_block(a.v + i, v, n);
+  }
+}
+
+template <class T>
+constexpr TypedKernels typed() {
+  return {activation_forward<T>, activation_backward<T>, norm_forward<T>, norm_backward<T>,
+          rank_project<T>,       rank_expand<T>,         rank_outer<T>,   dropout_apply<T>,
+          attention_forward<T>,  attention_backward<T>};
+}
+
+}  // namespace
+
+const Kernels table = {typed<float>(), typed<bf16>(), adamw, attention_scratch};
+
+}  // namespace lp::LP_ISA

@@ -1,0 +1,198 @@
+#include "ops/ops.h"
+
+#include <atomic>
+#include <cmath>
+
+#include "base/error.h"
+
+namespace lp {
+namespace {
+
+const TypedKernels& typed(const Tensor& t) {
+  if (t.scalar_type() == at::kFloat) return kernels().f32;
+  require(t.scalar_type() == at::kBFloat16, "activations are fp32 or bf16");
+  return kernels().bf16;
+}
+
+const float* floats(const Tensor& t) { return t.defined() ? t.const_data_ptr<float>() : nullptr; }
+float* mutable_floats(const Tensor& t) { return t.defined() ? t.mutable_data_ptr<float>() : nullptr; }
+const void* data(const Tensor& t) { return t.defined() ? t.const_data_ptr() : nullptr; }
+
+// Rows that make a share worth a thread: about 16 thousand elements.
+template <class Work>
+void over_rows(int64_t rows, int64_t width, const Work& work) {
+  at::parallel_for(0, rows, std::max<int64_t>(1, 16384 / std::max<int64_t>(1, width)), work);
+}
+
+template <class Work>
+void over_columns(int64_t width, int64_t rows, const Work& work) {
+  at::parallel_for(0, (width + 31) / 32, std::max<int64_t>(1, 512 / std::max<int64_t>(1, rows)), work);
+}
+
+// (sequence, head) pairs cost what the sequence's length squared says, so threads take them one at a time;
+// each writes a place of its own, and the result does not depend on who takes which.
+template <class Work>
+void over_heads(const Sequences& s, int64_t heads, int64_t size, const Work& work) {
+  const int64_t pairs = (s.cu_q.size(0) - 1) * heads;
+  const int64_t floats = kernels().attention_scratch(s.longest_q, s.longest_k, size);
+  std::atomic<int64_t> next{0};
+  at::parallel_for(0, at::get_num_threads(), 1, [&](int64_t, int64_t) {
+    const Tensor scratch = at::empty({floats}, at::kFloat);
+    for (int64_t i; (i = next++) < pairs;) work(scratch.mutable_data_ptr<float>(), i / heads, i % heads);
+  });
+}
+
+}  // namespace
+
+Tensor activation_forward(const Tensor& z, const Tensor& mask, Activation kind) {
+  Tensor g = at::empty_like(z);
+  const ActivationForward a{z.const_data_ptr(), floats(mask), g.mutable_data_ptr(), z.size(1), kind};
+  const auto kernel = typed(z).activation_forward;
+  over_rows(z.size(0), z.size(1), [&](int64_t b, int64_t e) { kernel(a, b, e); });
+  return g;
+}
+
+Tensor activation_backward(const Tensor& z, Tensor dg, const Tensor& mask, Tensor mask_grad,
+                           Activation kind) {
+  const ActivationBackward a{
+      z.const_data_ptr(),        dg.const_data_ptr(), floats(mask), dg.mutable_data_ptr(),
+      mutable_floats(mask_grad), z.size(1),           z.size(0),    kind};
+  const auto kernel = typed(z).activation_backward;
+  over_columns(z.size(1), z.size(0), [&](int64_t b, int64_t e) { kernel(a, b, e); });
+  return dg;
+}
+
+Tensor norm_forward(const Tensor& z, const Tensor& residual, const NormWeights& w, const Dropout& dropout,
+                    NormSaved* saved) {
+  Tensor y = at::empty_like(z), normalized, rstd;
+  if (saved) {
+    rstd = at::empty({z.size(0)}, at::kFloat);
+    if (w.keep_normalized) normalized = at::empty_like(z);
+  }
+  const NormForward a{
+      z.const_data_ptr(),        data(residual),
+      floats(w.gamma),           floats(w.beta),
+      y.mutable_data_ptr(),      normalized.defined() ? normalized.mutable_data_ptr() : nullptr,
+      mutable_floats(rstd),      z.size(1),
+      static_cast<float>(w.eps), dropout};
+  const auto kernel = typed(z).norm_forward;
+  over_rows(z.size(0), z.size(1), [&](int64_t b, int64_t e) { kernel(a, b, e); });
+  if (saved) *saved = {y, normalized, rstd, dropout};
+  return y;
+}
+
+NormGrads norm_backward(const Tensor& dy, const NormWeights& w, const NormSaved& saved) {
+  NormGrads grads;
+  grads.residual = at::empty_like(dy);
+  grads.z = saved.dropout.active() ? at::empty_like(dy) : grads.residual;
+  const NormBackward a{dy.const_data_ptr(),
+                       data(saved.y),
+                       data(saved.normalized),
+                       floats(w.gamma),
+                       floats(w.beta),
+                       floats(saved.rstd),
+                       grads.residual.mutable_data_ptr(),
+                       saved.dropout.active() ? grads.z.mutable_data_ptr() : nullptr,
+                       dy.size(1),
+                       saved.dropout};
+  const auto kernel = typed(dy).norm_backward;
+  over_rows(dy.size(0), dy.size(1), [&](int64_t b, int64_t e) { kernel(a, b, e); });
+  return grads;
+}
+
+Tensor apply_dropout(const Tensor& x, const Dropout& dropout) {
+  if (!dropout.active()) return x;
+  Tensor y = at::empty_like(x);
+  const DropoutApply a{x.const_data_ptr(), y.mutable_data_ptr(), x.size(1), dropout};
+  const auto kernel = typed(x).dropout_apply;
+  over_rows(x.size(0), x.size(1), [&](int64_t b, int64_t e) { kernel(a, b, e); });
+  return y;
+}
+
+Tensor rank_project(const Tensor& x, const Tensor& w, double scale, const Dropout& dropout) {
+  Tensor p = at::empty({x.size(0), w.size(0)}, at::kFloat);
+  const RankProject a{x.const_data_ptr(),        floats(w), mutable_floats(p), x.size(1), w.size(0),
+                      static_cast<float>(scale), dropout};
+  const auto kernel = typed(x).rank_project;
+  over_rows(x.size(0), x.size(1), [&](int64_t b, int64_t e) { kernel(a, b, e); });
+  return p;
+}
+
+Tensor rank_expand(const Tensor& p, const Tensor& w, Tensor y, double scale, const Dropout& dropout,
+                   bool want_ratio) {
+  Tensor ratio;
+  if (want_ratio) ratio = at::empty({y.size(0)}, at::kFloat);
+  const RankExpand a{floats(p), floats(w), y.mutable_data_ptr(),      mutable_floats(ratio),
+                     y.size(1), w.size(0), static_cast<float>(scale), dropout};
+  const auto kernel = typed(y).rank_expand;
+  over_rows(y.size(0), y.size(1), [&](int64_t b, int64_t e) { kernel(a, b, e); });
+  return ratio;
+}
+
+void rank_outer(const Tensor& p, const Tensor& x, Tensor grad, const Dropout& dropout) {
+  const RankOuter a{floats(p), x.const_data_ptr(), mutable_floats(grad), x.size(1), p.size(1), x.size(0),
+                    dropout};
+  const auto kernel = typed(x).rank_outer;
+  over_columns(x.size(1), x.size(0), [&](int64_t b, int64_t e) { kernel(a, b, e); });
+}
+
+Tensor attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, const Sequences& s, int64_t heads,
+                         const Tensor& head_mask, const Dropout& dropout, AttentionSaved* saved) {
+  const int64_t size = q.size(1) / heads;
+  Tensor context = at::empty_like(q), unmasked, lse = at::empty({heads, q.size(0)}, at::kFloat);
+  if (saved && head_mask.defined()) unmasked = at::empty_like(q);
+  const AttentionForward a{q.const_data_ptr(),
+                           k.const_data_ptr(),
+                           v.const_data_ptr(),
+                           s.cu_q.const_data_ptr<int32_t>(),
+                           s.cu_k.const_data_ptr<int32_t>(),
+                           floats(head_mask),
+                           context.mutable_data_ptr(),
+                           unmasked.defined() ? unmasked.mutable_data_ptr() : nullptr,
+                           mutable_floats(lse),
+                           heads,
+                           size,
+                           q.size(0),
+                           1.f / std::sqrt(static_cast<float>(size)),
+                           dropout};
+  const auto kernel = typed(q).attention_forward;
+  over_heads(s, heads, size, [&](float* scratch, int64_t b, int64_t h) { kernel(a, scratch, b, h); });
+  if (saved) *saved = {q, k, v, unmasked.defined() ? unmasked : context, lse, dropout};
+  return context;
+}
+
+AttentionGrads attention_backward(const Tensor& d_context, const AttentionSaved& saved, const Sequences& s,
+                                  int64_t heads, const Tensor& head_mask, Tensor mask_grad) {
+  const int64_t size = d_context.size(1) / heads;
+  AttentionGrads grads{at::empty_like(saved.q), at::empty_like(saved.k), at::empty_like(saved.v)};
+  Tensor partial;
+  if (mask_grad.defined()) partial = at::empty({s.cu_q.size(0) - 1, heads}, at::kFloat);
+  const AttentionBackward a{saved.q.const_data_ptr(),
+                            saved.k.const_data_ptr(),
+                            saved.v.const_data_ptr(),
+                            saved.unmasked.const_data_ptr(),
+                            d_context.const_data_ptr(),
+                            s.cu_q.const_data_ptr<int32_t>(),
+                            s.cu_k.const_data_ptr<int32_t>(),
+                            floats(head_mask),
+                            floats(saved.lse),
+                            grads.q.mutable_data_ptr(),
+                            grads.k.mutable_data_ptr(),
+                            grads.v.mutable_data_ptr(),
+                            mutable_floats(partial),
+                            heads,
+                            size,
+                            d_context.size(0),
+                            1.f / std::sqrt(static_cast<float>(size)),
+                            saved.dropout};
+  const auto kernel = typed(d_context).attention_backward;
+  over_heads(s, heads, size, [&](float* scratch, int64_t b, int64_t h) { kernel(a, scratch, b, h); });
+  if (mask_grad.defined()) mask_grad.add_(partial.sum(0));
+  return grads;
+}
+
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  return at::addmm(bias, x, weight.t());
+}
+
+}  // namespace lp

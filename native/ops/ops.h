@@ -1,0 +1,64 @@
+#pragma once
+// The engine's own operations on tensors: each a plain forward and backward over the CPU kernels. Tensors are
+// contiguous; activations are fp32 or bf16, everything trainable is fp32. Shapes: T tokens, h width, r rank.
+#include "base/aten.h"
+#include "ops/kernels/kernels.h"
+
+namespace lp {
+
+using at::Tensor;
+
+Tensor activation_forward(const Tensor& z, const Tensor& mask, Activation kind);
+/// Overwrites dg with dz and returns it; adds to mask_grad where that is defined.
+Tensor activation_backward(const Tensor& z, Tensor dg, const Tensor& mask, Tensor mask_grad, Activation kind);
+
+struct NormWeights {
+  Tensor gamma, beta;  // fp32 [h]
+  double eps = 1e-5;
+  bool keep_normalized =
+      false;  // gamma is too small beside beta to recover the normalized values from the output
+};
+struct NormSaved {
+  Tensor y, normalized, rstd;
+  Dropout dropout;
+};
+/// LayerNorm(residual + dropout(z)); `residual` may be undefined.
+Tensor norm_forward(const Tensor& z, const Tensor& residual, const NormWeights& w, const Dropout& dropout,
+                    NormSaved* saved);
+struct NormGrads {
+  Tensor residual, z;  // the same tensor where there was no dropout
+};
+NormGrads norm_backward(const Tensor& dy, const NormWeights& w, const NormSaved& saved);
+
+Tensor apply_dropout(const Tensor& x, const Dropout& dropout);
+
+/// [T, r] = scale * dropout(x) w^T for w [r, h].
+Tensor rank_project(const Tensor& x, const Tensor& w, double scale, const Dropout& dropout);
+/// y += dropout * scale * p w; returns the per-row ratio of norms |added| / |y before| where asked.
+Tensor rank_expand(const Tensor& p, const Tensor& w, Tensor y, double scale, const Dropout& dropout,
+                   bool want_ratio);
+/// grad [r, h] += p^T dropout(x).
+void rank_outer(const Tensor& p, const Tensor& x, Tensor grad, const Dropout& dropout);
+
+struct Sequences {
+  Tensor cu_q, cu_k;  // int32 [B + 1]
+  int64_t longest_q = 0, longest_k = 0;
+};
+struct AttentionSaved {
+  Tensor q, k, v, unmasked, lse;
+  Dropout dropout;
+};
+/// Context [Tq, H * d] of packed sequences, each head's times head_mask [H] where that is defined.
+Tensor attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, const Sequences& s, int64_t heads,
+                         const Tensor& head_mask, const Dropout& dropout, AttentionSaved* saved);
+struct AttentionGrads {
+  Tensor q, k, v;
+};
+/// Adds to mask_grad [H] where that is defined.
+AttentionGrads attention_backward(const Tensor& d_context, const AttentionSaved& saved, const Sequences& s,
+                                  int64_t heads, const Tensor& head_mask, Tensor mask_grad);
+
+/// x W^T + b.
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias);
+
+}  // namespace lp

@@ -1,0 +1,263 @@
+#include "train/network.h"
+
+#include <cmath>
+
+#include "base/error.h"
+
+namespace lp {
+namespace {
+
+// Places in a layer that draw dropout: the module sites, then these.
+enum Place : int { kProbabilities = kSites, kAfterAttention, kAfterOutput, kEmbeddings, kHead0, kHead1 };
+
+void fill_uniform(Tensor t, double bound, uint64_t seed, uint64_t stream) {
+  float* p = t.mutable_data_ptr<float>();
+  for (int64_t i = 0; i < t.numel(); ++i)
+    p[i] = static_cast<float>(((mix64(mix64(seed ^ mix64(stream)) + i) >> 11) * 0x1p-53 * 2 - 1) * bound);
+}
+
+void fill_normal(Tensor t, double deviation, uint64_t seed, uint64_t stream) {
+  float* p = t.mutable_data_ptr<float>();
+  for (int64_t i = 0; i < t.numel(); ++i) {  // Box-Muller
+    const uint64_t a = mix64(mix64(seed ^ mix64(stream)) + 2 * i),
+                   b = mix64(mix64(seed ^ mix64(stream)) + 2 * i + 1);
+    const double u = ((a >> 11) + 1) * 0x1p-53, v = (b >> 11) * 0x1p-53;
+    p[i] = static_cast<float>(deviation * std::sqrt(-2 * std::log(u)) * std::cos(6.283185307179586 * v));
+  }
+}
+
+}  // namespace
+
+Network::Network(std::shared_ptr<const Model> model, const NetworkConfig& config)
+    : model_(std::move(model)), config_(config) {
+  const int64_t h = model_->spec.hidden;
+  const size_t layers = model_->layers.size();
+  modules_.resize(layers * kSites);
+  order_.assign(layers * kSites, -1);
+  ratios_.assign(config.modules.size(), 0);
+  lowest_ = config.masks ? 0 : layers;
+  for (size_t i = 0; i < config.modules.size(); ++i) {
+    const ModuleConfig& m = config.modules[i];
+    if (m.layer < 0 || m.layer >= static_cast<int64_t>(layers))
+      throw Error("BAD_OPTION", "no such layer: " + m.name);
+    const size_t at = m.layer * kSites + m.site;
+    const Tensor& weight = model_->layers[m.layer].linear[m.site].weight;
+    modules_[at] = LoraModule{parameters_.add(m.name + ".lora_A.weight", {m.rank, weight.size(1)}, 1, true),
+                              parameters_.add(m.name + ".lora_B.weight", {weight.size(0), m.rank}, 1, true),
+                              m.rank, m.scale, m.dropout};
+    order_[at] = static_cast<int>(i);
+    lowest_ = std::min<size_t>(lowest_, m.layer);
+  }
+  if (config.masks)
+    for (size_t l = 0; l < layers; ++l) {
+      const std::string at = "masks." + std::to_string(l);
+      head_masks_.push_back(
+          parameters_.add(at + ".heads", {model_->layers[l].heads}, config.head_mask_rate, false));
+      neuron_masks_.push_back(parameters_.add(at + ".neurons",
+                                              {model_->layers[l].linear[kIntermediate].weight.size(0)},
+                                              config.neuron_mask_rate, false));
+    }
+  dense_weight_ = parameters_.add("classifier.dense.weight", {h, h}, 1, true);
+  dense_bias_ = parameters_.add("classifier.dense.bias", {h}, 1, true);
+  out_weight_ = parameters_.add("classifier.out_proj.weight", {config.labels, h}, 1, true);
+  out_bias_ = parameters_.add("classifier.out_proj.bias", {config.labels}, 1, true);
+  parameters_.freeze();
+  // As PEFT and transformers initialise: A uniform with Kaiming's bound for a = sqrt(5), B zero; the head
+  // normal, 0.02.
+  for (size_t i = 0; i < modules_.size(); ++i)
+    if (modules_[i]) {
+      Tensor a = parameters_[modules_[i]->a].value;
+      fill_uniform(a, 1 / std::sqrt(static_cast<double>(a.size(1))), config.seed, i);
+    }
+  fill_normal(parameters_[dense_weight_].value, 0.02, config.seed, 1u << 20);
+  fill_normal(parameters_[out_weight_].value, 0.02, config.seed, (1u << 20) + 1);
+  for (const auto* masks : {&head_masks_, &neuron_masks_})
+    for (const size_t i : *masks) parameters_[i].value.fill_(1);
+}
+
+Dropout Network::dropout(double p, const Pass& pass, size_t layer, int place) const {
+  if (!pass.train || p == 0) return {};
+  return make_dropout(p, config_.seed, pass.step, pass.micro, layer * 64 + place);
+}
+
+Tensor Network::embed(const Batch& batch, const Pass& pass) {
+  const Spec& spec = model_->spec;
+  const int64_t tokens = static_cast<int64_t>(batch.ids.size());
+  Tensor ids = at::empty({tokens}, at::kLong), types = at::empty({tokens}, at::kLong),
+         positions = at::empty({tokens}, at::kLong);
+  int64_t *id = ids.mutable_data_ptr<int64_t>(), *type = types.mutable_data_ptr<int64_t>(),
+          *position = positions.mutable_data_ptr<int64_t>();
+  for (size_t b = 0; b + 1 < batch.cu_seqlens.size(); ++b) {
+    int64_t next =
+        spec.position_offset;  // a pad token inside a text keeps the pad's position, as transformers counts
+    for (int64_t t = batch.cu_seqlens[b]; t < batch.cu_seqlens[b + 1]; ++t) {
+      id[t] = batch.ids[t];
+      type[t] = std::min<int64_t>(batch.type_ids[t], spec.type_vocab - 1);
+      position[t] = id[t] == spec.pad_id ? spec.pad_id : next++;
+      if (id[t] < 0 || id[t] >= spec.vocab)
+        throw Error("BAD_DATA", "token id " + std::to_string(id[t]) + " is outside the model's vocabulary");
+      if (position[t] >= spec.positions)
+        throw Error("BAD_DATA", "a sequence is longer than the model's positions");
+    }
+  }
+  Tensor sum = model_->word.index_select(0, ids).to(at::kFloat);
+  sum += model_->position.index_select(0, positions);
+  sum += model_->type.index_select(0, types);
+  const Tensor x = norm_forward(sum.to(model_->dtype), Tensor(), model_->embedding_norm, Dropout{}, nullptr);
+  return apply_dropout(x, dropout(spec.hidden_dropout, pass, 0, kEmbeddings));
+}
+
+Tensor Network::site_forward(size_t layer, int site, const Tensor& x, const Pass& pass, LayerSaved* saved) {
+  const Linear& base = model_->layers[layer].linear[site];
+  Tensor y = linear(x, base.weight, base.bias);
+  const size_t at = layer * kSites + site;
+  if (!modules_[at]) return y;
+  const Tensor ratio =
+      lora_forward(*modules_[at], parameters_, x, y, dropout(modules_[at]->dropout, pass, layer, site),
+                   pass.scores, saved ? &saved->lora[site] : nullptr);
+  if (pass.scores) ratios_[order_[at]] = ratio.nan_to_num(0, 0, 0).sum(at::kDouble).item<double>();
+  return y;
+}
+
+/// The input's gradient of a site, added to `dx` where that is defined.
+Tensor Network::site_backward(size_t layer, int site, const Tensor& x, const Tensor& dy, Tensor dx,
+                              bool needs_dx, const LayerSaved& saved) {
+  const Linear& base = model_->layers[layer].linear[site];
+  if (needs_dx) {
+    if (dx.defined())
+      dx.addmm_(dy, base.weight);
+    else
+      dx = at::mm(dy, base.weight);
+  }
+  const size_t at = layer * kSites + site;
+  if (modules_[at])
+    lora_backward(*modules_[at], parameters_, x, dy, needs_dx ? dx : Tensor(), saved.lora[site]);
+  return dx;
+}
+
+Tensor Network::layer_forward(size_t layer, const Tensor& x, const Sequences& s, const Pass& pass,
+                              LayerSaved* saved) {
+  const Spec& spec = model_->spec;
+  const Layer& l = model_->layers[layer];
+  const Tensor q = site_forward(layer, kQuery, x, pass, saved), k = site_forward(layer, kKey, x, pass, saved),
+               v = site_forward(layer, kValue, x, pass, saved);
+  const Tensor context = attention_forward(q, k, v, s, l.heads, head_mask(layer),
+                                           dropout(spec.attention_dropout, pass, layer, kProbabilities),
+                                           saved ? &saved->attention : nullptr);
+  const Tensor o = site_forward(layer, kAttentionOutput, context, pass, saved);
+  const Tensor middle =
+      norm_forward(o, x, l.attention_norm, dropout(spec.hidden_dropout, pass, layer, kAfterAttention),
+                   saved ? &saved->attention_norm : nullptr);
+  const Tensor z = site_forward(layer, kIntermediate, middle, pass, saved);
+  const Tensor g = activation_forward(z, neuron_mask(layer), spec.activation);
+  const Tensor u = site_forward(layer, kOutput, g, pass, saved);
+  if (saved) {
+    saved->x = x;
+    saved->context = context;
+    saved->z = z;
+    saved->middle = middle;
+  }
+  return norm_forward(u, middle, l.output_norm, dropout(spec.hidden_dropout, pass, layer, kAfterOutput),
+                      saved ? &saved->output_norm : nullptr);
+}
+
+Tensor Network::layer_backward(size_t layer, const Tensor& dy, const Sequences& s, const LayerSaved& saved) {
+  const Spec& spec = model_->spec;
+  const Layer& l = model_->layers[layer];
+  // Within the lowest layer nothing needs the gradient of what comes before the first trainable place.
+  const bool below = layer > lowest_;
+  int first = kSites;
+  for (int site = kSites - 1; site >= 0; --site)
+    if (modules_[layer * kSites + site]) first = site;
+  if (config_.masks) first = std::min<int>(first, kAttentionOutput);
+  const auto reaches = [&](int site) { return below || first < site; };
+
+  const NormGrads out = norm_backward(dy, l.output_norm, saved.output_norm);
+  Tensor g;  // the activation is computed again rather than kept
+  if (modules_[layer * kSites + kOutput])
+    g = activation_forward(saved.z, neuron_mask(layer), spec.activation);
+  const bool to_neurons = reaches(kOutput) || config_.masks;
+  const Tensor dg = site_backward(layer, kOutput, g, out.z, Tensor(), to_neurons, saved);
+  if (!to_neurons) return {};
+  const Tensor dz =
+      activation_backward(saved.z, dg, neuron_mask(layer),
+                          config_.masks ? parameters_[neuron_masks_[layer]].grad : Tensor(), spec.activation);
+  // out.residual may be out.z itself, which the LoRA products above have read already: adding in place is
+  // safe.
+  const Tensor d_middle =
+      site_backward(layer, kIntermediate, saved.middle, dz, out.residual, reaches(kIntermediate), saved);
+  if (!reaches(kIntermediate)) return {};
+
+  const NormGrads attention = norm_backward(d_middle, l.attention_norm, saved.attention_norm);
+  const bool to_context = reaches(kAttentionOutput) || config_.masks;
+  const Tensor d_context =
+      site_backward(layer, kAttentionOutput, saved.context, attention.z, Tensor(), to_context, saved);
+  if (!to_context) return {};
+  const AttentionGrads d =
+      attention_backward(d_context, saved.attention, s, l.heads, head_mask(layer),
+                         config_.masks ? parameters_[head_masks_[layer]].grad : Tensor());
+  const Tensor dx = attention.residual;
+  site_backward(layer, kQuery, saved.x, d.q, dx, below, saved);
+  site_backward(layer, kKey, saved.x, d.k, dx, below, saved);
+  site_backward(layer, kValue, saved.x, d.v, dx, below, saved);
+  return below ? dx : Tensor();
+}
+
+Tensor Network::forward(const Batch& batch, const Pass& pass, Saved* saved) {
+  const int64_t sequences = static_cast<int64_t>(batch.cu_seqlens.size()) - 1;
+  Sequences s;
+  s.cu_q = at::tensor(at::ArrayRef<int32_t>(batch.cu_seqlens), at::kInt);
+  s.cu_k = s.cu_q;
+  for (int64_t b = 0; b < sequences; ++b)
+    s.longest_q = std::max<int64_t>(s.longest_q, batch.cu_seqlens[b + 1] - batch.cu_seqlens[b]);
+  s.longest_k = s.longest_q;
+  if (saved) {
+    saved->sequences = s;
+    saved->layers.assign(model_->layers.size(), {});
+  }
+  Tensor x = embed(batch, pass);
+  for (size_t l = 0; l < model_->layers.size(); ++l)
+    x = layer_forward(l, x, s, pass, saved && l >= lowest_ ? &saved->layers[l] : nullptr);
+  hidden_ = x;
+
+  const Tensor first = s.cu_q.narrow(0, 0, sequences).to(at::kLong);
+  const double p = model_->spec.head_dropout;
+  const Dropout drop0 = dropout(p, pass, 0, kHead0), drop1 = dropout(p, pass, 0, kHead1);
+  const Tensor pooled = apply_dropout(x.index_select(0, first).to(at::kFloat).contiguous(), drop0);
+  const Tensor dense =
+      at::addmm(parameters_[dense_bias_].value, pooled, parameters_[dense_weight_].value.t()).tanh_();
+  const Tensor dropped = apply_dropout(dense, drop1);
+  if (saved) {
+    saved->first_rows = first;
+    saved->pooled = pooled;
+    saved->dense = dense;
+    saved->dropped = dropped;
+    saved->head_dropout0 = drop0;
+    saved->head_dropout1 = drop1;
+  }
+  return at::addmm(parameters_[out_bias_].value, dropped, parameters_[out_weight_].value.t());
+}
+
+void Network::backward(const Tensor& d_logits, const Saved& saved) {
+  parameters_[out_weight_].grad.addmm_(d_logits.t(), saved.dropped);
+  parameters_[out_bias_].grad.add_(d_logits.sum(0));
+  Tensor d = apply_dropout(at::mm(d_logits, parameters_[out_weight_].value), saved.head_dropout1);
+  d = d * (1 - saved.dense.square());
+  parameters_[dense_weight_].grad.addmm_(d.t(), saved.pooled);
+  parameters_[dense_bias_].grad.add_(d.sum(0));
+  const size_t layers = model_->layers.size();
+  if (lowest_ == layers) return;
+  d = apply_dropout(at::mm(d, parameters_[dense_weight_].value), saved.head_dropout0);
+  Tensor dx = at::zeros({hidden_.size(0), hidden_.size(1)}, hidden_.options());
+  dx.index_copy_(0, saved.first_rows, d.to(model_->dtype));
+  for (size_t l = layers; l-- > lowest_;) dx = layer_backward(l, dx, saved.sequences, saved.layers[l]);
+}
+
+void Network::penalize(double heads, double neurons) {
+  for (size_t l = 0; l < head_masks_.size(); ++l) {
+    parameters_[head_masks_[l]].grad.add_(parameters_[head_masks_[l]].value.sign(), heads);
+    parameters_[neuron_masks_[l]].grad.add_(parameters_[neuron_masks_[l]].value.sign(), neurons);
+  }
+}
+
+}  // namespace lp

@@ -1,0 +1,100 @@
+#pragma once
+// A frozen model with what is trained on it: PEFT modules, masks and a task head; one forward and one
+// backward pass over a packed batch, written out by hand.
+#include <memory>
+#include <optional>
+
+#include "model/model.h"
+#include "peft/lora.h"
+#include "train/batch.h"
+
+namespace lp {
+
+struct ModuleConfig {
+  std::string name;  // as Python peft names it, without the prefix and ".lora_A.weight"
+  int64_t layer = 0, rank = 0;
+  Site site = kQuery;
+  double scale = 1, dropout = 0;
+};
+
+struct NetworkConfig {
+  std::vector<ModuleConfig> modules;
+  int64_t labels = 2;
+  bool regression = false;
+  bool masks = false;
+  double head_mask_rate = 1, neuron_mask_rate = 1;  // multipliers of the learning rate
+  uint64_t seed = 0;
+};
+
+/// How one forward pass runs. Dropout streams are keyed by (seed, step, micro, site).
+struct Pass {
+  bool train = false;   // dropout is on
+  bool saves = false;   // a backward pass follows
+  bool scores = false;  // module ratios are taken
+  uint64_t step = 0, micro = 0;
+};
+
+struct LayerSaved {
+  Tensor x, context, z, middle;  // inputs of q/k/v; of attention output; of the activation; of the FFN
+  AttentionSaved attention;
+  NormSaved attention_norm, output_norm;
+  LoraSaved lora[kSites];
+};
+
+struct Saved {
+  Sequences sequences;
+  std::vector<LayerSaved> layers;
+  Tensor first_rows, pooled, dense, dropped;  // the head's
+  Dropout head_dropout0, head_dropout1;
+};
+
+class Network {
+ public:
+  Network(std::shared_ptr<const Model> model, const NetworkConfig& config);
+
+  /// Logits [B, labels] in fp32.
+  Tensor forward(const Batch& batch, const Pass& pass, Saved* saved);
+  /// Adds the gradients for d_logits [B, labels].
+  void backward(const Tensor& d_logits, const Saved& saved);
+
+  Parameters& parameters() { return parameters_; }
+  const Model& model() const { return *model_; }
+  const NetworkConfig& config() const { return config_; }
+  Tensor head_mask(size_t layer) { return config_.masks ? parameters_[head_masks_[layer]].value : Tensor(); }
+  Tensor neuron_mask(size_t layer) {
+    return config_.masks ? parameters_[neuron_masks_[layer]].value : Tensor();
+  }
+  /// Adds lambda * sign(mask) to the masks' gradients, the gradient of lambda * |mask|_1.
+  void penalize(double heads, double neurons);
+  LoraModule* module(size_t layer, int site) {
+    return modules_[layer * kSites + site] ? &*modules_[layer * kSites + site] : nullptr;
+  }
+  /// Sum over tokens of |branch| / |base| of the last scoring pass, by module in the config's order, and its
+  /// tokens.
+  const std::vector<double>& ratios() const { return ratios_; }
+  /// Hidden states after the last layer of the last pass [T, h].
+  const Tensor& hidden() const { return hidden_; }
+
+ private:
+  Tensor embed(const Batch& batch, const Pass& pass);
+  Tensor site_forward(size_t layer, int site, const Tensor& x, const Pass& pass, LayerSaved* saved);
+  Tensor site_backward(size_t layer, int site, const Tensor& x, const Tensor& dy, Tensor dx, bool needs_dx,
+                       const LayerSaved& saved);
+  Tensor layer_forward(size_t layer, const Tensor& x, const Sequences& s, const Pass& pass,
+                       LayerSaved* saved);
+  Tensor layer_backward(size_t layer, const Tensor& dy, const Sequences& s, const LayerSaved& saved);
+  Dropout dropout(double p, const Pass& pass, size_t layer, int place) const;
+
+  std::shared_ptr<const Model> model_;
+  NetworkConfig config_;
+  Parameters parameters_;
+  std::vector<std::optional<LoraModule>> modules_;  // [layers * kSites]
+  std::vector<int> order_;                          // the same places to the config's order, -1: none
+  std::vector<size_t> head_masks_, neuron_masks_;
+  size_t dense_weight_, dense_bias_, out_weight_, out_bias_;
+  size_t lowest_ = 0;  // the lowest layer with something trainable: no backward below it
+  std::vector<double> ratios_;
+  Tensor hidden_;
+};
+
+}  // namespace lp

@@ -1,0 +1,46 @@
+#pragma once
+// Everything trainable in one flat fp32 buffer, with its gradient and Adam's moments beside it: the optimizer
+// is one pass, the norm one reduction, a checkpoint three copies.
+#include <string>
+#include <vector>
+
+#include "ops/ops.h"
+
+namespace lp {
+
+struct Parameter {
+  std::string name;
+  std::vector<int64_t> shape;
+  int64_t offset = 0, size = 0;
+  double rate = 1;     // multiplies the learning rate
+  bool decays = true;  // weight decay applies
+  Tensor value, grad;  // views, once `freeze` has laid them out
+};
+
+struct OptimizerSettings {
+  double beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0, max_grad_norm = 1;
+};
+
+class Parameters {
+ public:
+  /// Declares a parameter; its index. Sizes are padded to 32 floats so that every view is aligned.
+  size_t add(std::string name, std::vector<int64_t> shape, double rate, bool decays);
+  void freeze();
+  Parameter& operator[](size_t i) { return all_[i]; }
+  std::vector<Parameter>& all() { return all_; }
+  void zero_grad() { grad_.zero_(); }
+  /// One AdamW update with the gradient clipped to max_grad_norm (0: not at all). Returns the norm before
+  /// clipping; if it is not finite nothing changes.
+  double step(const OptimizerSettings& o, double learning_rate, int64_t count);
+
+  Tensor value() const { return value_; }
+  Tensor moment1() const { return m_; }
+  Tensor moment2() const { return v_; }
+
+ private:
+  std::vector<Parameter> all_;
+  int64_t size_ = 0;
+  Tensor value_, grad_, m_, v_;
+};
+
+}  // namespace lp

@@ -1,0 +1,64 @@
+#pragma once
+// One training or evaluation run: a network, its optimizer and its running scores. Every method runs in the
+// session's lane; nothing here knows of JavaScript.
+#include "train/network.h"
+
+namespace lp {
+
+struct SessionConfig {
+  NetworkConfig network;
+  OptimizerSettings optimizer;
+  double l1_heads = 0, l1_neurons = 0;
+};
+
+struct Metrics {
+  int64_t steps = 0;  // optimizer steps since the last read
+  double loss = 0;    // sum over these of the mean loss, without the L1 term
+  int64_t tokens = 0;
+  double grad_norm = 0;     // of the last step, before clipping
+  int64_t not_finite = -1;  // the step whose loss or gradient was not finite; nothing was changed from it on
+};
+
+struct Scores {
+  int64_t steps = 0;
+  std::vector<Tensor> heads, neurons;  // the masks as they are now
+  std::vector<double> ratios;          // by module, averaged over the scored steps
+  std::vector<Tensor> ranks;           // [r] by module, likewise
+};
+
+class Session {
+ public:
+  Session(std::shared_ptr<const Model> model, const SessionConfig& config);
+
+  /// One optimizer step over micro-batches; the loss is the mean over their labelled examples together.
+  void step(const std::vector<Batch>& batches, double learning_rate, bool score);
+  struct Evaluation {
+    Tensor logits;    // [B, labels]
+    double loss = 0;  // sum over labelled examples
+    int64_t labelled = 0;
+  };
+  Evaluation evaluate(const Batch& batch);
+  Metrics take_metrics();
+  Scores scores() const;
+
+  Network& network() { return network_; }
+  int64_t steps_done() const { return steps_; }
+  /// Everything a resumed run needs beside the data order: (name, tensor) pairs to copy out or in.
+  std::vector<std::pair<std::string, Tensor>> state();
+  void set_steps_done(int64_t steps) { steps_ = steps; }
+
+ private:
+  void add_rank_scores();
+
+  SessionConfig config_;
+  Network network_;
+  int64_t steps_ = 0;
+  Metrics metrics_;
+  Tensor ratio_sum_, rank_sum_, scored_;  // fp64 [modules], [sum of ranks], [1]
+};
+
+/// Mean loss over `denominator` examples and its gradient by the logits; sum of losses in `loss`.
+Tensor loss_and_gradient(const Tensor& logits, const std::vector<float>& labels, bool regression,
+                         double denominator, double* loss, int64_t* labelled);
+
+}  // namespace lp

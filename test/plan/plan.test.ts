@@ -1,0 +1,184 @@
+import { expect } from 'chai';
+import { Random } from '../../lib/data/random.ts';
+import { LightPeftError } from '../../lib/errors.ts';
+import { emptyPlan, makePlan, parsePlan, type PlanOptions } from '../../lib/plan/plan.ts';
+import type { Scores } from '../../lib/plan/scores.ts';
+import { equalLayers, randomLayers, range, total } from './arrays.ts';
+
+const failure = (work: () => unknown): LightPeftError => {
+  try {
+    work();
+  } catch (error) {
+    if (error instanceof LightPeftError) return error;
+    throw error;
+  }
+  throw new Error('nothing was thrown');
+};
+
+const scoresOf = (heads: Float32Array[], neurons: Float32Array[], ranks: Float32Array[]): Scores => ({
+  fingerprint: 'base-1',
+  steps: 10,
+  heads,
+  neurons,
+  modules: ranks.map((ranks, i) => ({ name: `module.${i}`, ratio: i, ranks })),
+});
+
+const BASE = { fingerprint: 'base-1', layers: 3, heads: 12, ffn: 60 };
+const usual = () => {
+  const random = new Random(4);
+  return scoresOf(randomLayers(random, 3, 12), randomLayers(random, 3, 60), randomLayers(random, 18, 8));
+};
+
+describe('makePlan', () => {
+  it('prunes the default shares', () => {
+    const plan = makePlan(usual());
+    expect(plan).to.include({ version: 1, fingerprint: 'base-1', rule: 'exact' });
+    expect(plan.ratios).to.deep.equal({ heads: 1 / 3, neurons: 1 / 3, modules: 0.75, ranks: 0.5 });
+    expect(plan.scopes).to.deep.equal({ heads: 'layer', neurons: 'global', ranks: 'global' });
+    expect(plan.layers.map(({ heads }) => heads.length)).to.deep.equal([8, 8, 8]);
+    expect(total(plan.layers.map(({ neurons }) => neurons))).to.equal(120);
+    // round(0.75 * 18) = 14 modules go; of the ranks of the best four, half.
+    expect(plan.modules.map(({ name }) => name)).to.deep.equal(range(4).map((i) => `module.${14 + i}`));
+    expect(total(plan.modules.map(({ ranks }) => ranks))).to.equal(16);
+  });
+
+  it('selects by quantile, of each layer or in all', () => {
+    const plan = makePlan(usual(), { rule: 'quantile', scopes: { neurons: 'layer', ranks: 'layer' } });
+    for (const { heads, neurons } of plan.layers) {
+      expect(heads).to.have.lengthOf(8);
+      expect(neurons).to.have.lengthOf(40);
+    }
+    expect(plan.modules).to.have.lengthOf(5); // floor(0.75 * 17) + 1 = 13 go
+    for (const { ranks } of plan.modules) expect(ranks).to.have.lengthOf(4);
+  });
+
+  it('drops a surviving module that lost all its ranks', () => {
+    const scores = scoresOf(equalLayers(1, 2), equalLayers(1, 8), [
+      Float32Array.of(1, 2),
+      Float32Array.of(3, 4),
+    ]);
+    const plan = makePlan(scores, { ratios: { modules: 0 } });
+    expect(plan.modules).to.deep.equal([{ name: 'module.1', ranks: [0, 1] }]);
+  });
+
+  it('keeps the best rank where all would go', () => {
+    const ranks = [Float32Array.of(2), Float32Array.of(5), Float32Array.of(3)];
+    for (const rule of ['exact', 'quantile'] as const) {
+      const scores = scoresOf(equalLayers(1, 1), equalLayers(1, 1), ranks);
+      const plan = makePlan(scores, { rule, ratios: { modules: 0, ranks: 0.9 }, scopes: { ranks: 'layer' } });
+      expect(plan.modules).to.deep.equal([{ name: 'module.1', ranks: [0] }]);
+    }
+  });
+
+  it('never leaves a layer without heads or neurons, nor an adapter without a rank', () => {
+    const random = new Random(5);
+    for (let trial = 0; trial < 200; trial++) {
+      const layers = 1 + random.below(4);
+      const heads = 1 + random.below(4);
+      const ffn = 1 + random.below(20);
+      const arrays = (count: number, width: number) =>
+        trial % 3 ? randomLayers(random, count, width, trial % 2 ? 2 : undefined) : equalLayers(count, width);
+      const count = 1 + random.below(4);
+      const rank = 1 + random.below(4);
+      const scores = scoresOf(arrays(layers, heads), arrays(layers, ffn), arrays(count, rank));
+      if (trial % 5 === 0) for (const module of scores.modules) module.ranks.fill(NaN);
+      const scope = () => (random.below(2) ? 'layer' : 'global');
+      const ratio = () => random.below(1000) / 1000;
+      const options: PlanOptions = {
+        rule: random.below(2) ? 'exact' : 'quantile',
+        ratios: { heads: ratio(), neurons: ratio(), modules: ratio(), ranks: ratio() },
+        scopes: { heads: scope(), neurons: scope(), ranks: scope() },
+      };
+      const plan = makePlan(scores, options);
+      for (const layer of plan.layers) {
+        expect(layer.heads).to.not.be.empty;
+        expect(layer.neurons).to.have.length.of.at.least(Math.min(8, ffn));
+      }
+      expect(plan.modules).to.not.be.empty;
+      const json: unknown = JSON.parse(JSON.stringify(plan));
+      expect(parsePlan(json, { fingerprint: 'base-1', layers, heads, ffn })).to.deep.equal(plan);
+    }
+  });
+
+  it('refuses ratios outside [0, 1) and unknown options', () => {
+    for (const ratio of [-0.1, 1, 2, NaN, Infinity])
+      for (const name of ['heads', 'neurons', 'modules', 'ranks']) {
+        const error = failure(() => makePlan(usual(), { ratios: { [name]: ratio } }));
+        expect(error.code).to.equal('BAD_OPTION');
+        expect(error.message).to.include(`ratios.${name}`);
+      }
+    for (const options of [{ rule: 'best' }, { scopes: { heads: 'all' } }, { ratio: 0.5 }])
+      expect(failure(() => makePlan(usual(), options as PlanOptions)).code).to.equal('BAD_OPTION');
+  });
+
+  it('refuses scores that it cannot decide by', () => {
+    const layer = equalLayers(1, 8);
+    for (const scores of [
+      scoresOf([], [], layer),
+      scoresOf(layer, equalLayers(2, 8), layer),
+      scoresOf(layer, layer, []),
+      scoresOf(layer, layer, [new Float32Array()]),
+    ])
+      expect(failure(() => makePlan(scores)).code).to.equal('BAD_SCORES');
+  });
+});
+
+describe('the empty plan', () => {
+  it('keeps everything, as ratios of 0 do under either rule', () => {
+    const modules = range(18).map((i) => ({ name: `module.${i}`, rank: 8 }));
+    const empty = emptyPlan(BASE, modules);
+    expect(empty.layers[2]).to.deep.equal({ heads: range(12), neurons: range(60) });
+    expect(parsePlan(empty, BASE)).to.deep.equal(empty);
+    for (const rule of ['exact', 'quantile'] as const) {
+      const made = makePlan(usual(), { rule, ratios: { heads: 0, neurons: 0, modules: 0, ranks: 0 } });
+      expect(made).to.deep.equal({ ...empty, rule });
+    }
+  });
+});
+
+describe('parsePlan', () => {
+  const good = () => makePlan(usual());
+  const refusal = (json: unknown, base?: typeof BASE): string => {
+    const error = failure(() => parsePlan(json, base));
+    expect(error.code).to.equal('BAD_PLAN');
+    expect(error.message).to.not.include('\n');
+    return error.message;
+  };
+
+  it('refuses what is not a plan', () => {
+    for (const json of [null, undefined, [], 'plan', 3, {}]) refusal(json);
+    expect(refusal({ ...good(), version: 2 })).to.include('version');
+    expect(refusal({ ...good(), extra: 1 })).to.include('extra');
+    expect(refusal({ ...good(), rule: 'best' })).to.include('rule');
+    expect(refusal({ ...good(), ratios: { ...good().ratios, heads: 1 } })).to.include('ratios.heads');
+    expect(refusal({ ...good(), scopes: { heads: 'layer' } })).to.include('scopes.');
+    expect(refusal({ ...good(), layers: [] })).to.include('layers');
+    expect(refusal({ ...good(), modules: [] })).to.include('modules');
+  });
+
+  it('refuses indices that are unsorted, repeated, negative, broken or none', () => {
+    for (const heads of [[1, 0], [0, 0], [-1, 0], [0.5], ['0'], [null], []]) {
+      const plan = good();
+      expect(
+        refusal({ ...plan, layers: [plan.layers[0], { heads, neurons: [0] }, plan.layers[2]] }),
+      ).to.include('layers.1.heads');
+      expect(refusal({ ...plan, modules: [{ name: 'a', ranks: heads }] })).to.include('modules.0.ranks');
+    }
+    const module = { name: 'a', ranks: [0] };
+    expect(refusal({ ...good(), modules: [module, module] })).to.include('twice');
+  });
+
+  it('refuses a plan for another base', () => {
+    expect(refusal(good(), { ...BASE, fingerprint: 'base-2' })).to.include('made for another base');
+    expect(refusal(good(), { ...BASE, layers: 4 })).to.include('3 layers');
+  });
+
+  it('refuses indices beyond the base', () => {
+    const plan = good();
+    plan.layers[1]!.heads = [0, 12];
+    expect(refusal(plan, BASE)).to.include('layers.1.heads: there is no head 12 among 12');
+    plan.layers[1] = { heads: [0], neurons: [59, 60] };
+    expect(refusal(plan, BASE)).to.include('layers.1.neurons: there is no neuron 60 among 60');
+    expect(parsePlan(plan)).to.deep.equal(plan);
+  });
+});
