@@ -37,7 +37,10 @@ export class Model implements Disposable {
   }
 
   /** @throws {LightPeftError} BAD_CHECKPOINT, NATIVE_MISSING, OUT_OF_MEMORY */
-  static async load(checkpoint: Checkpoint, { dtype = 'auto' as Dtype, threads = 0 } = {}): Promise<Model> {
+  static async load(
+    checkpoint: Checkpoint,
+    { dtype = 'auto', threads = 0 }: { dtype?: Dtype; threads?: number } = {},
+  ): Promise<Model> {
     const weights: WeightRef[] = [...checkpoint.tensors].map(([site, tensor]) => ({ site, ...tensor }));
     const compute = computeDtype(dtype);
     const handle = new (native().Model)(threads);

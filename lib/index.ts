@@ -1,6 +1,12 @@
-export { openCheckpoint, type Checkpoint } from './checkpoint/folder.ts';
-export { Model, Session, type Dtype } from './engine.ts';
-export { LightPeftError, type ErrorCode } from './errors.ts';
+export { type Checkpoint, openCheckpoint } from './checkpoint/folder.ts';
+export { type Dtype, Model, Session } from './engine.ts';
+export { type ErrorCode, LightPeftError } from './errors.ts';
+export { estimate } from './estimate.ts';
+export { evaluate, predict } from './evaluate.ts';
 export type { SessionConfig, StepMetrics } from './native.ts';
+export type { Options } from './options.ts';
 export { makePlan, parsePlan, type Plan } from './plan/plan.ts';
+export type { RunOptions } from './run.ts';
 export { Tokenizer } from './tokenizer.ts';
+export { train, vanillaTrain } from './train.ts';
+export type { Report } from './workbench.ts';

@@ -1,0 +1,120 @@
+import { kindOfAdapter } from './adapter/kind.ts';
+import { readLightAdapter } from './adapter/light.ts';
+import { readPeftAdapter } from './adapter/peft.ts';
+import { readTensors } from './checkpoint/safetensors.ts';
+import type { Dataset } from './data/dataset.ts';
+import type { LabelSet } from './data/labels.ts';
+import type { Session } from './engine.ts';
+import { LightPeftError } from './errors.ts';
+import { evaluateAll, type Prediction, predictAll } from './evaluation.ts';
+import type { ModuleConfig, NamedTensor } from './native.ts';
+import { needed, type Options, settle } from './options.ts';
+import { parsePlan } from './plan/plan.ts';
+import { type Report, SITES, Workbench } from './workbench.ts';
+
+interface Loaded {
+  session: Session;
+  labels: LabelSet;
+  kept?: { heads: number[]; neurons: number[] }[];
+}
+
+const named = (tensors: Map<string, { shape: number[]; data: Float32Array }>): NamedTensor[] =>
+  [...tensors].map(([name, { shape, data }]) => ({ name, shape, data }));
+
+/** Class names: those given, or as many numbers as the head has outputs; one output is a value. */
+function labelsOf(bench: Workbench, names: string[] | null | undefined, outputs: number): LabelSet {
+  if (outputs === 1) return { kind: 'regression' };
+  const labels = bench.settings.labelNames ?? names ?? Array.from({ length: outputs }, (_, i) => String(i));
+  if (labels.length !== outputs)
+    throw new LightPeftError('BAD_LABEL', `${labels.length} label names for a head of ${outputs} outputs`);
+  return { kind: 'classes', names: labels };
+}
+
+const outputsOf = (tensors: Map<string, { shape: number[] }>, where: string): number => {
+  const bias = tensors.get('classifier.out_proj.bias');
+  if (!bias) throw new LightPeftError('BAD_ADAPTER', `${where} has no trained task head`);
+  return bias.shape[0]!;
+};
+
+/** A checkpoint with its own head, a base with a Hugging Face PEFT adapter, or a base with a light adapter. */
+async function load(bench: Workbench): Promise<Loaded> {
+  const { adapter, model } = bench.settings;
+  const every = (rankOf: (name: string) => number | undefined, scaleOf: (name: string) => number) =>
+    Array.from({ length: bench.checkpoint.spec.layers }, (_, layer) =>
+      SITES.map((site): ModuleConfig | undefined => {
+        const name = bench.model.moduleName(layer, site);
+        const rank = rankOf(name);
+        return rank === undefined ? undefined : { name, layer, site, rank, scale: scaleOf(name), dropout: 0 };
+      }),
+    )
+      .flat()
+      .filter((module) => module !== undefined);
+
+  if (adapter === undefined) {
+    const { head } = bench.checkpoint;
+    if (head.size === 0)
+      throw new LightPeftError(
+        'BAD_OPTION',
+        `${model} has no trained task head; pass --adapter, or train one first`,
+      );
+    const own = new Map<string, { shape: number[]; data: Float32Array }>();
+    for (const file of new Set([...head.values()].map((info) => info.file)))
+      for (const [name, tensor] of await readTensors(file)) if (head.has(name)) own.set(name, tensor);
+    const labels = labelsOf(bench, bench.checkpoint.labels, outputsOf(own, model));
+    const session = bench.session(bench.model, labels, []);
+    await session.setTensors(named(own));
+    return { session, labels };
+  }
+
+  if ((await kindOfAdapter(adapter)) === 'peft') {
+    const peft = await readPeftAdapter(adapter);
+    const labels = labelsOf(bench, peft.info?.labels, outputsOf(peft.tensors, adapter));
+    const modules = every((name) => peft.tensors.get(`${name}.lora_A.weight`)?.shape[0], peft.scale);
+    const session = bench.session(bench.model, labels, modules);
+    await session.setTensors(named(peft.tensors));
+    return { session, labels };
+  }
+
+  const light = await readLightAdapter(adapter);
+  const { layers, heads, ffn } = bench.checkpoint.spec;
+  const { fingerprint } = bench.checkpoint;
+  const plan = parsePlan(light.plan, { fingerprint, layers, heads, ffn });
+  using small = await bench.model.cut(plan.layers, { threads: bench.settings.threads });
+  const labels = labelsOf(bench, light.info.labels, outputsOf(light.tensors, adapter));
+  const ranks = new Map(plan.modules.map(({ name, ranks }) => [name, ranks.length]));
+  const modules = every(
+    (name) => ranks.get(name),
+    () => light.info.alpha / light.info.r,
+  );
+  const session = bench.session(small, labels, modules);
+  await session.setTensors(named(light.tensors));
+  return { session, labels, kept: plan.layers };
+}
+
+/** Metrics of the validation file. */
+export async function evaluate(options: Options): Promise<Report> {
+  const settings = settle(options);
+  using bench = await Workbench.open(settings);
+  const { session, labels, kept } = await load(bench);
+  try {
+    const data: Dataset = await bench.read(needed(settings, 'validationFile'), labels);
+    const evaluation = await evaluateAll(session, data.examples, labels, data.metrics);
+    const { seconds, tokensPerSecond } = evaluation;
+    return bench.report({ seconds, tokensPerSecond, steps: 0 }, evaluation, await session.tensors(), kept);
+  } finally {
+    session.dispose();
+  }
+}
+
+/** Logits and label of every example of `input`; its label column may be absent. */
+export async function predict(options: Options): Promise<Prediction[]> {
+  const settings = settle(options);
+  using bench = await Workbench.open(settings);
+  const { session, labels } = await load(bench);
+  try {
+    const data = await bench.read(needed(settings, 'input'), labels, true);
+    return await predictAll(session, data.examples, labels);
+  } finally {
+    session.dispose();
+  }
+}

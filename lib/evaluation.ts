@@ -1,0 +1,68 @@
+import { type EncodedExample, inBatches, packBatch } from './data/batches.ts';
+import type { LabelSet } from './data/labels.ts';
+import type { Session } from './engine.ts';
+import { computeMetrics, type MetricName } from './metrics.ts';
+
+export interface Prediction {
+  idx: number;
+  logits: number[];
+  /** The name of the likeliest class, or the value. */
+  label: string | number;
+}
+
+export interface Evaluation {
+  metrics: Record<string, number>;
+  seconds: number;
+  tokensPerSecond: number;
+}
+
+const largest = (logits: number[]): number => logits.indexOf(Math.max(...logits));
+
+/** Logits of every example, in their order. */
+export async function predictAll(
+  session: Session,
+  examples: readonly EncodedExample[],
+  labels: LabelSet,
+  batchSize = 64,
+): Promise<Prediction[]> {
+  const width = labels.kind === 'classes' ? labels.names.length : 1;
+  const out: Prediction[] = [];
+  for (const chosen of inBatches(
+    Uint32Array.from(examples, (_, i) => i),
+    batchSize,
+  )) {
+    const batch = packBatch([...chosen].map((i) => examples[i]!));
+    const { logits } = await session.evaluate(batch);
+    for (const [b, idx] of batch.idx.entries()) {
+      const row = [...logits.subarray(b * width, (b + 1) * width)];
+      out.push({
+        idx,
+        logits: row,
+        label: labels.kind === 'classes' ? labels.names[largest(row)]! : row[0]!,
+      });
+    }
+  }
+  return out;
+}
+
+export async function evaluateAll(
+  session: Session,
+  examples: readonly EncodedExample[],
+  labels: LabelSet,
+  metrics: readonly MetricName[],
+): Promise<Evaluation> {
+  const started = performance.now();
+  const predictions = await predictAll(session, examples, labels);
+  const seconds = (performance.now() - started) / 1000;
+  const values = predictions.map(({ logits }) => (labels.kind === 'classes' ? largest(logits) : logits[0]!));
+  const tokens = examples.reduce((sum, { ids }) => sum + ids.length, 0);
+  return {
+    metrics: computeMetrics(
+      metrics,
+      values,
+      examples.map(({ label }) => label),
+    ),
+    seconds,
+    tokensPerSecond: tokens / seconds,
+  };
+}

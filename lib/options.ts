@@ -1,0 +1,103 @@
+import { z } from 'zod';
+import { LightPeftError } from './errors.ts';
+import type { MetricName } from './metrics.ts';
+
+const ratio = z.number().min(0).lt(1);
+const count = z.int().min(1);
+
+/** Every option of every phase, its default and its check. Names are those of the flags, in camel case. */
+const SCHEMA = z.strictObject({
+  /** Folder of a Hugging Face checkpoint. */
+  model: z.string(),
+  /** A named task sets columns, class names and metrics. */
+  task: z.string().optional(),
+  trainFile: z.string().optional(),
+  validationFile: z.string().optional(),
+  input: z.string().optional(),
+  textColumns: z.array(z.string()).min(1).max(2).optional(),
+  labelColumn: z.string().optional(),
+  labelNames: z.array(z.string()).min(2).optional(),
+  metric: z
+    .enum([
+      'accuracy',
+      'f1',
+      'macro_f1',
+      'matthews_correlation',
+      'pearson',
+      'spearmanr',
+    ] satisfies MetricName[])
+    .optional(),
+  peft: z.literal('lora').default('lora'),
+  loraR: count.default(8),
+  loraAlpha: z.number().positive().default(16),
+  loraDropout: ratio.default(0.05),
+  /** By PEFT's rule: a module's full name, or the end of it after a dot. */
+  targetModules: z
+    .array(z.string())
+    .min(1)
+    .default(['query', 'key', 'value', 'attention.output.dense', 'intermediate.dense', 'output.dense']),
+  /** Longer texts are cut and counted. */
+  maxLength: count.default(128),
+  batchSize: count.default(32),
+  learningRate: z.number().nonnegative().default(3e-4),
+  epochs: z.number().positive().default(3),
+  /** 0: as many as the epochs need; estimation: 800 (Light-PEFT). */
+  maxSteps: z.int().min(0).default(0),
+  gradientAccumulationSteps: count.default(1),
+  /** 0: no clipping. */
+  maxGradNorm: z.number().nonnegative().default(1),
+  warmupRatio: ratio.default(0.06),
+  weightDecay: z.number().nonnegative().default(0),
+  /** Weight of the L1 norm of the masks in the loss. */
+  l1: z.number().nonnegative().default(1e-4),
+  /** Multipliers of the learning rate. */
+  headMaskLr: z.number().nonnegative().default(1),
+  neuronMaskLr: z.number().nonnegative().default(1),
+  headRatio: ratio.default(1 / 3),
+  neuronRatio: ratio.default(1 / 3),
+  moduleRatio: ratio.default(0.75),
+  rankRatio: ratio.default(0.5),
+  headScope: z.enum(['layer', 'global']).default('layer'),
+  neuronScope: z.enum(['layer', 'global']).default('global'),
+  /** What `estimate` wrote. */
+  from: z.string().optional(),
+  adapter: z.string().optional(),
+  device: z.literal('cpu').default('cpu'),
+  dtype: z.enum(['auto', 'float32', 'bfloat16']).default('auto'),
+  /** 0: one for each core. */
+  threads: z.int().min(0).default(0),
+  seed: z.int().min(0).default(42),
+  out: z.string().optional(),
+});
+
+export type Options = z.input<typeof SCHEMA>;
+export type Settings = z.output<typeof SCHEMA>;
+
+const kebab = (name: string) => name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`);
+
+/** The flags, by option name. */
+export const OPTION_NAMES = Object.keys(SCHEMA.shape) as (keyof Settings)[];
+
+/**
+ * Fills in the defaults.
+ * @throws {LightPeftError} BAD_OPTION, naming the first flag that is wrong
+ */
+export function settle(options: Options): Settings {
+  const parsed = SCHEMA.safeParse(options);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  const where =
+    issue?.code === 'unrecognized_keys' ? issue.keys.join(', ') : `--${kebab(String(issue?.path[0] ?? ''))}`;
+  throw new LightPeftError('BAD_OPTION', `${where}: ${issue?.message ?? 'not understood'}`);
+}
+
+/**
+ * An option that this phase cannot do without.
+ * @throws {LightPeftError} BAD_OPTION
+ */
+export function needed<K extends keyof Settings>(settings: Settings, name: K): NonNullable<Settings[K]> {
+  const value = settings[name];
+  if (value === undefined || value === null)
+    throw new LightPeftError('BAD_OPTION', `--${kebab(name)} is needed here`);
+  return value;
+}

@@ -1,0 +1,159 @@
+import type { AdapterInfo } from './adapter/info.ts';
+import { type Checkpoint, openCheckpoint } from './checkpoint/folder.ts';
+import { type Dataset, readDataset, type Reading, readingOf } from './data/dataset.ts';
+import type { LabelSet } from './data/labels.ts';
+import { Model, Session } from './engine.ts';
+import { LightPeftError } from './errors.ts';
+import { type Evaluation } from './evaluation.ts';
+import type { ModuleConfig, NamedTensor, SessionConfig } from './native.ts';
+import type { Settings } from './options.ts';
+import { Tokenizer } from './tokenizer.ts';
+
+export const SITES = ['query', 'key', 'value', 'attention.output', 'intermediate', 'output'] as const;
+
+/** What every phase prints with --json. */
+export interface Report {
+  metrics: Record<string, number>;
+  seconds: number;
+  steps: number;
+  tokensPerSecond: number;
+  baseParameters: number;
+  encoderParameters: number;
+  encoderParametersKept: number;
+  peftParameters: number;
+  headParameters: number;
+  peakMemoryBytes: number;
+  out: string | null;
+  /** Of the validation file alone. */
+  inferenceTokensPerSecond: number;
+}
+
+/** The things that every phase starts from: the base, its tokenizer, how rows are read. */
+export class Workbench implements Disposable {
+  private constructor(
+    readonly settings: Settings,
+    readonly checkpoint: Checkpoint,
+    readonly tokenizer: Tokenizer,
+    readonly model: Model,
+    readonly reading: Reading,
+  ) {}
+
+  static async open(settings: Settings): Promise<Workbench> {
+    const checkpoint = await openCheckpoint(settings.model);
+    const tokenizer = await Tokenizer.fromFolder(settings.model);
+    if (tokenizer.vocabSize > checkpoint.spec.vocab)
+      throw new LightPeftError(
+        'BAD_TOKENIZER',
+        `the tokenizer has ${tokenizer.vocabSize} entries, the model's embeddings ${checkpoint.spec.vocab}`,
+      );
+    const { dtype, threads } = settings;
+    const model = await Model.load(checkpoint, { dtype, threads });
+    return new Workbench(settings, checkpoint, tokenizer, model, readingOf(settings));
+  }
+
+  read(file: string, labels?: LabelSet, unlabelled = false): Promise<Dataset> {
+    const reading = labels ? { ...this.reading, labels } : this.reading;
+    const maxLength = Math.min(this.settings.maxLength, this.checkpoint.spec.maxLength);
+    return readDataset(file, reading, this.tokenizer, { maxLength, unlabelled });
+  }
+
+  /**
+   * The modules that --target-modules names, all of full rank.
+   * @throws {LightPeftError} BAD_OPTION: one of the targets is nowhere in the model
+   */
+  modules(): ModuleConfig[] {
+    const { targetModules, loraR, loraAlpha, loraDropout } = this.settings;
+    const all = Array.from({ length: this.checkpoint.spec.layers }, (_, layer) =>
+      SITES.map((site) => ({ name: this.model.moduleName(layer, site), layer, site })),
+    ).flat();
+    const matches = (name: string, target: string) => name === target || name.endsWith(`.${target}`);
+    const missing = targetModules.find((target) => !all.some(({ name }) => matches(name, target)));
+    if (missing !== undefined)
+      throw new LightPeftError(
+        'BAD_OPTION',
+        `--target-modules: no module of this model ends in "${missing}"`,
+      );
+    return all
+      .filter(({ name }) => targetModules.some((target) => matches(name, target)))
+      .map((place) => ({ ...place, rank: loraR, scale: loraAlpha / loraR, dropout: loraDropout }));
+  }
+
+  session(model: Model, labels: LabelSet, modules: ModuleConfig[], masks = false): Session {
+    const { settings } = this;
+    const config: SessionConfig = {
+      modules,
+      labels: labels.kind === 'classes' ? labels.names.length : 1,
+      regression: labels.kind === 'regression',
+      masks,
+      headMaskRate: settings.headMaskLr,
+      neuronMaskRate: settings.neuronMaskLr,
+      l1Heads: masks ? settings.l1 : 0,
+      l1Neurons: masks ? settings.l1 : 0,
+      weightDecay: settings.weightDecay,
+      maxGradNorm: settings.maxGradNorm,
+      seed: settings.seed,
+    };
+    return new Session(model, config, { threads: settings.threads });
+  }
+
+  adapterInfo({ labels, metrics }: Dataset): AdapterInfo {
+    const { settings } = this;
+    return {
+      base: settings.model,
+      fingerprint: this.checkpoint.fingerprint,
+      labels: labels.kind === 'classes' ? labels.names : null,
+      columns: this.reading.columns.text,
+      metric: metrics[0]!,
+      maxLength: settings.maxLength,
+      r: settings.loraR,
+      alpha: settings.loraAlpha,
+      dropout: settings.loraDropout,
+      targetModules: settings.targetModules,
+    };
+  }
+
+  /** Parameters of the encoder's layers, without embeddings, for the heads and neurons kept of each. */
+  encoderParameters(kept?: { heads: number[]; neurons: number[] }[]): number {
+    const { layers, hidden, heads, headSize, ffn } = this.checkpoint.spec;
+    let total = 0;
+    for (let l = 0; l < layers; l++) {
+      const width = (kept?.[l]?.heads.length ?? heads) * headSize;
+      const neurons = kept?.[l]?.neurons.length ?? ffn;
+      total += 3 * (hidden + 1) * width + (width + 1) * hidden;
+      total += (hidden + 1) * neurons + (neurons + 1) * hidden + 4 * hidden;
+    }
+    return total;
+  }
+
+  report(
+    run: { seconds: number; steps: number; tokensPerSecond: number },
+    evaluation: Evaluation | undefined,
+    tensors: NamedTensor[],
+    kept?: { heads: number[]; neurons: number[] }[],
+  ): Report {
+    const { spec } = this.checkpoint;
+    const count = (prefix: string) =>
+      tensors.filter(({ name }) => name.includes(prefix)).reduce((sum, { data }) => sum + data.length, 0);
+    const encoder = this.encoderParameters();
+    return {
+      metrics: evaluation?.metrics ?? {},
+      ...run,
+      baseParameters: encoder + (spec.vocab + spec.positions + spec.typeVocab + 2) * spec.hidden,
+      encoderParameters: encoder,
+      encoderParametersKept: this.encoderParameters(kept),
+      peftParameters: count('.lora_'),
+      headParameters: count('classifier.'),
+      peakMemoryBytes: process.resourceUsage().maxRSS * 1024,
+      out: this.settings.out ?? null,
+      inferenceTokensPerSecond: evaluation?.tokensPerSecond ?? 0,
+    };
+  }
+
+  dispose(): void {
+    this.model.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
