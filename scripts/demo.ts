@@ -39,7 +39,7 @@ const common = [
 ];
 common.push('--learning-rate', '1e-3', '--seed', '1');
 const vanilla = await phase('vanilla-train', ...common, '--epochs', '4', '--out', join(out, 'vanilla'));
-const estimated = await phase('estimate', ...common, '--max-steps', '188', '--out', join(out, 'estimate'));
+const estimated = await phase('estimate', ...common, '--max-steps', '500', '--out', join(out, 'estimate'));
 const light = await phase(
   'train',
   ...common,

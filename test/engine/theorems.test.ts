@@ -98,6 +98,8 @@ for (const name of ['roberta-tiny', 'roberta-odd'])
       it('in float32, gradients too', async () => {
         using pair = await both(model, someCut(recorded));
         const { logits } = await pair.masked.evaluate(recorded.batch());
+        using plain = await recorded.session(model);
+        expect(distance((await plain.evaluate(recorded.batch())).logits, logits)).above(1e-3); // they do cut
         expect(distance((await pair.session.evaluate(recorded.batch())).logits, logits)).below(1e-5);
         await pair.masked.step([recorded.batch()], 0);
         await pair.session.step([recorded.batch()], 0);
@@ -114,14 +116,8 @@ for (const name of ['roberta-tiny', 'roberta-odd'])
         const { logits } = await exact.masked.evaluate(recorded.batch());
         const masked = (await pair.masked.evaluate(recorded.batch())).logits;
         const smaller = (await pair.session.evaluate(recorded.batch())).logits;
-        console.log(
-          'bf16',
-          rms(smaller, masked),
-          rms(masked, logits),
-          rms(smaller, logits),
-          distance(smaller, masked),
-        );
-        expect(distance(smaller, masked)).below(2e-2);
+        expect(rms(smaller, masked)).below(rms(masked, logits));
+        expect(rms(smaller, masked)).below(rms(smaller, logits));
       });
 
       it('where a layer keeps one head and one neuron', async () => {
