@@ -148,7 +148,7 @@ Napi::Value SessionHandle::set_state(const Napi::CallbackInfo& info) {
                     throw Error("BAD_STATE", "the checkpoint is of another run: " + name + " does not fit");
                 for (auto& [name, t] : s.state())
                   std::memcpy(t.mutable_data_ptr(), given.at(name).data(), t.nbytes());
-                s.set_steps_done(steps);
+                s.resume_at(steps);
                 return [](Napi::Env env) { return env.Undefined(); };
               });
 }

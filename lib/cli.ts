@@ -100,9 +100,7 @@ function command(name: string, signal: AbortSignal): Command {
       onNote: (line) => process.stderr.write(`light-peft: ${line}\n`),
     };
     if (name === 'predict') {
-      const lines = (await predict(options))
-        .map((prediction) => `${JSON.stringify(prediction)}\n`)
-        .join('');
+      const lines = (await predict(options)).map((prediction) => `${JSON.stringify(prediction)}\n`).join('');
       if (options.out === undefined) process.stdout.write(lines);
       else await writeWhole(options.out, lines);
       return;

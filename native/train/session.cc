@@ -46,7 +46,7 @@ Session::Session(std::shared_ptr<const Model> model, const SessionConfig& config
 }
 
 void Session::step(const std::vector<Batch>& batches, double learning_rate, bool score) {
-  if (metrics_.not_finite >= 0) return;  // the last good state stays until somebody has read of it
+  if (metrics_.not_finite >= 0) return;  // the last good state stays
   int64_t examples = 0;
   for (const auto& batch : batches)
     for (const float label : batch.labels) examples += !std::isnan(label);
@@ -71,18 +71,20 @@ void Session::step(const std::vector<Batch>& batches, double learning_rate, bool
   }
   loss /= std::max<int64_t>(1, examples);
   network_.penalize(config_.l1_heads, config_.l1_neurons);
-  if (score) {
-    double* sums = ratio_sum_.mutable_data_ptr<double>();
-    for (size_t m = 0; m < ratios.size(); ++m) sums[m] += ratios[m] / std::max<int64_t>(1, tokens);
-    add_rank_scores();
-    scored_ += 1;
-  }
+  // Taken of the values before the update, kept only if there is one.
+  const Tensor ranks = score ? rank_scores() : Tensor();
   const double norm =
       std::isfinite(loss) ? parameters.step(config_.optimizer, learning_rate, steps_ + 1) : std::nan("");
   metrics_.grad_norm = norm;
   if (!std::isfinite(norm)) {
     metrics_.not_finite = steps_;
     return;
+  }
+  if (score) {
+    double* sums = ratio_sum_.mutable_data_ptr<double>();
+    for (size_t m = 0; m < ratios.size(); ++m) sums[m] += ratios[m] / std::max<int64_t>(1, tokens);
+    rank_sum_ += ranks;
+    scored_ += 1;
   }
   ++steps_;
   ++metrics_.steps;
@@ -92,16 +94,18 @@ void Session::step(const std::vector<Batch>& batches, double learning_rate, bool
 
 /// First order (Light-PEFT): |mean over inputs of A_k dA_k| + |mean over outputs of B_k dB_k| for each rank
 /// k.
-void Session::add_rank_scores() {
+Tensor Session::rank_scores() {
   Parameters& parameters = network_.parameters();
+  Tensor ranks = at::zeros_like(rank_sum_);
   int64_t at = 0;
   for (const auto& c : config_.network.modules) {
     const LoraModule& m = *network_.module(c.layer, c.site);
     const Tensor a = (parameters[m.a].value.to(at::kDouble) * parameters[m.a].grad).mean(1).abs();
     const Tensor b = (parameters[m.b].value.to(at::kDouble) * parameters[m.b].grad).mean(0).abs();
-    rank_sum_.narrow(0, at, m.rank) += (a + b).nan_to_num(0, 0, 0);
+    ranks.narrow(0, at, m.rank) += (a + b).nan_to_num(0, 0, 0);
     at += m.rank;
   }
+  return ranks;
 }
 
 Session::Evaluation Session::evaluate(const Batch& batch) {

@@ -45,10 +45,14 @@ class Session {
   int64_t steps_done() const { return steps_; }
   /// Everything a resumed run needs beside the data order: (name, tensor) pairs to copy out or in.
   std::vector<std::pair<std::string, Tensor>> state();
-  void set_steps_done(int64_t steps) { steps_ = steps; }
+  /// After the tensors of a good state were copied in: goes on from there.
+  void resume_at(int64_t steps) {
+    steps_ = steps;
+    metrics_ = {};
+  }
 
  private:
-  void add_rank_scores();
+  Tensor rank_scores();
 
   SessionConfig config_;
   Network network_;
