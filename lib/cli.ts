@@ -115,6 +115,8 @@ function command(name: string, signal: AbortSignal): Command {
 export async function main(argv: string[]): Promise<number> {
   const abort = new AbortController();
   process.once('SIGINT', () => abort.abort());
+  // Whoever reads may have read enough: `predict … | head`.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 2));
   const program = new Command('light-peft').exitOverride().configureOutput({ writeErr: () => undefined });
   for (const name of [...Object.keys(PHASES), 'predict']) program.addCommand(command(name, abort.signal));
   try {

@@ -1,4 +1,4 @@
-import { kindOfAdapter } from './adapter/kind.ts';
+import { kindOfAdapter } from './adapter/files.ts';
 import { readLightAdapter } from './adapter/light.ts';
 import { readPeftAdapter } from './adapter/peft.ts';
 import { readTensors } from './checkpoint/safetensors.ts';
@@ -66,7 +66,7 @@ async function load(bench: Workbench): Promise<Loaded> {
     return { session, labels };
   }
 
-  if ((await kindOfAdapter(adapter)) === 'peft') {
+  if (kindOfAdapter(adapter) === 'peft') {
     const peft = await readPeftAdapter(adapter);
     const labels = labelsOf(bench, peft.info?.labels, outputsOf(peft.tensors, adapter));
     const modules = every((name) => peft.tensors.get(`${name}.lora_A.weight`)?.shape[0], peft.scale);

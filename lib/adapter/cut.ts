@@ -1,56 +1,89 @@
 import { LightPeftError } from '../errors.ts';
 import type { NamedTensor } from '../native.ts';
 import type { Plan } from '../plan/plan.ts';
+import { badAdapter, loraPart } from './files.ts';
 
-interface Matrix {
-  shape: number[];
+export interface Shaped {
+  shape: readonly number[];
   data: Float32Array;
 }
 
-/** The given rows and columns of a matrix; undefined: all. */
-function select({ shape, data }: Matrix, rows?: number[], columns?: number[]): Matrix {
-  const [height = 0, width = 0] = shape;
-  const r = rows ?? Array.from({ length: height }, (_, i) => i);
-  const c = columns ?? Array.from({ length: width }, (_, i) => i);
-  const out = new Float32Array(r.length * c.length);
+export type SiteOf = (module: string) => { layer: number; site: string };
+
+const badPlan = (message: string) => new LightPeftError('BAD_PLAN', message);
+
+/** undefined: all of them. */
+type Kept = readonly number[] | undefined;
+
+/** Those rows and columns of a matrix. Indices need not ascend, only exist. */
+function slice(name: string, { shape, data }: Shaped, rows: Kept, columns: Kept): NamedTensor {
+  const [height, width] = shape;
+  if (height === undefined || width === undefined || shape.length !== 2)
+    throw badAdapter(`${name} is not a matrix`);
+  if (rows?.some((row) => row >= height) || columns?.some((column) => column >= width))
+    throw badPlan(`the plan keeps more than the [${height}, ${width}] of ${name}`);
+  const down = rows ?? Array.from({ length: height }, (_, i) => i);
+  const across = columns ?? Array.from({ length: width }, (_, i) => i);
+  const result = new Float32Array(down.length * across.length);
   let at = 0;
-  for (const row of r) for (const column of c) out[at++] = data[row * width + column]!;
-  return { shape: [r.length, c.length], data: out };
+  for (const row of down) for (const column of across) result[at++] = data[row * width + column]!;
+  return { name, shape: [down.length, across.length], data: result };
+}
+
+/** What stays of a module's inputs and outputs where its layer loses heads and neurons. */
+function keptOf(
+  site: string,
+  layer: Plan['layers'][number],
+  headSize: number,
+): { inputs: Kept; outputs: Kept } {
+  const heads = () =>
+    layer.heads.flatMap((head) => Array.from({ length: headSize }, (_, i) => head * headSize + i));
+  switch (site) {
+    case 'query':
+    case 'key':
+    case 'value':
+      return { inputs: undefined, outputs: heads() };
+    case 'attention.output':
+      return { inputs: heads(), outputs: undefined };
+    case 'intermediate':
+      return { inputs: undefined, outputs: layer.neurons };
+    case 'output':
+      return { inputs: layer.neurons, outputs: undefined };
+    default:
+      throw new LightPeftError('INTERNAL', `${site} is not a site of a layer`);
+  }
 }
 
 /**
- * Full-shape LoRA tensors as the cut base needs them: A [r, in] and B [out, r] lose the ranks, heads and neurons that
- * the Plan cuts, and whole modules; the task head passes.
- * @throws {LightPeftError} BAD_PLAN: the Plan keeps a module or a rank that the adapter does not have
+ * What a plan leaves of an adapter for the whole base. The head stays, as the hidden size does.
+ * @param siteOf the layer and, of it, query, key, value, attention.output, intermediate or output
+ * @throws {LightPeftError} BAD_PLAN: a module, a rank, a head or a neuron of the plan is not in the adapter;
+ *   BAD_ADAPTER: a tensor belongs to neither LoRA nor the head
  */
 export function cutAdapter(
-  tensors: ReadonlyMap<string, Matrix>,
+  tensors: ReadonlyMap<string, Shaped>,
   plan: Plan,
   headSize: number,
-  siteOf: (module: string) => { layer: number; site: string } | undefined,
+  siteOf: SiteOf,
 ): NamedTensor[] {
-  const out: NamedTensor[] = [];
+  const result: NamedTensor[] = [];
   for (const { name, ranks } of plan.modules) {
-    const place = siteOf(name);
-    const a = tensors.get(`${name}.lora_A.weight`);
-    const b = tensors.get(`${name}.lora_B.weight`);
-    if (!place || !a || !b)
-      throw new LightPeftError('BAD_PLAN', `the Plan keeps ${name}, which the adapter lacks`);
-    if (ranks.some((rank) => rank >= a.shape[0]!))
-      throw new LightPeftError('BAD_PLAN', `the Plan keeps ranks of ${name} beyond its ${a.shape[0]!}`);
-    const { heads, neurons } = plan.layers[place.layer]!;
-    const context = heads.flatMap((head) => Array.from({ length: headSize }, (_, i) => head * headSize + i));
-    const inputs =
-      place.site === 'attention.output' ? context : place.site === 'output' ? neurons : undefined;
-    const outputs = ['query', 'key', 'value'].includes(place.site)
-      ? context
-      : place.site === 'intermediate'
-        ? neurons
-        : undefined;
-    out.push({ name: `${name}.lora_A.weight`, ...select(a, ranks, inputs) });
-    out.push({ name: `${name}.lora_B.weight`, ...select(b, outputs, ranks) });
+    const [nameA, nameB] = [`${name}.lora_A.weight`, `${name}.lora_B.weight`] as const;
+    const [a, b] = [tensors.get(nameA), tensors.get(nameB)];
+    if (!a || !b) throw badPlan(`the plan keeps ${name}, which is not in the adapter`);
+    const { layer, site } = siteOf(name);
+    const kept = plan.layers[layer];
+    if (!kept) throw badPlan(`the plan keeps ${name}, but has ${plan.layers.length} layers only`);
+    const missing = ranks.find((rank) => rank >= (a.shape[0] ?? 0));
+    if (missing !== undefined)
+      throw badPlan(`the plan keeps rank ${missing} of ${name}, which has ${a.shape[0] ?? 0}`);
+    const { inputs, outputs } = keptOf(site, kept, headSize);
+    result.push(slice(nameA, a, ranks, inputs), slice(nameB, b, outputs, ranks));
   }
-  for (const [name, { shape, data }] of tensors)
-    if (name.startsWith('classifier.')) out.push({ name, shape, data });
-  return out;
+  for (const [name, { shape, data }] of tensors) {
+    if (name.startsWith('classifier.')) result.push({ name, shape: [...shape], data });
+    // Masks serve training alone; modules that the plan does not name go.
+    else if (!loraPart(name) && !name.startsWith('masks.')) throw badAdapter(`${name} is unknown`);
+  }
+  return result;
 }

@@ -1,52 +1,54 @@
-import { readFile, rename, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { LightPeftError } from '../errors.ts';
+import { INFO, checked, makeFolder, readJson, writeJson } from './files.ts';
 
-const SCHEMA = z.strictObject({
-  version: z.literal(1),
-  /** The base, as its folder was given. */
-  base: z.string(),
-  fingerprint: z.string(),
-  /** Class names; null: a regression. */
-  labels: z.array(z.string()).nullable(),
-  columns: z.array(z.string()),
-  metric: z.string(),
-  maxLength: z.int(),
-  r: z.int().min(1),
-  alpha: z.number(),
-  dropout: z.number(),
-  targetModules: z.array(z.string()),
-});
-
-/** What PEFT's own files have no room for. */
-export type AdapterInfo = Omit<z.infer<typeof SCHEMA>, 'version'>;
-
-const FILE = 'light_peft.json';
-
-/** Whole or not at all. */
-export async function writeJson(file: string, value: unknown): Promise<void> {
-  await writeFile(`${file}.tmp`, `${JSON.stringify(value, null, 1)}\n`);
-  await rename(`${file}.tmp`, file);
+/** What this library must know of an adapter beyond what PEFT stores. */
+export interface AdapterInfo {
+  /** The base's path as it was given. */
+  base: string;
+  fingerprint: string;
+  /** null: a regression. */
+  labels: string[] | null;
+  columns: string[];
+  metric: string;
+  maxLength: number;
+  r: number;
+  alpha: number;
+  dropout: number;
+  targetModules: string[];
 }
 
-/** @throws {LightPeftError} BAD_ADAPTER: unreadable */
-export async function readJson(file: string): Promise<unknown> {
-  try {
-    return JSON.parse(await readFile(file, 'utf8')) as unknown;
-  } catch (error) {
-    throw new LightPeftError('BAD_ADAPTER', `${file}: cannot be read as JSON`, { cause: error });
-  }
+const VERSION = 1;
+
+const schema: z.ZodType<AdapterInfo> = z
+  .strictObject({
+    version: z.literal(VERSION),
+    base: z.string(),
+    fingerprint: z.string().min(1),
+    labels: z.array(z.string()).min(1).nullable(),
+    columns: z.array(z.string()).min(1),
+    metric: z.string().min(1),
+    maxLength: z.int().positive(),
+    r: z.int().positive(),
+    alpha: z.number().positive(),
+    dropout: z.number().min(0).lt(1),
+    targetModules: z.array(z.string().min(1)).min(1),
+  })
+  // The version is the file's, not the adapter's.
+  .transform(({ version, ...info }) => (version satisfies 1, info));
+
+export async function writeInfo(folder: string, info: AdapterInfo): Promise<void> {
+  await makeFolder(folder);
+  await writeJson(join(folder, INFO), { version: VERSION, ...info });
 }
 
-export const writeInfo = (folder: string, info: AdapterInfo): Promise<void> =>
-  writeJson(join(folder, FILE), { version: 1, ...info });
-
-/** @throws {LightPeftError} BAD_ADAPTER */
+/** @throws {LightPeftError} BAD_ADAPTER: light_peft.json is missing or malformed */
 export async function readInfo(folder: string): Promise<AdapterInfo> {
-  const file = join(folder, FILE);
-  const parsed = SCHEMA.safeParse(await readJson(file));
-  if (!parsed.success)
-    throw new LightPeftError('BAD_ADAPTER', `${file}: ${parsed.error.issues[0]?.message ?? 'malformed'}`);
-  return parsed.data;
+  const file = join(folder, INFO);
+  return checked(schema, await readJson(file), file);
 }
+
+/** null where there is no such file, as in what PEFT itself wrote. */
+export const readInfoIfAny = async (folder: string): Promise<AdapterInfo | null> =>
+  existsSync(join(folder, INFO)) ? readInfo(folder) : null;

@@ -1,41 +1,95 @@
-import { mkdir } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { readTensors, type Tensor, writeSafetensors } from '../checkpoint/safetensors.ts';
+import { writeSafetensors, type Tensor } from '../checkpoint/safetensors.ts';
+import { LightPeftError } from '../errors.ts';
 import type { NamedTensor } from '../native.ts';
 import { parsePlan, type Plan } from '../plan/plan.ts';
-import { type AdapterInfo, readInfo, readJson, writeInfo, writeJson } from './info.ts';
+import * as files from './files.ts';
+import { badAdapter } from './files.ts';
+import { readInfo, writeInfo, type AdapterInfo } from './info.ts';
 
-// Names that Python's peft does not know: cut tensors do not fit its base, and it must not load a part of them.
-const TENSORS = 'light_adapter.safetensors';
+/** What training changed in the base itself: `layers.N.head_scale`, `layers.N.output.bias_shift` and the like. */
+export type BaseDelta = ReadonlyMap<string, { shape: readonly number[]; data: Float32Array }>;
 
-/** The cut PEFT tensors, the task head and the Plan that says what of the base they belong to. */
+export interface LightAdapter {
+  info: AdapterInfo;
+  plan: Plan;
+  /** The cut LoRA tensors and the head's. */
+  tensors: Map<string, Tensor>;
+  /** null: the base's kept weights are as they were. */
+  delta: Map<string, Tensor> | null;
+}
+
+const DELTA =
+  /^layers\.(0|[1-9]\d*)\.(head_scale|neuron_scale|attention\.output\.bias_shift|output\.bias_shift)$/;
+
+/** Vectors all; the scales are as many as what they scale. */
+function checkDelta(delta: BaseDelta, plan: Plan, file: string): void {
+  for (const [name, { shape }] of delta) {
+    const [, index, what] = DELTA.exec(name) ?? [];
+    const layer = index === undefined ? undefined : plan.layers[Number(index)];
+    if (layer === undefined) throw badAdapter(`${file}: ${name} is not a part of what the plan keeps`);
+    const kept =
+      what === 'head_scale' ? layer.heads : what === 'neuron_scale' ? layer.neurons : { length: shape[0] };
+    if (shape.length !== 1 || shape[0] !== kept.length)
+      throw badAdapter(`${file}: ${name} is [${shape.join(', ')}], the plan says [${kept.length ?? 'n'}]`);
+  }
+}
+
+type Shaped = ReadonlyMap<string, { shape: readonly number[] }>;
+
+function checkTensors(tensors: Shaped, plan: Plan, file: string): void {
+  const ranks = files.ranksOf(tensors, file);
+  for (const { name, ranks: kept } of plan.modules) {
+    if (ranks.get(name) !== kept.length)
+      throw badAdapter(`${file}: ${name} is of rank ${ranks.get(name) ?? 0}, the plan says ${kept.length}`);
+    ranks.delete(name);
+  }
+  const [extra] = ranks.keys();
+  if (extra !== undefined) throw badAdapter(`${file}: ${extra} is not in the plan`);
+}
+
+function checkBase(plan: Plan, info: AdapterInfo, file: string): void {
+  if (plan.fingerprint !== info.fingerprint)
+    throw new LightPeftError('BAD_PLAN', `${file}: the plan was made for another base than the adapter`);
+}
+
+/**
+ * Writes an adapter for the pruned base: small, and of use only together with its plan.
+ * @param tensors already cut by `plan`
+ * @throws {LightPeftError} BAD_ADAPTER, BAD_PLAN: what would be written could not be read
+ */
 export async function writeLightAdapter(
   folder: string,
   tensors: NamedTensor[],
   plan: Plan,
   info: AdapterInfo,
+  delta?: BaseDelta,
 ): Promise<void> {
-  await mkdir(folder, { recursive: true });
-  await writeSafetensors(
-    join(folder, TENSORS),
-    new Map(tensors.map(({ name, shape, data }) => [name, { shape, data }])),
-  );
+  const weights = join(folder, files.LIGHT_TENSORS);
+  const change = join(folder, files.LIGHT_DELTA);
+  const named = new Map(files.withoutMasks(tensors).map((tensor) => [tensor.name, tensor]));
+  checkBase(plan, info, folder);
+  checkTensors(named, plan, weights);
+  if (delta) checkDelta(delta, plan, change);
   await writeInfo(folder, info);
-  // Last, as it is what makes the folder an adapter.
-  await writeJson(join(folder, 'plan.json'), plan);
+  await writeSafetensors(weights, named, { format: 'pt' });
+  if (delta) await writeSafetensors(change, delta, { format: 'pt' });
+  // One that an earlier adapter left would be taken for this one's.
+  else await files.removeFile(change);
+  await files.writeJson(join(folder, files.LIGHT_PLAN), plan);
 }
 
-export interface LightAdapter {
-  plan: Plan;
-  info: AdapterInfo;
-  tensors: Map<string, Tensor>;
-}
-
-/** @throws {LightPeftError} BAD_ADAPTER or BAD_PLAN */
+/** @throws {LightPeftError} BAD_ADAPTER; BAD_PLAN: plan.json is malformed or was made for another base */
 export async function readLightAdapter(folder: string): Promise<LightAdapter> {
-  return {
-    plan: parsePlan(await readJson(join(folder, 'plan.json'))),
-    info: await readInfo(folder),
-    tensors: await readTensors(join(folder, TENSORS)),
-  };
+  const plan = parsePlan(await files.readJson(join(folder, files.LIGHT_PLAN)));
+  const info = await readInfo(folder);
+  checkBase(plan, info, join(folder, files.LIGHT_PLAN));
+  const weights = join(folder, files.LIGHT_TENSORS);
+  const tensors = await files.readAdapterTensors(weights);
+  checkTensors(tensors, plan, weights);
+  const change = join(folder, files.LIGHT_DELTA);
+  const delta = existsSync(change) ? await files.readAdapterTensors(change) : null;
+  if (delta) checkDelta(delta, plan, change);
+  return { info, plan, tensors, delta };
 }

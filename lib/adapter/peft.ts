@@ -1,100 +1,160 @@
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { readTensors, type Tensor, writeSafetensors } from '../checkpoint/safetensors.ts';
-import { LightPeftError } from '../errors.ts';
+import { writeSafetensors, type Tensor } from '../checkpoint/safetensors.ts';
 import type { NamedTensor } from '../native.ts';
-import { type AdapterInfo, readInfo, readJson, writeInfo, writeJson } from './info.ts';
-import { isThere } from './kind.ts';
+import * as files from './files.ts';
+import { badAdapter } from './files.ts';
+import { readInfoIfAny, writeInfo, type AdapterInfo } from './info.ts';
 
+export interface PeftAdapter {
+  /** null where the folder was not written by this library. */
+  info: AdapterInfo | null;
+  r: number;
+  alpha: number;
+  dropout: number;
+  /** What B A x is multiplied by in that module. */
+  scale: (moduleName: string) => number;
+  /** Named as in the base model, without PEFT's prefix. */
+  tensors: Map<string, Tensor>;
+}
+
+/** PEFT wraps a model twice, and its names tell. */
 const PREFIX = 'base_model.model.';
 
-/** A Hugging Face PEFT LoRA folder, which Python's peft loads on the same base; masks stay out. */
+const configOf = (info: AdapterInfo) => ({
+  alpha_pattern: {},
+  auto_mapping: null,
+  base_model_name_or_path: info.base,
+  bias: 'none',
+  exclude_modules: null,
+  fan_in_fan_out: false,
+  inference_mode: true,
+  init_lora_weights: true,
+  layer_replication: null,
+  layers_pattern: null,
+  layers_to_transform: null,
+  lora_alpha: info.alpha,
+  lora_bias: false,
+  lora_dropout: info.dropout,
+  modules_to_save: ['classifier', 'score'],
+  peft_type: 'LORA',
+  r: info.r,
+  rank_pattern: {},
+  revision: null,
+  // PEFT keeps a set; sorted, equal adapters give equal files.
+  target_modules: [...info.targetModules].sort(),
+  task_type: 'SEQ_CLS',
+  use_dora: false,
+  use_rslora: false,
+});
+
+/** Writes what Python's PEFT loads, and light_peft.json beside it. */
 export async function writePeftAdapter(
   folder: string,
   tensors: NamedTensor[],
   info: AdapterInfo,
 ): Promise<void> {
-  await mkdir(folder, { recursive: true });
-  const kept = tensors.filter(({ name }) => !name.startsWith('masks.'));
-  await writeSafetensors(
-    join(folder, 'adapter_model.safetensors'),
-    new Map(kept.map(({ name, shape, data }) => [PREFIX + name, { shape, data }])),
-    { format: 'pt' },
-  );
   await writeInfo(folder, info);
-  // Last, as it is what makes the folder an adapter.
-  await writeJson(join(folder, 'adapter_config.json'), {
-    peft_type: 'LORA',
-    task_type: 'SEQ_CLS',
-    base_model_name_or_path: info.base,
-    r: info.r,
-    lora_alpha: info.alpha,
-    lora_dropout: info.dropout,
-    target_modules: info.targetModules,
-    modules_to_save: ['classifier', 'score'],
-    bias: 'none',
-    fan_in_fan_out: false,
-    inference_mode: true,
-    init_lora_weights: true,
-    use_rslora: false,
-    use_dora: false,
-    rank_pattern: {},
-    alpha_pattern: {},
-  });
+  const named = new Map(files.withoutMasks(tensors).map((tensor) => [PREFIX + tensor.name, tensor]));
+  // transformers refuses a file that does not say for what it was written.
+  await writeSafetensors(join(folder, files.PEFT_TENSORS), named, { format: 'pt' });
+  await files.writeJson(join(folder, files.PEFT_CONFIG), configOf(info));
 }
 
-const CONFIG = z.object({
-  peft_type: z.literal('LORA'),
-  r: z.int().min(1),
+const schema = z.object({
+  peft_type: z.string(),
+  r: z.int().positive(),
   lora_alpha: z.number(),
-  lora_dropout: z.number().default(0),
-  bias: z.literal('none').default('none'),
-  fan_in_fan_out: z.literal(false).nullish(),
-  use_dora: z.literal(false).nullish(),
-  use_rslora: z.boolean().nullish(),
-  rank_pattern: z.record(z.string(), z.int()).nullish(),
+  lora_dropout: z.number().min(0).lt(1).default(0),
+  rank_pattern: z.record(z.string(), z.int().positive()).nullish(),
   alpha_pattern: z.record(z.string(), z.number()).nullish(),
+  use_rslora: z.boolean().default(false),
+  bias: z.string().default('none'),
 });
 
-export interface PeftAdapter {
-  /** Null: written by another tool. */
-  info: AdapterInfo | null;
-  r: number;
-  /** alpha / r of a module, or alpha / sqrt(r) for rank-stabilised LoRA. */
-  scale: (module: string) => number;
-  /** By name without PEFT's prefix. */
-  tensors: Map<string, Tensor>;
+/** Settings that make of LoRA something else. Those that only guide the initialisation are of no concern. */
+const OTHER_LORA = [
+  'use_dora',
+  'fan_in_fan_out',
+  'lora_bias',
+  'use_qalora',
+  'use_bdlora',
+  'layer_replication',
+  'target_parameters',
+  'trainable_token_indices',
+  'alora_invocation_tokens',
+  'arrow_config',
+  'kasa_config',
+  'monteclora_config',
+];
+
+/** Absent, off or empty. */
+const isOff = (value: unknown): boolean =>
+  value === undefined ||
+  value === null ||
+  value === false ||
+  (typeof value === 'object' && Object.keys(value).length === 0);
+
+async function readConfig(file: string): Promise<z.output<typeof schema>> {
+  const json = files.checked(z.record(z.string(), z.unknown()), await files.readJson(file), file);
+  // Before the other fields, which another type of adapter need not have.
+  if (json['peft_type'] !== 'LORA')
+    throw badAdapter(`${file}: peft_type is ${JSON.stringify(json['peft_type'])}; only LORA can be read`);
+  const config = files.checked(schema, json, file);
+  if (config.bias !== 'none')
+    throw badAdapter(`${file}: bias is ${JSON.stringify(config.bias)}; only "none" can be read`);
+  const other = OTHER_LORA.find((key) => !isOff(json[key]));
+  if (other !== undefined) throw badAdapter(`${file}: ${other} is set, which is not supported`);
+  return config;
 }
 
-/** A pattern's value for a module: its key is the end of the module's name. */
-const patterned = (pattern: Record<string, number> | null | undefined, module: string): number | undefined =>
-  Object.entries(pattern ?? {}).find(([key]) => module === key || module.endsWith(`.${key}`))?.[1];
+type Lookup = (module: string) => number;
 
-/** @throws {LightPeftError} BAD_ADAPTER: unreadable, or a kind of PEFT that is not LoRA as the paper has it */
-export async function readPeftAdapter(folder: string): Promise<PeftAdapter> {
-  const file = join(folder, 'adapter_config.json');
-  const parsed = CONFIG.safeParse(await readJson(file));
-  if (!parsed.success) {
-    const [issue] = parsed.error.issues;
-    throw new LightPeftError(
-      'BAD_ADAPTER',
-      `${file}: ${issue?.path.join('.')}: ${issue?.message ?? 'malformed'}`,
-    );
+/** PEFT's rule: a key is a regular expression for the end of a name, from a dot on; the first that fits counts. */
+function lookup(
+  patterns: Record<string, number> | null | undefined,
+  otherwise: number,
+  file: string,
+): Lookup {
+  const rules = Object.entries(patterns ?? {}).map(([key, value]) => {
+    try {
+      return { pattern: new RegExp(`^(.*\\.)?(${key})$`), value };
+    } catch (error) {
+      throw badAdapter(`${file}: ${JSON.stringify(key)} is not a pattern of names that can be read`, error);
+    }
+  });
+  return (module) => rules.find(({ pattern }) => pattern.test(module))?.value ?? otherwise;
+}
+
+function unprefixed(tensors: ReadonlyMap<string, Tensor>, file: string): Map<string, Tensor> {
+  const result = new Map<string, Tensor>();
+  for (const [name, tensor] of tensors) {
+    if (!name.startsWith(PREFIX)) throw badAdapter(`${file}: ${name} does not begin with ${PREFIX}`);
+    result.set(name.slice(PREFIX.length), tensor);
   }
-  const config = parsed.data;
-  const stored = await readTensors(join(folder, 'adapter_model.safetensors'));
-  const tensors = new Map(
-    [...stored].map(([name, tensor]) => [name.startsWith(PREFIX) ? name.slice(PREFIX.length) : name, tensor]),
-  );
+  return result;
+}
+
+/**
+ * Reads what this library or Python's PEFT wrote.
+ * @throws {LightPeftError} BAD_ADAPTER: it cannot be read, or is not plain LoRA
+ */
+export async function readPeftAdapter(folder: string): Promise<PeftAdapter> {
+  const file = join(folder, files.PEFT_CONFIG);
+  const config = await readConfig(file);
+  const rank = lookup(config.rank_pattern, config.r, file);
+  const alpha = lookup(config.alpha_pattern, config.lora_alpha, file);
+  const weights = join(folder, files.PEFT_TENSORS);
+  const tensors = unprefixed(await files.readAdapterTensors(weights), weights);
+  for (const [module, found] of files.ranksOf(tensors, weights))
+    if (found !== rank(module))
+      throw badAdapter(`${weights}: ${module} is of rank ${found}, its configuration says ${rank(module)}`);
   return {
-    info: (await isThere(join(folder, 'light_peft.json'))) ? await readInfo(folder) : null,
+    info: await readInfoIfAny(folder),
     r: config.r,
-    scale: (module) => {
-      const r = patterned(config.rank_pattern, module) ?? config.r;
-      const alpha = patterned(config.alpha_pattern, module) ?? config.lora_alpha;
-      return alpha / (config.use_rslora ? Math.sqrt(r) : r);
-    },
+    alpha: config.lora_alpha,
+    dropout: config.lora_dropout,
+    scale: (module) => alpha(module) / (config.use_rslora ? Math.sqrt(rank(module)) : rank(module)),
     tensors,
   };
 }
