@@ -79,9 +79,12 @@ export const cutModules = (modules: ModuleConfig[], plan: Plan): ModuleConfig[] 
  * Light-PEFT's second stage: cuts the base and the estimated adapter by a Plan made from the Scores of `from`, goes on
  * training the smaller model with a fresh optimizer, and writes a light adapter.
  */
-export const train = (options: Options, run: RunOptions = {}): Promise<Report> =>
-  trainWith(
-    options,
+export const train = async (options: Options, run: RunOptions = {}): Promise<Report> => {
+  const { info } = await readPeftAdapter(needed(settle(options), 'from'));
+  // The tensors that go on were estimated with these; other values would scale them wrongly.
+  const lora = info && { loraR: info.r, loraAlpha: info.alpha, targetModules: info.targetModules };
+  return trainWith(
+    { ...options, ...lora },
     run,
     async (bench, labels) => {
       const from = needed(bench.settings, 'from');
@@ -102,3 +105,4 @@ export const train = (options: Options, run: RunOptions = {}): Promise<Report> =
     },
     (out, tensors, info, plan) => writeLightAdapter(out, tensors, plan!, info),
   );
+};
