@@ -22,6 +22,48 @@ void settle(Napi::Env env, Napi::Function, std::nullptr_t*, Pending* raw) {
 
 using Channel = Napi::TypedThreadSafeFunction<std::nullptr_t, Pending, settle>;
 
+/// Settles its promise when it goes, which a lane that ends before its turn brings about too: a channel that is
+/// never released would keep the process alive.
+class Job {
+ public:
+  Job(Channel channel, std::unique_ptr<Pending> pending)
+      : channel_(std::move(channel)), pending_(std::move(pending)) {
+    fail("DISPOSED", "disposed of before this was done");
+  }
+  Job(const Job&) = delete;
+  Job& operator=(const Job&) = delete;
+
+  void run(const std::function<Answer()>& work) {
+    try {
+      pending_->answer = work();
+      pending_->code.clear();
+    } catch (const Error& e) {
+      fail(e.code(), e.what());
+    } catch (const c10::OutOfMemoryError& e) {
+      fail("OUT_OF_MEMORY", e.what_without_backtrace());
+    } catch (const c10::Error& e) {
+      fail("INTERNAL", e.what_without_backtrace());
+    } catch (const std::exception& e) {
+      fail("INTERNAL", e.what());
+    }
+  }
+
+  ~Job() {
+    Pending* raw = pending_.release();
+    if (channel_.NonBlockingCall(raw) != napi_ok) delete raw;
+    channel_.Release();
+  }
+
+ private:
+  void fail(const std::string& code, const std::string& message) {
+    pending_->code = code;
+    pending_->message = message;
+  }
+
+  Channel channel_;
+  std::unique_ptr<Pending> pending_;
+};
+
 }  // namespace
 
 Napi::Error coded(Napi::Env env, const std::string& code, const std::string& message) {
@@ -33,26 +75,8 @@ Napi::Error coded(Napi::Env env, const std::string& code, const std::string& mes
 Napi::Value promise(Napi::Env env, Lane& lane, std::function<Answer()> work) {
   auto pending = std::make_unique<Pending>(env);
   const Napi::Value promised = pending->deferred.Promise();
-  Channel channel = Channel::New(env, "light-peft", 0, 1);
-  lane.post([channel, work = std::move(work), raw = pending.release()]() mutable {
-    try {
-      raw->answer = work();
-    } catch (const Error& e) {
-      raw->code = e.code();
-      raw->message = e.what();
-    } catch (const c10::OutOfMemoryError& e) {
-      raw->code = "OUT_OF_MEMORY";
-      raw->message = e.what_without_backtrace();
-    } catch (const c10::Error& e) {
-      raw->code = "INTERNAL";
-      raw->message = e.what_without_backtrace();
-    } catch (const std::exception& e) {
-      raw->code = "INTERNAL";
-      raw->message = e.what();
-    }
-    if (channel.NonBlockingCall(raw) != napi_ok) delete raw;
-    channel.Release();
-  });
+  const auto job = std::make_shared<Job>(Channel::New(env, "light-peft", 0, 1), std::move(pending));
+  lane.post([job, work = std::move(work)] { job->run(work); });
   return promised;
 }
 

@@ -1,4 +1,3 @@
-import { writeFile, rename } from 'node:fs/promises';
 import { Command, CommanderError, Option } from 'commander';
 import { LightPeftError, messageOf } from './errors.ts';
 import { estimate } from './estimate.ts';
@@ -7,6 +6,7 @@ import type { Options } from './options.ts';
 import { progressTo } from './progress.ts';
 import type { RunOptions } from './run.ts';
 import { train, vanillaTrain } from './train.ts';
+import { writeWhole } from './whole-file.ts';
 import type { Report } from './workbench.ts';
 
 const number = (text: string): number => {
@@ -53,6 +53,8 @@ const FLAGS: [flag: string, help: string, parse?: Parser][] = [
   ['--neuron-scope <scope>', 'layer or global'],
   ['--from <folder>', 'what estimate wrote'],
   ['--adapter <folder>', 'PEFT or light adapter'],
+  ['--save-steps <n>', 'steps between two savings of the training state', number],
+  ['--resume', 'go on from the training state in --out'],
   ['--device <name>', 'cpu'],
   ['--dtype <name>', 'auto, float32, bfloat16'],
   ['--threads <n>', '0: one for each core', number],
@@ -70,12 +72,6 @@ const table = (report: Report): string => {
     ...(report.out === null ? [] : [`written to ${report.out}`]),
   ].join('\n');
 };
-
-/** Whole or not at all. */
-async function writeWhole(file: string, text: string): Promise<void> {
-  await writeFile(`${file}.tmp`, text);
-  await rename(`${file}.tmp`, file);
-}
 
 const PHASES: Record<string, (options: Options, run: RunOptions) => Promise<Report>> = {
   estimate,
@@ -100,9 +96,11 @@ function command(name: string, signal: AbortSignal): Command {
       onNote: (line) => process.stderr.write(`light-peft: ${line}\n`),
     };
     if (name === 'predict') {
-      const lines = (await predict(options)).map((prediction) => `${JSON.stringify(prediction)}\n`).join('');
+      const lines = (await predict(options, run))
+        .map((prediction) => `${JSON.stringify(prediction)}\n`)
+        .join('');
       if (options.out === undefined) process.stdout.write(lines);
-      else await writeWhole(options.out, lines);
+      else await writeWhole(options.out, [lines]);
       return;
     }
     const report = await PHASES[name]!(options, run);

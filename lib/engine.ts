@@ -5,6 +5,7 @@ import {
   coded,
   type ComputeDtype,
   type LayerCut,
+  type ModuleConfig,
   type NamedTensor,
   native,
   type NativeModel,
@@ -44,14 +45,14 @@ export class Model implements Disposable {
     const weights: WeightRef[] = [...checkpoint.tensors].map(([site, tensor]) => ({ site, ...tensor }));
     const compute = computeDtype(dtype);
     const handle = new (native().Model)(threads);
-    await coded(handle.load(checkpoint.spec, weights, compute));
+    await coded(() => handle.load(checkpoint.spec, weights, compute));
     return new Model(checkpoint, compute, handle);
   }
 
   /** The smaller model that keeps these heads and neurons of each layer. This one stays as it is. */
   async cut(layers: LayerCut[], { threads = 0 } = {}): Promise<Model> {
     const handle = new (native().Model)(threads);
-    await coded(handle.cut(this.handle, layers));
+    await coded(() => handle.cut(this.handle, layers));
     return new Model(this.checkpoint, this.dtype, handle);
   }
 
@@ -69,54 +70,92 @@ export class Model implements Disposable {
   }
 }
 
+/** What a call throws before it promises anything, typed. */
+function immediate<T>(call: () => T): T {
+  try {
+    return call();
+  } catch (error) {
+    throw typed(error);
+  }
+}
+
+/** Steps that may wait in the lane. */
+const DEPTH = 2;
+
 /** One training or evaluation run over a model. Calls are worked off in order, on a thread of the session's own. */
 export class Session implements Disposable {
+  /** In the order of the scores. */
+  readonly modules: readonly ModuleConfig[];
   private readonly handle: NativeSession;
+  private readonly queued: Promise<void>[] = [];
+  private failure: unknown;
 
   /** @param threads of the lane; 0: as many as the machine has cores */
   constructor(model: Model, config: SessionConfig, { threads = 0 } = {}) {
-    try {
-      this.handle = new (native().Session)(model.handle, config, threads);
-    } catch (error) {
-      throw typed(error);
-    }
+    this.modules = config.modules;
+    this.handle = immediate(() => new (native().Session)(model.handle, config, threads));
   }
 
-  /** One optimizer step over micro-batches; the loss is the mean over all their labelled examples. */
-  step(batches: PackedBatch[], learningRate: number, score = false): Promise<void> {
-    return coded(this.handle.step(batches, learningRate, score));
+  /**
+   * One optimizer step over micro-batches; the loss is the mean over all their labelled examples. Resolves when the
+   * step is enqueued and no more than two are unfinished, so that the next batch is prepared meanwhile; what goes wrong
+   * in a step is thrown by the call that comes after.
+   */
+  async step(batches: PackedBatch[], learningRate: number, score = false): Promise<void> {
+    this.raise();
+    const step = () => this.handle.step(batches, learningRate, score);
+    const done = immediate(step).catch((error: unknown) => {
+      this.failure ??= error;
+    });
+    this.queued.push(done);
+    if (this.queued.length > DEPTH) await this.queued.shift();
+  }
+
+  /** Throws what an earlier step threw, once. */
+  private raise(): void {
+    const { failure } = this;
+    this.failure = undefined;
+    if (failure !== undefined) throw typed(failure);
+  }
+
+  /** Waits for a call that the lane works off after the steps before it. */
+  private async after<T>(call: () => Promise<T>): Promise<T> {
+    this.raise();
+    const result = await coded(call);
+    this.raise();
+    return result;
   }
 
   /** Logits [B, labels], row-major, and the sum of losses over the labelled examples. */
   evaluate(batch: PackedBatch): Promise<{ logits: Float32Array; loss: number; labelled: number }> {
-    return coded(this.handle.evaluate(batch));
+    return this.after(() => this.handle.evaluate(batch));
   }
 
   /** Of the steps since the last call. */
   metrics(): Promise<StepMetrics> {
-    return coded(this.handle.metrics());
+    return this.after(() => this.handle.metrics());
   }
 
   scores(): Promise<RawScores> {
-    return coded(this.handle.scores());
+    return this.after(() => this.handle.scores());
   }
 
   /** Everything trainable, or the gradients that the last step left. */
   tensors({ gradients = false } = {}): Promise<NamedTensor[]> {
-    return coded(this.handle.tensors(gradients));
+    return this.after(() => this.handle.tensors(gradients));
   }
 
   /** @throws {LightPeftError} BAD_ADAPTER when a name or size does not fit; nothing is changed then */
   setTensors(tensors: Pick<NamedTensor, 'name' | 'data'>[]): Promise<void> {
-    return coded(this.handle.setTensors(tensors));
+    return this.after(() => this.handle.setTensors(tensors));
   }
 
   state(): Promise<SessionState> {
-    return coded(this.handle.state());
+    return this.after(() => this.handle.state());
   }
 
   setState(state: SessionState): Promise<void> {
-    return coded(this.handle.setState(state));
+    return this.after(() => this.handle.setState(state));
   }
 
   dispose(): void {

@@ -1,7 +1,6 @@
 import { kindOfAdapter } from './adapter/files.ts';
 import { readLightAdapter } from './adapter/light.ts';
 import { readPeftAdapter } from './adapter/peft.ts';
-import { readTensors } from './checkpoint/safetensors.ts';
 import type { Dataset } from './data/dataset.ts';
 import type { LabelSet } from './data/labels.ts';
 import type { Session } from './engine.ts';
@@ -10,6 +9,8 @@ import { evaluateAll, type Prediction, predictAll } from './evaluation.ts';
 import type { ModuleConfig, NamedTensor } from './native.ts';
 import { needed, type Options, settle } from './options.ts';
 import { parsePlan } from './plan/plan.ts';
+import { noteTruncation, type RunOptions } from './run.ts';
+import { outputsOf, taskHeadOf } from './task-head.ts';
 import { type Report, SITES, Workbench } from './workbench.ts';
 
 interface Loaded {
@@ -30,10 +31,10 @@ function labelsOf(bench: Workbench, names: string[] | null | undefined, outputs:
   return { kind: 'classes', names: labels };
 }
 
-const outputsOf = (tensors: Map<string, { shape: number[] }>, where: string): number => {
-  const bias = tensors.get('classifier.out_proj.bias');
-  if (!bias) throw new LightPeftError('BAD_ADAPTER', `${where} has no trained task head`);
-  return bias.shape[0]!;
+const trainedHead = (tensors: Map<string, { shape: number[] }>, where: string): number => {
+  const outputs = outputsOf(tensors);
+  if (outputs === undefined) throw new LightPeftError('BAD_ADAPTER', `${where} has no trained task head`);
+  return outputs;
 };
 
 /** A checkpoint with its own head, a base with a Hugging Face PEFT adapter, or a base with a light adapter. */
@@ -51,16 +52,14 @@ async function load(bench: Workbench): Promise<Loaded> {
       .filter((module) => module !== undefined);
 
   if (adapter === undefined) {
-    const { head } = bench.checkpoint;
-    if (head.size === 0)
+    const own = await taskHeadOf(bench.checkpoint);
+    const outputs = outputsOf(own);
+    if (outputs === undefined)
       throw new LightPeftError(
         'BAD_OPTION',
         `${model} has no trained task head; pass --adapter, or train one first`,
       );
-    const own = new Map<string, { shape: number[]; data: Float32Array }>();
-    for (const file of new Set([...head.values()].map((info) => info.file)))
-      for (const [name, tensor] of await readTensors(file)) if (head.has(name)) own.set(name, tensor);
-    const labels = labelsOf(bench, bench.checkpoint.labels, outputsOf(own, model));
+    const labels = labelsOf(bench, bench.checkpoint.labels, outputs);
     const session = bench.session(bench.model, labels, []);
     await session.setTensors(named(own));
     return { session, labels };
@@ -68,7 +67,7 @@ async function load(bench: Workbench): Promise<Loaded> {
 
   if (kindOfAdapter(adapter) === 'peft') {
     const peft = await readPeftAdapter(adapter);
-    const labels = labelsOf(bench, peft.info?.labels, outputsOf(peft.tensors, adapter));
+    const labels = labelsOf(bench, peft.info?.labels, trainedHead(peft.tensors, adapter));
     const modules = every((name) => peft.tensors.get(`${name}.lora_A.weight`)?.shape[0], peft.scale);
     const session = bench.session(bench.model, labels, modules);
     await session.setTensors(named(peft.tensors));
@@ -80,7 +79,7 @@ async function load(bench: Workbench): Promise<Loaded> {
   const { fingerprint } = bench.checkpoint;
   const plan = parsePlan(light.plan, { fingerprint, layers, heads, ffn });
   using small = await bench.model.cut(plan.layers, { threads: bench.settings.threads });
-  const labels = labelsOf(bench, light.info.labels, outputsOf(light.tensors, adapter));
+  const labels = labelsOf(bench, light.info.labels, trainedHead(light.tensors, adapter));
   const ranks = new Map(plan.modules.map(({ name, ranks }) => [name, ranks.length]));
   const modules = every(
     (name) => ranks.get(name),
@@ -92,13 +91,14 @@ async function load(bench: Workbench): Promise<Loaded> {
 }
 
 /** Metrics of the validation file. */
-export async function evaluate(options: Options): Promise<Report> {
+export async function evaluate(options: Options, run: RunOptions = {}): Promise<Report> {
   const settings = settle(options);
-  using bench = await Workbench.open(settings);
+  using bench = await Workbench.open(settings, run);
   const { session, labels, kept } = await load(bench);
   try {
     const data: Dataset = await bench.read(needed(settings, 'validationFile'), labels);
-    const evaluation = await evaluateAll(session, data.examples, labels, data.metrics);
+    noteTruncation(run, settings.validationFile!, data.truncated);
+    const evaluation = await evaluateAll(session, data.examples, labels, data.metrics, run);
     const { seconds, tokensPerSecond } = evaluation;
     return bench.report({ seconds, tokensPerSecond, steps: 0 }, evaluation, await session.tensors(), kept);
   } finally {
@@ -107,13 +107,14 @@ export async function evaluate(options: Options): Promise<Report> {
 }
 
 /** Logits and label of every example of `input`; its label column may be absent. */
-export async function predict(options: Options): Promise<Prediction[]> {
+export async function predict(options: Options, run: RunOptions = {}): Promise<Prediction[]> {
   const settings = settle(options);
-  using bench = await Workbench.open(settings);
+  using bench = await Workbench.open(settings, run);
   const { session, labels } = await load(bench);
   try {
     const data = await bench.read(needed(settings, 'input'), labels, true);
-    return await predictAll(session, data.examples, labels);
+    noteTruncation(run, settings.input!, data.truncated);
+    return await predictAll(session, data.examples, labels, run);
   } finally {
     session.dispose();
   }

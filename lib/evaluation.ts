@@ -1,7 +1,9 @@
 import { type EncodedExample, inBatches, packBatch } from './data/batches.ts';
 import type { LabelSet } from './data/labels.ts';
 import type { Session } from './engine.ts';
+import { LightPeftError } from './errors.ts';
 import { computeMetrics, type MetricName } from './metrics.ts';
+import type { RunOptions } from './run.ts';
 
 export interface Prediction {
   idx: number;
@@ -16,6 +18,9 @@ export interface Evaluation {
   tokensPerSecond: number;
 }
 
+/** Without a backward pass, larger batches gain nothing. */
+const BATCH_SIZE = 64;
+
 const largest = (logits: number[]): number => logits.indexOf(Math.max(...logits));
 
 /** Logits of every example, in their order. */
@@ -23,14 +28,15 @@ export async function predictAll(
   session: Session,
   examples: readonly EncodedExample[],
   labels: LabelSet,
-  batchSize = 64,
+  { signal }: RunOptions = {},
 ): Promise<Prediction[]> {
   const width = labels.kind === 'classes' ? labels.names.length : 1;
   const out: Prediction[] = [];
   for (const chosen of inBatches(
     Uint32Array.from(examples, (_, i) => i),
-    batchSize,
+    BATCH_SIZE,
   )) {
+    if (signal?.aborted) throw new LightPeftError('ABORTED', 'stopped during the evaluation');
     const batch = packBatch([...chosen].map((i) => examples[i]!));
     const { logits } = await session.evaluate(batch);
     for (const [b, idx] of batch.idx.entries()) {
@@ -50,9 +56,10 @@ export async function evaluateAll(
   examples: readonly EncodedExample[],
   labels: LabelSet,
   metrics: readonly MetricName[],
+  run: RunOptions = {},
 ): Promise<Evaluation> {
   const started = performance.now();
-  const predictions = await predictAll(session, examples, labels);
+  const predictions = await predictAll(session, examples, labels, run);
   const seconds = (performance.now() - started) / 1000;
   const values = predictions.map(({ logits }) => (labels.kind === 'classes' ? largest(logits) : logits[0]!));
   const tokens = examples.reduce((sum, { ids }) => sum + ids.length, 0);

@@ -1,4 +1,4 @@
-import { BatchSampler, type EncodedExample, packBatch } from './data/batches.ts';
+import { BatchSampler, type EncodedExample, packBatch, type SamplerState } from './data/batches.ts';
 import type { Session } from './engine.ts';
 import { LightPeftError } from './errors.ts';
 import type { Settings } from './options.ts';
@@ -11,17 +11,22 @@ export interface FitProgress {
   tokensPerSecond: number;
 }
 
-export interface FitResult {
-  steps: number;
+/** How far a run has come. */
+export interface Position extends SamplerState {
+  step: number;
+  tokens: number;
   seconds: number;
-  tokensPerSecond: number;
 }
 
 export interface FitOptions {
   settings: Settings;
   steps: number;
   /** Steps from this one on count for the scores. */
-  scoreFrom?: number;
+  scoreFrom?: number | undefined;
+  /** Where an interrupted run stood; the session is in that state already. */
+  from?: Position | undefined;
+  /** Called every `saveSteps` steps and when the signal fires; the session's state is that of the position. */
+  save?: ((position: Position) => Promise<void>) | undefined;
   signal?: AbortSignal | undefined;
   onProgress?: ((progress: FitProgress) => void) | undefined;
 }
@@ -41,23 +46,39 @@ const stepsPerEpoch = (examples: number, { batchSize, gradientAccumulationSteps 
 export const stepsOf = (examples: number, settings: Settings): number =>
   settings.maxSteps || Math.max(1, Math.ceil(settings.epochs * stepsPerEpoch(examples, settings)));
 
+/** The micro-batches of each optimizer step, without end; the last step of an epoch may have fewer of them. */
+function* microBatches(
+  sampler: BatchSampler,
+  accumulation: number,
+  from: SamplerState,
+): Generator<{ micro: Uint32Array[]; next: SamplerState }> {
+  for (let { epoch, position } = from; ; epoch++, position = 0) {
+    let micro: Uint32Array[] = [];
+    for (const { indices, next } of sampler.epoch({ epoch, position })) {
+      micro.push(indices);
+      if (micro.length < accumulation && next.epoch === epoch) continue;
+      yield { micro, next };
+      micro = [];
+    }
+  }
+}
+
 /**
- * Trains. The next step is enqueued before the last one has ended, so that the engine never waits for the batches.
+ * Trains. A step is enqueued before the last one has ended, so that the engine never waits for the batches.
  * @throws {LightPeftError} NOT_FINITE (the last good state is kept in the session) or ABORTED
  */
 export async function fit(
   session: Session,
   examples: readonly EncodedExample[],
   options: FitOptions,
-): Promise<FitResult> {
-  const { settings, steps, scoreFrom = Infinity, signal, onProgress } = options;
+): Promise<Position> {
+  const { settings, steps, scoreFrom = Infinity, save, signal, onProgress } = options;
   const sampler = new BatchSampler(examples.length, settings.batchSize, settings.seed);
   const reportEvery = Math.max(1, Math.min(50, Math.floor(steps / 20)));
+  const from = options.from ?? { step: 0, epoch: 0, position: 0, tokens: 0, seconds: 0 };
+  const at: Position = { ...from };
   const started = performance.now();
   let last = started;
-  let tokens = 0;
-  let step = 0;
-  let running: Promise<void> = Promise.resolve();
 
   const report = async () => {
     const metrics = await session.metrics();
@@ -67,41 +88,27 @@ export async function fit(
         `the loss or its gradient is not finite at step ${metrics.notFinite + 1}; a lower --learning-rate may help`,
       );
     const now = performance.now();
-    tokens += metrics.tokens;
-    onProgress?.({
-      step,
-      steps,
-      loss: metrics.loss / Math.max(1, metrics.steps),
-      tokensPerSecond: (metrics.tokens / (now - last)) * 1000,
-    });
+    at.tokens += metrics.tokens;
+    at.seconds = from.seconds + (now - started) / 1000;
+    if (metrics.steps === 0) return;
+    const tokensPerSecond = (metrics.tokens / (now - last)) * 1000;
+    onProgress?.({ step: at.step, steps, loss: metrics.loss / metrics.steps, tokensPerSecond });
     last = now;
   };
 
-  try {
-    for (let epoch = 0; step < steps; epoch++) {
-      let micro: Uint32Array[] = [];
-      let taken = 0;
-      for (const { indices } of sampler.epoch({ epoch, position: 0 })) {
-        micro.push(indices);
-        taken += indices.length;
-        if (micro.length < settings.gradientAccumulationSteps && taken < examples.length) continue;
-        if (signal?.aborted) throw new LightPeftError('ABORTED', `stopped after ${step} of ${steps} steps`);
-        const batches = micro.map((chosen) => packBatch([...chosen].map((i) => examples[i]!)));
-        micro = [];
-        const next = session.step(batches, rateAt(step, steps, settings), step >= scoreFrom);
-        next.catch(() => undefined); // awaited below, or lost to the error of the step before it
-        await running;
-        running = next;
-        step += 1;
-        if (step % reportEvery === 0 && step < steps) await report();
-        if (step === steps) break;
-      }
+  for (const { micro, next } of microBatches(sampler, settings.gradientAccumulationSteps, from)) {
+    if (at.step >= steps) break;
+    if (signal?.aborted) {
+      await report();
+      await save?.(at);
+      throw new LightPeftError('ABORTED', `stopped after ${at.step} of ${steps} steps`);
     }
-    await running;
-    await report();
-  } finally {
-    await running.catch(() => undefined);
+    const batches = micro.map((chosen) => packBatch([...chosen].map((i) => examples[i]!)));
+    await session.step(batches, rateAt(at.step, steps, settings), at.step >= scoreFrom);
+    Object.assign(at, next, { step: at.step + 1 });
+    const saves = settings.saveSteps > 0 && at.step % settings.saveSteps === 0 && at.step < steps;
+    if (saves || at.step % reportEvery === 0 || at.step === steps) await report();
+    if (saves) await save?.(at);
   }
-  const seconds = (performance.now() - started) / 1000;
-  return { steps: step, seconds, tokensPerSecond: tokens / seconds };
+  return at;
 }

@@ -135,9 +135,9 @@ export function native(): Native {
 }
 
 /** Gives what the addon throws its type; anything else passes. */
-export async function coded<T>(work: Promise<T>): Promise<T> {
+export async function coded<T>(work: () => Promise<T>): Promise<T> {
   try {
-    return await work;
+    return await work();
   } catch (error) {
     throw typed(error);
   }

@@ -62,6 +62,10 @@ const SCHEMA = z.strictObject({
   /** What `estimate` wrote. */
   from: z.string().optional(),
   adapter: z.string().optional(),
+  /** Steps between two savings of the training state; 0: only when the run is interrupted. */
+  saveSteps: z.int().min(0).default(0),
+  /** Whether to go on from the training state in `out`. */
+  resume: z.boolean().default(false),
   device: z.literal('cpu').default('cpu'),
   dtype: z.enum(['auto', 'float32', 'bfloat16']).default('auto'),
   /** 0: one for each core. */
@@ -73,7 +77,8 @@ const SCHEMA = z.strictObject({
 export type Options = z.input<typeof SCHEMA>;
 export type Settings = z.output<typeof SCHEMA>;
 
-const kebab = (name: string) => name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`);
+/** The flag of an option. */
+export const flagOf = (name: string) => `--${name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`;
 
 /** The flags, by option name. */
 export const OPTION_NAMES = Object.keys(SCHEMA.shape) as (keyof Settings)[];
@@ -87,7 +92,7 @@ export function settle(options: Options): Settings {
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
   const where =
-    issue?.code === 'unrecognized_keys' ? issue.keys.join(', ') : `--${kebab(String(issue?.path[0] ?? ''))}`;
+    issue?.code === 'unrecognized_keys' ? issue.keys.join(', ') : flagOf(String(issue?.path[0] ?? ''));
   throw new LightPeftError('BAD_OPTION', `${where}: ${issue?.message ?? 'not understood'}`);
 }
 
@@ -98,6 +103,6 @@ export function settle(options: Options): Settings {
 export function needed<K extends keyof Settings>(settings: Settings, name: K): NonNullable<Settings[K]> {
   const value = settings[name];
   if (value === undefined || value === null)
-    throw new LightPeftError('BAD_OPTION', `--${kebab(name)} is needed here`);
+    throw new LightPeftError('BAD_OPTION', `${flagOf(name)} is needed here`);
   return value;
 }

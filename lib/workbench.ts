@@ -7,6 +7,7 @@ import { LightPeftError } from './errors.ts';
 import { type Evaluation } from './evaluation.ts';
 import type { ModuleConfig, NamedTensor, SessionConfig } from './native.ts';
 import type { Settings } from './options.ts';
+import type { RunOptions } from './run.ts';
 import { Tokenizer } from './tokenizer.ts';
 
 export const SITES = ['query', 'key', 'value', 'attention.output', 'intermediate', 'output'] as const;
@@ -36,10 +37,17 @@ export class Workbench implements Disposable {
     readonly tokenizer: Tokenizer,
     readonly model: Model,
     readonly reading: Reading,
+    /** Tells the caller one line. */
+    readonly note: (line: string) => void,
   ) {}
 
-  static async open(settings: Settings): Promise<Workbench> {
+  static async open(settings: Settings, { onNote = () => undefined }: RunOptions = {}): Promise<Workbench> {
     const checkpoint = await openCheckpoint(settings.model);
+    const { length } = checkpoint.ignored;
+    if (length > 0) {
+      const some = checkpoint.ignored.slice(0, 3).join(', ');
+      onNote(`${length} tensors of the checkpoint have no use here: ${some}${length > 3 ? ', ...' : ''}`);
+    }
     const tokenizer = await Tokenizer.fromFolder(settings.model);
     if (tokenizer.vocabSize > checkpoint.spec.vocab)
       throw new LightPeftError(
@@ -48,7 +56,7 @@ export class Workbench implements Disposable {
       );
     const { dtype, threads } = settings;
     const model = await Model.load(checkpoint, { dtype, threads });
-    return new Workbench(settings, checkpoint, tokenizer, model, readingOf(settings));
+    return new Workbench(settings, checkpoint, tokenizer, model, readingOf(settings), onNote);
   }
 
   read(file: string, labels?: LabelSet, unlabelled = false): Promise<Dataset> {

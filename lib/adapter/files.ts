@@ -1,12 +1,12 @@
-import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { z } from 'zod';
 import { fsError } from '../checkpoint/exact-read.ts';
 import { readTensors, type Tensor } from '../checkpoint/safetensors.ts';
 import { LightPeftError, messageOf } from '../errors.ts';
 import type { NamedTensor } from '../native.ts';
+import { writeWhole } from '../whole-file.ts';
 
 export const PEFT_CONFIG = 'adapter_config.json';
 export const PEFT_TENSORS = 'adapter_model.safetensors';
@@ -18,40 +18,8 @@ export const INFO = 'light_peft.json';
 export const badAdapter = (message: string, cause?: unknown) =>
   new LightPeftError('BAD_ADAPTER', message, { cause });
 
-/** Here a missing file is a missing folder or a lack of rights, which is not the adapter's fault. */
-const ioError = (path: string, error: unknown) =>
-  new LightPeftError('IO', fsError(path, error).message, { cause: error });
-
-export async function makeFolder(folder: string): Promise<void> {
-  await mkdir(folder, { recursive: true }).catch((error: unknown) => {
-    throw ioError(folder, error);
-  });
-}
-
-/** Whoever opens `file` sees the old one or the new one, whole. */
-export async function writeJson(file: string, value: unknown): Promise<void> {
-  // In the same folder, as a rename cannot cross file systems.
-  const temporary = `${file}.${randomUUID()}.tmp`;
-  try {
-    const handle = await open(temporary, 'wx');
-    try {
-      await handle.writeFile(`${JSON.stringify(value, null, 2)}\n`);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await rename(temporary, file);
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw ioError(file, error);
-  }
-}
-
-export async function removeFile(file: string): Promise<void> {
-  await rm(file, { force: true }).catch((error: unknown) => {
-    throw ioError(file, error);
-  });
-}
+export const writeJson = (file: string, value: unknown): Promise<void> =>
+  writeWhole(file, [`${JSON.stringify(value, null, 2)}\n`]);
 
 /** @throws {LightPeftError} BAD_ADAPTER: the file is missing or no JSON */
 export async function readJson(file: string): Promise<unknown> {

@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { INFO, checked, makeFolder, readJson, writeJson } from './files.ts';
+import { makeFolder } from '../whole-file.ts';
+import { INFO, checked, readJson, writeJson } from './files.ts';
 
 /** What this library must know of an adapter beyond what PEFT stores. */
 export interface AdapterInfo {

@@ -4,6 +4,7 @@ import { writeSafetensors, type Tensor } from '../checkpoint/safetensors.ts';
 import { LightPeftError } from '../errors.ts';
 import type { NamedTensor } from '../native.ts';
 import { parsePlan, type Plan } from '../plan/plan.ts';
+import { removeFile } from '../whole-file.ts';
 import * as files from './files.ts';
 import { badAdapter } from './files.ts';
 import { readInfo, writeInfo, type AdapterInfo } from './info.ts';
@@ -76,7 +77,7 @@ export async function writeLightAdapter(
   await writeSafetensors(weights, named, { format: 'pt' });
   if (delta) await writeSafetensors(change, delta, { format: 'pt' });
   // One that an earlier adapter left would be taken for this one's.
-  else await files.removeFile(change);
+  else await removeFile(change);
   await files.writeJson(join(folder, files.LIGHT_PLAN), plan);
 }
 

@@ -1,8 +1,7 @@
-import { randomUUID } from 'node:crypto';
-import { open, rename, rm } from 'node:fs/promises';
 import { z } from 'zod';
 import { LightPeftError, messageOf } from '../errors.ts';
-import { ExactReader, fsError } from './exact-read.ts';
+import { writeWhole } from '../whole-file.ts';
+import { ExactReader } from './exact-read.ts';
 import { TO_FLOAT32 } from './float.ts';
 
 /** Where a tensor lies. */
@@ -137,7 +136,16 @@ export const readTensors = (file: string): Promise<Map<string, Tensor>> =>
     return result;
   });
 
-type Written = ReadonlyMap<string, { shape: readonly number[]; data: Float32Array }>;
+/** The bytes of all tensors of a small file, whatever their dtype. */
+export const readBytes = (file: string): Promise<Map<string, Uint8Array>> =>
+  reading(file, async (reader) => {
+    const result = new Map<string, Uint8Array>();
+    for (const [name, { offset, bytes }] of (await readHeaderOf(reader)).tensors)
+      result.set(name, await reader.read(offset, bytes));
+    return result;
+  });
+
+type Written = ReadonlyMap<string, { shape: readonly number[]; data: Float32Array | Uint8Array }>;
 
 /** Tensors lie in the order of their names, so that equal tensors give equal files. */
 function piecesOf(tensors: Written, metadata?: Readonly<Record<string, string>>): Uint8Array[] {
@@ -148,7 +156,8 @@ function piecesOf(tensors: Written, metadata?: Readonly<Record<string, string>>)
     const { shape, data } = tensors.get(name)!;
     if (name === METADATA || countOf(shape) !== data.length)
       throw new LightPeftError('INTERNAL', `${name}: ${data.length} values for [${shape.join(', ')}]`);
-    entries.push([name, { dtype: 'F32', shape, data_offsets: [end, end + data.byteLength] }]);
+    const dtype = data instanceof Float32Array ? 'F32' : 'U8';
+    entries.push([name, { dtype, shape, data_offsets: [end, end + data.byteLength] }]);
     pieces.push(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
     end += data.byteLength;
   }
@@ -159,28 +168,9 @@ function piecesOf(tensors: Written, metadata?: Readonly<Record<string, string>>)
   return [header, ...pieces];
 }
 
-/** Writes float32 tensors. Whoever opens `file` sees the old one or the new one, whole. */
-export async function writeSafetensors(
+/** Writes float32 tensors, or bytes, whole or not at all. */
+export const writeSafetensors = (
   file: string,
   tensors: Written,
   metadata?: Readonly<Record<string, string>>,
-): Promise<void> {
-  const pieces = piecesOf(tensors, metadata);
-  // In the same folder, as a rename cannot cross file systems.
-  const temporary = `${file}.${randomUUID()}.tmp`;
-  try {
-    const handle = await open(temporary, 'wx');
-    try {
-      // Each call goes on where the last one ended.
-      for (const piece of pieces) await handle.writeFile(piece);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await rename(temporary, file);
-  } catch (error) {
-    await rm(temporary, { force: true });
-    // Here a missing file is a missing folder, which is not a checkpoint's fault.
-    throw new LightPeftError('IO', fsError(file, error).message, { cause: error });
-  }
-}
+): Promise<void> => writeWhole(file, piecesOf(tensors, metadata));

@@ -1,0 +1,92 @@
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { readBytes, readHeader, writeSafetensors } from './checkpoint/safetensors.ts';
+import type { EncodedExample } from './data/batches.ts';
+import { LightPeftError, messageOf } from './errors.ts';
+import type { Position } from './fit.ts';
+import type { SessionState } from './native.ts';
+import { flagOf, type Settings } from './options.ts';
+import { removeFile } from './whole-file.ts';
+
+/** Options without influence on what a run computes; `model`, `trainFile` and `from` are compared by content. */
+const FREE: readonly (keyof Settings)[] = [
+  ...(['model', 'trainFile', 'validationFile', 'input', 'from', 'adapter', 'out', 'resume'] as const),
+  ...(['saveSteps', 'threads', 'metric', 'task'] as const),
+];
+
+/** What a run depends on, in texts that can be compared. */
+export type Identity = Record<string, string>;
+
+export function identityOf(
+  phase: string,
+  base: string,
+  settings: Settings,
+  examples: readonly EncodedExample[],
+): Identity {
+  const data = createHash('sha256');
+  for (const { ids, typeIds, label } of examples)
+    data.update(ids).update(typeIds).update(Float64Array.of(label));
+  const options = Object.entries(settings).filter(([name]) => !FREE.includes(name as keyof Settings));
+  return {
+    phase,
+    base,
+    data: data.digest('hex'),
+    ...Object.fromEntries(options.map(([name, value]) => [flagOf(name), JSON.stringify(value) ?? ''])),
+  };
+}
+
+/** The file of a run that was interrupted, or is to survive an interruption: everything that it needs to go on. */
+export class TrainingState {
+  readonly file: string;
+
+  constructor(
+    out: string,
+    private readonly identity: Identity,
+  ) {
+    this.file = join(out, 'training_state.safetensors');
+  }
+
+  get exists(): boolean {
+    return existsSync(this.file);
+  }
+
+  async write(position: Position, { stepsDone, tensors }: SessionState): Promise<void> {
+    const bytes = Object.entries(tensors).map(
+      ([name, data]) => [name, { shape: [data.length], data }] as const,
+    );
+    await writeSafetensors(this.file, new Map(bytes), {
+      identity: JSON.stringify(this.identity),
+      position: JSON.stringify(position),
+      stepsDone: String(stepsDone),
+    });
+  }
+
+  /** @throws {LightPeftError} BAD_STATE: there is none, it cannot be read, or it is another run's */
+  async read(): Promise<{ position: Position; state: SessionState }> {
+    const bad = (why: string, cause?: unknown) =>
+      new LightPeftError('BAD_STATE', `${this.file}: ${why}`, { cause });
+    if (!this.exists) throw bad('there is no interrupted run here to resume');
+    try {
+      const { metadata } = await readHeader(this.file);
+      const found = JSON.parse(metadata['identity'] ?? '') as Identity;
+      for (const [what, value] of Object.entries(this.identity))
+        if (found[what] !== value) {
+          const values = what === 'data' ? '' : `: ${found[what] ?? 'nothing'}, not ${value}`;
+          throw bad(`the run to resume had another ${what}${values}`);
+        }
+      const tensors = Object.fromEntries(await readBytes(this.file));
+      return {
+        position: JSON.parse(metadata['position'] ?? '') as Position,
+        state: { stepsDone: Number(metadata['stepsDone']), tensors },
+      };
+    } catch (error) {
+      if (error instanceof LightPeftError && error.code === 'BAD_STATE') throw error;
+      throw bad(messageOf(error), error);
+    }
+  }
+
+  remove(): Promise<void> {
+    return removeFile(this.file);
+  }
+}

@@ -1,0 +1,125 @@
+import type { AdapterInfo } from './adapter/info.ts';
+import type { LabelSet } from './data/labels.ts';
+import type { Session } from './engine.ts';
+import { LightPeftError } from './errors.ts';
+import { evaluateAll } from './evaluation.ts';
+import { fit } from './fit.ts';
+import type { NamedTensor } from './native.ts';
+import { needed, type Options, type Settings, settle } from './options.ts';
+import type { Plan } from './plan/plan.ts';
+import { noteTruncation, type RunOptions } from './run.ts';
+import { outputsOf, taskHeadOf } from './task-head.ts';
+import { type Identity, identityOf, TrainingState } from './training-state.ts';
+import { makeFolder } from './whole-file.ts';
+import { type Report, Workbench } from './workbench.ts';
+
+/** What is trained, and how it began. */
+export interface Start {
+  session: Session;
+  plan?: Plan | undefined;
+  /** Of what the phase starts from, beside the base, the data and the options. */
+  identity?: Identity | undefined;
+}
+
+/** Where estimate, train and vanilla-train differ. */
+export interface Phase {
+  name: string;
+  begin(bench: Workbench, labels: LabelSet): Promise<Start>;
+  steps(examples: number, settings: Settings): number;
+  scoreFrom?(steps: number): number;
+  save(out: string, start: Start, tensors: NamedTensor[], info: AdapterInfo): Promise<void>;
+  /** Whether a run that was cut short has a result worth saving. */
+  savesUnfinished: boolean;
+}
+
+/** Gives a session the checkpoint's own task head where that fits, and says what happened. */
+export async function startHead(bench: Workbench, session: Session, labels: LabelSet): Promise<void> {
+  const { checkpoint, settings, note } = bench;
+  const outputs = labels.kind === 'classes' ? labels.names.length : 1;
+  const own = await taskHeadOf(checkpoint);
+  const found = outputsOf(own);
+  if (found === outputs) {
+    await session.setTensors([...own].map(([name, { data }]) => ({ name, data })));
+    return;
+  }
+  const why =
+    found === undefined ? 'has no task head' : `has a task head of ${found} outputs, not ${outputs}`;
+  note(`the checkpoint ${why}; a new one is initialised from seed ${settings.seed}`);
+}
+
+const STOPS: readonly string[] = ['ABORTED', 'NOT_FINITE'];
+
+/**
+ * Trains what `phase` sets up, saves and evaluates it. A run that is aborted leaves its state in `out`, to go on from
+ * with `resume`, and what it has learned so far.
+ */
+export async function runTraining(options: Options, run: RunOptions, phase: Phase): Promise<Report> {
+  const settings = settle(options);
+  const out = needed(settings, 'out');
+  const trainFile = needed(settings, 'trainFile');
+  using bench = await Workbench.open(settings, run);
+  const train = await bench.read(trainFile);
+  noteTruncation(run, trainFile, train.truncated);
+  const validation = settings.validationFile && (await bench.read(settings.validationFile, train.labels));
+  if (validation) noteTruncation(run, settings.validationFile!, validation.truncated);
+  const start = await phase.begin(bench, train.labels);
+  using session = start.session;
+  await makeFolder(out);
+  const identity = {
+    ...identityOf(phase.name, bench.checkpoint.fingerprint, settings, train.examples),
+    ...start.identity,
+  };
+  const state = new TrainingState(out, identity);
+  const from = settings.resume ? await resume(state, session) : undefined;
+  if (from) bench.note(`goes on from step ${from.step}`);
+  else if (state.exists) bench.note(`starts anew; --resume would go on with the run that ${out} holds`);
+
+  const finish = async (): Promise<NamedTensor[]> => {
+    const tensors = await session.tensors();
+    await phase.save(out, start, tensors, bench.adapterInfo(train));
+    return tensors;
+  };
+  const steps = phase.steps(train.examples.length, settings);
+  try {
+    const { step, seconds, tokens } = await fit(session, train.examples, {
+      settings,
+      steps,
+      scoreFrom: phase.scoreFrom?.(steps),
+      from,
+      save: async (position) => state.write(position, await session.state()),
+      ...run,
+    });
+    const tensors = await finish();
+    await state.remove();
+    const evaluation = validation
+      ? await evaluateAll(session, validation.examples, train.labels, train.metrics, run)
+      : undefined;
+    return bench.report(
+      { steps: step, seconds, tokensPerSecond: tokens / seconds },
+      evaluation,
+      tensors,
+      start.plan?.layers,
+    );
+  } catch (error) {
+    throw await unfinished(error, out, phase.savesUnfinished ? finish : undefined);
+  }
+}
+
+async function resume(state: TrainingState, session: Session) {
+  const { position, state: saved } = await state.read();
+  await session.setState(saved);
+  return position;
+}
+
+/** Saves what a stopped run has, and says where. */
+async function unfinished(
+  error: unknown,
+  out: string,
+  finish: (() => Promise<unknown>) | undefined,
+): Promise<unknown> {
+  if (!(error instanceof LightPeftError) || !STOPS.includes(error.code)) return error;
+  await finish?.();
+  const has = finish ? `; ${out} has the adapter as it was then` : '';
+  const next = error.code === 'ABORTED' ? `; --resume goes on from there` : '';
+  return new LightPeftError(error.code, `${error.message}${has}${next}`, { cause: error });
+}

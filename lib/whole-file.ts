@@ -1,0 +1,43 @@
+import { randomUUID } from 'node:crypto';
+import { mkdir, open, rename, rm } from 'node:fs/promises';
+import { LightPeftError, messageOf } from './errors.ts';
+
+const ioError = (path: string, error: unknown) =>
+  new LightPeftError('IO', `${path}: ${messageOf(error)}`, { cause: error });
+
+/**
+ * Whoever opens `file` sees the old one or the new one, whole.
+ * @throws {LightPeftError} IO
+ */
+export async function writeWhole(file: string, pieces: readonly (Uint8Array | string)[]): Promise<void> {
+  // In the same folder, as a rename cannot cross file systems.
+  const temporary = `${file}.${randomUUID()}.tmp`;
+  try {
+    const handle = await open(temporary, 'wx');
+    try {
+      // Each call goes on where the last one ended.
+      for (const piece of pieces) await handle.writeFile(piece);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, file);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw ioError(file, error);
+  }
+}
+
+/** @throws {LightPeftError} IO */
+export async function makeFolder(folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true }).catch((error: unknown) => {
+    throw ioError(folder, error);
+  });
+}
+
+/** @throws {LightPeftError} IO; that it is not there is no error */
+export async function removeFile(file: string): Promise<void> {
+  await rm(file, { force: true }).catch((error: unknown) => {
+    throw ioError(file, error);
+  });
+}

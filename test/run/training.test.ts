@@ -1,0 +1,120 @@
+import { existsSync } from 'node:fs';
+import { expect } from 'chai';
+import { PEFT_TENSORS, LIGHT_TENSORS } from '../../lib/adapter/files.ts';
+import { readTensors } from '../../lib/checkpoint/safetensors.ts';
+import { estimate, evaluate, type Options, predict, type RunOptions, train } from '../../lib/index.ts';
+import { vanillaTrain } from '../../lib/index.ts';
+import { errorOf, Folder } from './bench.ts';
+
+/** A run that is told to stop at its first report past `step`. */
+const stoppingAt = (step: number): RunOptions => {
+  const abort = new AbortController();
+  return {
+    signal: abort.signal,
+    onProgress: (progress) => {
+      if (progress.step >= step) abort.abort();
+    },
+  };
+};
+
+describe('a training run', () => {
+  const folder = new Folder();
+  const options = (changes: Partial<Options> = {}) => folder.options(changes);
+  after(() => folder.remove());
+
+  const phases: [string, (o: Options, run?: RunOptions) => Promise<unknown>, Partial<Options>, string[]][] = [
+    ['vanilla-train', vanillaTrain, {}, [PEFT_TENSORS]],
+    ['estimate', estimate, { maxSteps: 12 }, [PEFT_TENSORS, 'scores.safetensors']],
+    ['train', train, { from: folder.file('estimate-whole') }, [LIGHT_TENSORS, 'plan.json']],
+  ];
+  for (const [name, phase, changes, files] of phases)
+    for (const gradientAccumulationSteps of name === 'vanilla-train' ? [1, 4] : [1])
+      it(`${name} of ${gradientAccumulationSteps} micro-batches, resumed, is one never stopped`, async () => {
+        const plain = { ...changes, gradientAccumulationSteps };
+        const [whole, parts] = [folder.file(`${name}-whole`), folder.file(`${name}-parts`)];
+        await phase(options({ ...plain, out: whole }));
+        const stop = () => phase(options({ ...plain, out: parts }), stoppingAt(3));
+        expect(await errorOf(stop())).include({ code: 'ABORTED' });
+        expect(existsSync(folder.file(`${name}-parts`, 'training_state.safetensors'))).equal(true);
+        const steps: number[] = [];
+        const onProgress: RunOptions['onProgress'] = ({ step }) => steps.push(step);
+        await phase(options({ ...plain, out: parts, resume: true }), { onProgress });
+        expect(steps[0]).greaterThan(3);
+        for (const file of files)
+          expect(folder.bytes(`${name}-parts`, file).equals(folder.bytes(`${name}-whole`, file)), file).equal(
+            true,
+          );
+        expect(existsSync(folder.file(`${name}-parts`, 'training_state.safetensors'))).equal(false);
+      });
+
+  it('that was stopped leaves an adapter that can be used', async () => {
+    const out = folder.file('stopped');
+    await errorOf(vanillaTrain(options({ out }), stoppingAt(5)));
+    expect((await evaluate(options({ adapter: out }))).metrics).property('accuracy');
+  });
+
+  it('saves its state as often as it is told to', async () => {
+    const out = folder.file('saving');
+    const seen: boolean[] = [];
+    await vanillaTrain(options({ out, saveSteps: 5 }), {
+      onProgress: () => seen.push(existsSync(folder.file('saving', 'training_state.safetensors'))),
+    });
+    expect([seen.indexOf(true), seen.length]).deep.equal([5, 12]);
+  });
+
+  it('does not go on where there is nothing, or another run', async () => {
+    const out = folder.file('other');
+    expect(await errorOf(vanillaTrain(options({ out, resume: true })))).include({ code: 'BAD_STATE' });
+    await errorOf(vanillaTrain(options({ out }), stoppingAt(3)));
+    const another = options({ out, resume: true, learningRate: 2e-3 });
+    const { code, message } = await errorOf(vanillaTrain(another));
+    expect(code).equal('BAD_STATE');
+    expect(message).contain('--learning-rate: 0.001, not 0.002');
+  });
+
+  it('whose loss is no number any more keeps the last good state', async () => {
+    const out = folder.file('diverged');
+    const diverging = options({ out, learningRate: 1e37, maxGradNorm: 0, warmupRatio: 0, dtype: 'float32' });
+    const { code, message } = await errorOf(vanillaTrain(diverging));
+    expect(code).equal('NOT_FINITE');
+    expect(message).contain('has the adapter as it was then');
+    for (const { data } of (await readTensors(folder.file('diverged', PEFT_TENSORS))).values())
+      expect(data.every(Number.isFinite)).equal(true);
+  });
+
+  it('measures what evaluate measures of its adapter, and predict predicts', async () => {
+    const out = folder.file('light');
+    const from = folder.file('estimate-whole');
+    const { metrics, peftParameters, encoderParametersKept, encoderParameters } = await train(
+      options({ out, from, loraR: 2, loraAlpha: 1 }),
+    );
+    const again = await evaluate(options({ adapter: out }));
+    expect(again.metrics).deep.equal(metrics);
+    expect(again).include({ peftParameters, encoderParametersKept });
+    expect(encoderParametersKept).lessThan(0.7 * encoderParameters);
+    const predictions = await predict(options({ adapter: out, input: options().validationFile! }));
+    expect(predictions.length).equal(24);
+    expect(Object.keys(predictions[0]!)).deep.equal(['idx', 'logits', 'label']);
+  });
+
+  it('goes on with the rank, alpha and targets that the estimate used', async () => {
+    const [from, out] = [folder.file('other-lora'), folder.file('other-light')];
+    const targetModules = ['query', 'intermediate.dense'];
+    await estimate(options({ out: from, maxSteps: 4, loraR: 4, loraAlpha: 5, targetModules }));
+    await train(options({ out, from }));
+    const {
+      r,
+      alpha,
+      targetModules: found,
+    } = JSON.parse(String(folder.bytes('other-light', 'light_peft.json')));
+    expect({ r, alpha, found }).deep.equal({ r: 4, alpha: 5, found: targetModules });
+  });
+
+  it('says that the head is new, and which tensors have no use', async () => {
+    const notes: string[] = [];
+    await vanillaTrain(options({ out: folder.file('notes'), maxSteps: 1 }), {
+      onNote: (line) => notes.push(line),
+    });
+    expect(notes.join('\n')).match(/has no task head; a new one is initialised from seed 42/);
+  });
+});
