@@ -22,8 +22,8 @@ void settle(Napi::Env env, Napi::Function, std::nullptr_t*, Pending* raw) {
 
 using Channel = Napi::TypedThreadSafeFunction<std::nullptr_t, Pending, settle>;
 
-/// Settles its promise when it goes, which a lane that ends before its turn brings about too: a channel that is
-/// never released would keep the process alive.
+/// Settles its promise when it goes, which a lane that ends before its turn brings about too: a channel that
+/// is never released would keep the process alive.
 class Job {
  public:
   Job(Channel channel, std::unique_ptr<Pending> pending)

@@ -16,7 +16,7 @@ export interface CurrentAddon {
   cudaSetting: string;
 }
 
-const sources = ['CMakeLists.txt', 'binding', 'native'];
+const sources = ['CMakeLists.txt', 'binding', 'native', 'test/native'];
 
 const currentFile = (root: string): string => join(root, 'build/current.json');
 

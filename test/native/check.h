@@ -1,0 +1,37 @@
+#pragma once
+// Every op against float64: what an op gives, beside what ATen computes in float64 from the same inputs, the
+// gradients by autograd. One line of JSON per comparison; test/engine/ops.test.ts reads them.
+#include <string>
+
+#include <ATen/CPUGeneratorImpl.h>
+
+#include <cmath>
+
+#include "train/session.h"
+
+namespace lp::check {
+
+/// Element types of activations.
+constexpr at::ScalarType kTypes[] = {at::kFloat, at::kBFloat16};
+
+/// Normal numbers, rounded to `dtype`; the same for every call with the same seed.
+Tensor random(at::IntArrayRef shape, at::ScalarType dtype, uint64_t seed, double scale = 1);
+/// In float64, with a gradient to be taken.
+Tensor leaf(const Tensor& t);
+/// The factors of dropout of a [rows, width] tensor, in float64.
+Tensor factors(const Dropout& dropout, int64_t rows, int64_t width);
+
+/// Compares by max |found - truth| / max |truth|. Float32 is held to `bound`; bfloat16 to one rounding of the
+/// result, 2^-8, and what `bound` allows beside it.
+void compare(const std::string& op, const std::string& what, at::ScalarType dtype, const Tensor& found,
+             const Tensor& truth, double bound);
+
+void activations();
+void norms();
+void dropouts();
+void ranks();
+void attention();
+void losses();
+void optimizer();
+
+}  // namespace lp::check

@@ -1,0 +1,49 @@
+#include <cstdio>
+
+#include "check.h"
+
+namespace lp::check {
+
+Tensor random(at::IntArrayRef shape, at::ScalarType dtype, uint64_t seed, double scale) {
+  const auto generator = at::make_generator<at::CPUGeneratorImpl>(seed);
+  return (at::randn(shape, generator, at::kFloat) * scale).to(dtype);
+}
+
+Tensor leaf(const Tensor& t) { return t.to(at::kDouble).detach().clone().requires_grad_(); }
+
+Tensor factors(const Dropout& dropout, int64_t rows, int64_t width) {
+  Tensor f = at::empty({rows, width}, at::kDouble);
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < width; ++c)
+      f.mutable_data_ptr<double>()[r * width + c] = dropout_factor(dropout, r, c, width);
+  return f;
+}
+
+void compare(const std::string& op, const std::string& what, at::ScalarType dtype, const Tensor& found,
+             const Tensor& truth, double bound) {
+  const Tensor f = found.to(at::kDouble), t = truth.detach().to(at::kDouble);
+  const double scale = t.abs().max().item<double>();
+  const double error = (f - t).abs().max().item<double>() / (scale > 0 ? scale : 1);
+  const bool rounded = dtype == at::kBFloat16 && found.scalar_type() == at::kBFloat16;
+  std::printf("{\"op\":\"%s\",\"what\":\"%s\",\"dtype\":\"%s\",\"error\":%g,\"bound\":%g}\n", op.c_str(),
+              what.c_str(), dtype == at::kFloat ? "float32" : "bfloat16", std::isfinite(error) ? error : 1e300,
+              bound + (rounded ? 0x1p-8 : 0));
+}
+
+}  // namespace lp::check
+
+int main() {
+  using namespace lp::check;
+  try {
+    activations();
+    norms();
+    dropouts();
+    ranks();
+    attention();
+    losses();
+    optimizer();
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "%s\n", e.what());
+    return 1;
+  }
+}

@@ -1,0 +1,128 @@
+// Ops that go over a tensor row by row.
+#include "check.h"
+
+namespace lp::check {
+namespace {
+
+struct Size {
+  int64_t rows, width;
+};
+// Below, at and past the 32 columns of a block; one row; more rows than a thread takes at once.
+constexpr Size kSizes[] = {{1, 1}, {3, 31}, {5, 33}, {64, 96}, {300, 1000}};
+
+std::string at_size(Size s) { return std::to_string(s.rows) + "x" + std::to_string(s.width); }
+
+Tensor activation(const Tensor& z, Activation kind) {
+  switch (kind) {
+    case Activation::gelu:
+      return at::gelu(z);
+    case Activation::gelu_tanh:
+      return at::gelu(z, "tanh");
+    case Activation::relu:
+      return at::relu(z);
+    default:
+      return at::silu(z);
+  }
+}
+
+Dropout some_dropout(bool on) { return on ? make_dropout(0.3, 7, 3, 1, 5) : Dropout{}; }
+
+}  // namespace
+
+void activations() {
+  const char* const names[] = {"gelu", "gelu_tanh", "relu", "silu"};
+  for (const auto dtype : kTypes)
+    for (const Size s : kSizes)
+      for (int kind = 0; kind < 4; ++kind)
+        for (const bool masked : {false, true}) {
+          const auto act = static_cast<Activation>(kind);
+          const Tensor z = random({s.rows, s.width}, dtype, 1, 3), dg = random({s.rows, s.width}, dtype, 2);
+          const Tensor mask = masked ? random({s.width}, at::kFloat, 3) : Tensor();
+          const Tensor z64 = leaf(z), mask64 = masked ? leaf(mask) : Tensor();
+          Tensor g64 = activation(z64, act);
+          if (masked) g64 = g64 * mask64;
+          g64.backward(dg.to(at::kDouble));
+          const std::string op = std::string("activation ") + names[kind] + (masked ? " masked " : " ") + at_size(s);
+          compare(op, "value", dtype, activation_forward(z, mask, act), g64, 2e-6);
+          const Tensor mask_grad = masked ? at::zeros({s.width}, at::kFloat) : Tensor();
+          compare(op, "dz", dtype, activation_backward(z, dg.clone(), mask, mask_grad, act), z64.grad(), 2e-6);
+          if (masked) compare(op, "dmask", dtype, mask_grad, mask64.grad(), 2e-6);
+        }
+}
+
+void norms() {
+  for (const auto dtype : kTypes)
+    for (const Size s : kSizes)
+      for (const bool residual : {false, true})
+        for (const bool drops : {false, true})
+          for (const bool keeps : {false, true}) {
+            if (s.width == 1) continue;  // a row of one has no variance
+            const Dropout dropout = some_dropout(drops);
+            const Tensor z = random({s.rows, s.width}, dtype, 1, 2), dy = random({s.rows, s.width}, dtype, 2);
+            const Tensor r = residual ? random({s.rows, s.width}, dtype, 3) : Tensor();
+            NormWeights w{random({s.width}, at::kFloat, 4, 0.1) + 1, random({s.width}, at::kFloat, 5), 1e-5, keeps};
+            const Tensor z64 = leaf(z), r64 = residual ? leaf(r) : Tensor();
+            Tensor sum = z64 * factors(dropout, s.rows, s.width);
+            if (residual) sum = sum + r64;
+            const Tensor y64 = at::layer_norm(sum, {s.width}, w.gamma.to(at::kDouble), w.beta.to(at::kDouble), 1e-5);
+            y64.backward(dy.to(at::kDouble));
+            NormSaved saved;
+            const std::string op = std::string("norm ") + (residual ? "residual " : "") + (drops ? "dropout " : "") +
+                                   (keeps ? "normalized kept " : "") + at_size(s);
+            compare(op, "value", dtype, norm_forward(z, r, w, dropout, &saved), y64, 3e-6);
+            const NormGrads grads = norm_backward(dy, w, saved);
+            // The normalized values come from the rounded output or are rounded themselves.
+            const double bound = dtype == at::kFloat ? 2e-5 : 0x1p-7;
+            compare(op, "dz", dtype, grads.z, z64.grad(), bound);
+            if (residual) compare(op, "dresidual", dtype, grads.residual, r64.grad(), bound);
+          }
+}
+
+void dropouts() {
+  for (const auto dtype : kTypes)
+    for (const Size s : kSizes) {
+      const Dropout dropout = some_dropout(true);
+      const Tensor x = random({s.rows, s.width}, dtype, 1);
+      const Tensor f = factors(dropout, s.rows, s.width);
+      compare("dropout " + at_size(s), "value", dtype, apply_dropout(x, dropout), x.to(at::kDouble) * f, 1e-7);
+      if (s.rows < 300) continue;
+      // 300,000 draws: the share that falls is within five deviations of p.
+      const double share = f.eq(0).to(at::kDouble).mean().item<double>();
+      compare("dropout share", "p", dtype, at::tensor(share, at::kDouble), at::tensor(0.3, at::kDouble), 0.014);
+    }
+}
+
+void ranks() {
+  for (const auto dtype : kTypes)
+    for (const Size s : kSizes)
+      for (const int64_t rank : {1, 3, 8, 17})
+        for (const bool drops : {false, true}) {
+          const int64_t out = s.width + 7;
+          const Dropout dropout = some_dropout(drops);
+          const Tensor x = random({s.rows, s.width}, dtype, 1), y = random({s.rows, out}, dtype, 2);
+          const Tensor dy = random({s.rows, out}, dtype, 3), dx = random({s.rows, s.width}, dtype, 6);
+          Parameters parameters;
+          const LoraModule m{parameters.add("a", {rank, s.width}, 1, true),
+                             parameters.add("b", {out, rank}, 1, true), rank, 2, 0};
+          parameters.freeze();
+          parameters[m.a].value.copy_(random({rank, s.width}, at::kFloat, 4));
+          parameters[m.b].value.copy_(random({out, rank}, at::kFloat, 5, 0.1));
+          const Tensor x64 = leaf(x), a64 = leaf(parameters[m.a].value), b64 = leaf(parameters[m.b].value);
+          const Tensor branch = 2 * at::mm(at::mm(x64 * factors(dropout, s.rows, s.width), a64.t()), b64.t());
+          const Tensor truth = y.to(at::kDouble) + branch;
+          truth.backward(dy.to(at::kDouble));
+          LoraSaved saved;
+          const std::string op = "lora r " + std::to_string(rank) + (drops ? " dropout " : " ") + at_size(s);
+          const Tensor found = y.clone();
+          const Tensor ratio = lora_forward(m, parameters, x, found, dropout, true, &saved);
+          compare(op, "value", dtype, found, truth, 5e-6);
+          compare(op, "ratio", dtype, ratio, branch.norm(2, 1) / y.to(at::kDouble).norm(2, 1), 5e-6);
+          const Tensor d = dx.clone();
+          lora_backward(m, parameters, x, dy, d, saved);
+          compare(op, "dx", dtype, d, dx.to(at::kDouble) + x64.grad(), 5e-6);
+          compare(op, "dA", dtype, parameters[m.a].grad, a64.grad(), 5e-6);
+          compare(op, "dB", dtype, parameters[m.b].grad, b64.grad(), 5e-6);
+        }
+}
+
+}  // namespace lp::check

@@ -1,0 +1,64 @@
+// The loss and the optimizer.
+#include "check.h"
+
+namespace lp::check {
+
+void losses() {
+  const Tensor logits = random({6, 4}, at::kFloat, 1, 3);
+  const std::vector<float> labels{0, 3, std::nanf(""), 1, 1, 2};
+  const Tensor rows = at::tensor({0, 1, 3, 4, 5}, at::kLong), classes = at::tensor({0, 3, 1, 1, 2}, at::kLong);
+  for (const bool regression : {false, true}) {
+    const Tensor x = regression ? logits.narrow(1, 0, 1).contiguous() : logits;
+    const Tensor x64 = leaf(x);
+    const Tensor kept = x64.index_select(0, rows);
+    const Tensor truth = regression ? at::mse_loss(kept.squeeze(1), classes.to(at::kDouble), at::Reduction::Sum)
+                                    : at::nll_loss(at::log_softmax(kept, 1), classes, {}, at::Reduction::Sum);
+    (truth / 5).backward();
+    double loss = 0;
+    int64_t labelled = 0;
+    const Tensor d = loss_and_gradient(x, labels, regression, 5, &loss, &labelled);
+    const std::string op = regression ? "loss squared" : "loss cross-entropy";
+    compare(op, "value", at::kFloat, at::tensor(loss, at::kDouble), truth, 1e-7);
+    compare(op, "dlogits", at::kFloat, d, x64.grad(), 1e-6);
+    compare(op, "labelled", at::kFloat, at::tensor(labelled), at::tensor(int64_t{5}), 0);
+  }
+}
+
+void optimizer() {
+  const OptimizerSettings settings{0.9, 0.999, 1e-8, 0.01, 1};
+  Parameters parameters;
+  parameters.add("w", {7, 5}, 1, true);
+  parameters.add("mask", {37}, 3, false);
+  parameters.freeze();
+  Tensor value[2], m[2], v[2];
+  for (size_t i = 0; i < 2; ++i) {
+    parameters[i].value.copy_(random(parameters[i].shape, at::kFloat, i));
+    value[i] = parameters[i].value.to(at::kDouble);
+    m[i] = at::zeros_like(value[i]);
+    v[i] = at::zeros_like(value[i]);
+  }
+  for (int step = 1; step <= 5; ++step) {
+    double squares = 0;
+    Tensor grad[2];
+    for (size_t i = 0; i < 2; ++i) {
+      parameters[i].grad.copy_(random(parameters[i].shape, at::kFloat, 10 * step + i));
+      grad[i] = parameters[i].grad.to(at::kDouble);
+      squares += grad[i].square().sum().item<double>();
+    }
+    const double norm = std::sqrt(squares), clip = std::min(1.0, 1 / (norm + 1e-6)), rate = 1e-2 / step;
+    const double found = parameters.step(settings, rate, step);
+    compare("adamw", "norm", at::kFloat, at::tensor(found, at::kDouble), at::tensor(norm, at::kDouble), 1e-9);
+    for (size_t i = 0; i < 2; ++i) {  // Loshchilov and Hutter 2019, algorithm 2
+      const Tensor g = grad[i] * clip;
+      const double lr = rate * parameters[i].rate;
+      if (parameters[i].decays) value[i] = value[i] * (1 - lr * settings.weight_decay);
+      m[i] = 0.9 * m[i] + 0.1 * g;
+      v[i] = 0.999 * v[i] + 0.001 * g.square();
+      const Tensor hat = (v[i] / (1 - std::pow(0.999, step))).sqrt() + 1e-8;
+      value[i] = value[i] - lr * (m[i] / (1 - std::pow(0.9, step))) / hat;
+      compare("adamw", "value", at::kFloat, parameters[i].value, value[i], 1e-6);
+    }
+  }
+}
+
+}  // namespace lp::check
