@@ -25,6 +25,13 @@ std::vector<int64_t> integers(const Napi::Value& v) {
   return out;
 }
 
+/// fp32 [n], or undefined where there is none.
+at::Tensor vector(const Napi::Value& v) {
+  if (v.IsUndefined()) return {};
+  auto a = v.As<Napi::Float32Array>();
+  return at::from_blob(a.Data(), {static_cast<int64_t>(a.ElementLength())}, at::kFloat).clone();
+}
+
 Activation activation(const std::string& name) {
   if (name == "gelu") return Activation::gelu;
   if (name == "gelu_tanh") return Activation::gelu_tanh;
@@ -69,7 +76,9 @@ std::vector<LayerCut> to_cuts(const Napi::Array& a) {
   std::vector<LayerCut> out;
   for (uint32_t i = 0; i < a.Length(); ++i) {
     const auto o = a.Get(i).As<Napi::Object>();
-    out.push_back({integers(o.Get("heads")), integers(o.Get("neurons"))});
+    out.push_back({integers(o.Get("heads")), integers(o.Get("neurons")), vector(o.Get("headScale")),
+                   vector(o.Get("neuronScale")), vector(o.Get("attentionShift")),
+                   vector(o.Get("outputShift"))});
   }
   return out;
 }

@@ -51,6 +51,7 @@ const FLAGS: [flag: string, help: string, parse?: Parser][] = [
   ['--rank-ratio <x>', 'share of ranks to cut', number],
   ['--head-scope <scope>', 'layer or global'],
   ['--neuron-scope <scope>', 'layer or global'],
+  ['--fold-masks', 'keep the values of the surviving masks'],
   ['--from <folder>', 'what estimate wrote'],
   ['--adapter <folder>', 'PEFT or light adapter'],
   ['--save-steps <n>', 'steps between two savings of the training state', number],

@@ -1,3 +1,4 @@
+import { layerCuts } from './adapter/delta.ts';
 import { kindOfAdapter } from './adapter/files.ts';
 import { readLightAdapter } from './adapter/light.ts';
 import { readPeftAdapter } from './adapter/peft.ts';
@@ -78,7 +79,7 @@ async function load(bench: Workbench): Promise<Loaded> {
   const { layers, heads, ffn } = bench.checkpoint.spec;
   const { fingerprint } = bench.checkpoint;
   const plan = parsePlan(light.plan, { fingerprint, layers, heads, ffn });
-  using small = await bench.model.cut(plan.layers, { threads: bench.settings.threads });
+  using small = await bench.model.cut(layerCuts(plan, light.delta), { threads: bench.settings.threads });
   const labels = labelsOf(bench, light.info.labels, trainedHead(light.tensors, adapter));
   const ranks = new Map(plan.modules.map(({ name, ranks }) => [name, ranks.length]));
   const modules = every(

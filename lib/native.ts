@@ -76,9 +76,16 @@ export interface SessionState {
   tensors: Record<string, Uint8Array>;
 }
 
+/** What stays of a layer, and what becomes of it. */
 export interface LayerCut {
   heads: number[];
   neurons: number[];
+  /** Of those kept; folded into the weights that read them. */
+  headScale?: Float32Array | undefined;
+  neuronScale?: Float32Array | undefined;
+  /** Added to the biases of the attention's and the layer's output. */
+  attentionShift?: Float32Array | undefined;
+  outputShift?: Float32Array | undefined;
 }
 
 export interface NativeModel {

@@ -59,6 +59,8 @@ const SCHEMA = z.strictObject({
   rankRatio: ratio.default(0.5),
   headScope: z.enum(['layer', 'global']).default('layer'),
   neuronScope: z.enum(['layer', 'global']).default('global'),
+  /** Whether surviving masks keep the values that estimation gave them, or are one again (Light-PEFT). */
+  foldMasks: z.boolean().default(false),
   /** What `estimate` wrote. */
   from: z.string().optional(),
   adapter: z.string().optional(),

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { cutAdapter } from './adapter/cut.ts';
+import { foldedMasks, layerCuts } from './adapter/delta.ts';
 import { writeLightAdapter } from './adapter/light.ts';
 import { readPeftAdapter, writePeftAdapter } from './adapter/peft.ts';
 import { readHeader } from './checkpoint/safetensors.ts';
@@ -8,6 +9,7 @@ import { stepsOf } from './fit.ts';
 import type { ModuleConfig } from './native.ts';
 import { needed, type Options, type Settings, settle } from './options.ts';
 import { makePlan, type Plan } from './plan/plan.ts';
+import type { Scores } from './plan/scores.ts';
 import { readScores } from './plan/scores-file.ts';
 import type { RunOptions } from './run.ts';
 import { type Phase, runTraining, startHead } from './training.ts';
@@ -43,32 +45,33 @@ const planOptions = (settings: Settings) => ({
 const cutModules = (modules: ModuleConfig[], plan: Plan): ModuleConfig[] =>
   plan.modules.map(({ name, ranks }) => ({ ...modules.find((m) => m.name === name)!, rank: ranks.length }));
 
-async function planOf(bench: Workbench, from: string): Promise<Plan> {
+async function scoresOf(bench: Workbench, from: string): Promise<Scores> {
   const file = join(from, 'scores.safetensors');
   const { metadata } = await readHeader(file);
-  const scores = await readScores(file, metadata, bench.checkpoint.fingerprint);
-  return makePlan(scores, planOptions(bench.settings));
+  return readScores(file, metadata, bench.checkpoint.fingerprint);
 }
 
 const LIGHT: Phase = {
   name: 'train',
   async begin(bench, labels) {
     const from = needed(bench.settings, 'from');
-    const plan = await planOf(bench, from);
+    const scores = await scoresOf(bench, from);
+    const plan = makePlan(scores, planOptions(bench.settings));
+    const delta = bench.settings.foldMasks ? foldedMasks(plan, scores) : undefined;
     const modules = bench.modules();
     const adapter = await readPeftAdapter(from);
     const siteOf = (name: string) => modules.find((m) => m.name === name)!;
-    const tensors = cutAdapter(adapter.tensors, plan, bench.checkpoint.spec.headSize, siteOf);
+    const tensors = cutAdapter(adapter.tensors, plan, bench.checkpoint.spec.headSize, siteOf, delta);
     const { threads } = bench.settings;
-    using model = await bench.model.cut(plan.layers, { threads });
+    using model = await bench.model.cut(layerCuts(plan, delta ?? null), { threads });
     const session = bench.session(model, labels, cutModules(modules, plan));
     await session.setTensors(tensors);
     const start = createHash('sha256').update(JSON.stringify(plan));
     for (const { data } of tensors) start.update(data);
-    return { session, plan, identity: { from: start.digest('hex') } };
+    return { session, plan, delta, identity: { from: start.digest('hex') } };
   },
   steps: stepsOf,
-  save: (out, { plan }, tensors, info) => writeLightAdapter(out, tensors, plan!, info),
+  save: (out, { plan, delta }, tensors, info) => writeLightAdapter(out, tensors, plan!, info, delta),
   savesUnfinished: true,
 };
 

@@ -1,3 +1,4 @@
+import type { BaseDelta } from './adapter/delta.ts';
 import type { AdapterInfo } from './adapter/info.ts';
 import type { LabelSet } from './data/labels.ts';
 import type { Session } from './engine.ts';
@@ -17,6 +18,7 @@ import { type Report, Workbench } from './workbench.ts';
 export interface Start {
   session: Session;
   plan?: Plan | undefined;
+  delta?: BaseDelta | undefined;
   /** Of what the phase starts from, beside the base, the data and the options. */
   identity?: Identity | undefined;
 }

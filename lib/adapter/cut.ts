@@ -1,6 +1,7 @@
 import { LightPeftError } from '../errors.ts';
 import type { NamedTensor } from '../native.ts';
 import type { Plan } from '../plan/plan.ts';
+import type { BaseDelta } from './delta.ts';
 import { badAdapter, loraPart } from './files.ts';
 
 export interface Shaped {
@@ -15,8 +16,16 @@ const badPlan = (message: string) => new LightPeftError('BAD_PLAN', message);
 /** undefined: all of them. */
 type Kept = readonly number[] | undefined;
 
-/** Those rows and columns of a matrix. Indices need not ascend, only exist. */
-function slice(name: string, { shape, data }: Shaped, rows: Kept, columns: Kept): NamedTensor {
+/**
+ * Those rows and columns of a matrix, each column times its scale. Indices need not ascend, only exist.
+ */
+function slice(
+  name: string,
+  { shape, data }: Shaped,
+  rows: Kept,
+  columns: Kept,
+  scales?: ArrayLike<number>,
+): NamedTensor {
   const [height, width] = shape;
   if (height === undefined || width === undefined || shape.length !== 2)
     throw badAdapter(`${name} is not a matrix`);
@@ -26,7 +35,9 @@ function slice(name: string, { shape, data }: Shaped, rows: Kept, columns: Kept)
   const across = columns ?? Array.from({ length: width }, (_, i) => i);
   const result = new Float32Array(down.length * across.length);
   let at = 0;
-  for (const row of down) for (const column of across) result[at++] = data[row * width + column]!;
+  for (const row of down)
+    for (const [i, column] of across.entries())
+      result[at++] = data[row * width + column]! * (scales?.[i] ?? 1);
   return { name, shape: [down.length, across.length], data: result };
 }
 
@@ -54,9 +65,25 @@ function keptOf(
   }
 }
 
+/** What the inputs of a module are multiplied by where the base's weights beside it have scales folded in. */
+function scalesOf(
+  site: string,
+  layer: number,
+  headSize: number,
+  delta: BaseDelta | null,
+): ArrayLike<number> | undefined {
+  if (site === 'output') return delta?.get(`layers.${layer}.neuron_scale`)?.data;
+  const heads = site === 'attention.output' ? delta?.get(`layers.${layer}.head_scale`)?.data : undefined;
+  return (
+    heads &&
+    Float32Array.from({ length: heads.length * headSize }, (_, i) => heads[Math.floor(i / headSize)]!)
+  );
+}
+
 /**
  * What a plan leaves of an adapter for the whole base. The head stays, as the hidden size does.
  * @param siteOf the layer and, of it, query, key, value, attention.output, intermediate or output
+ * @param delta scales that the base folds in; those of a module's inputs go into its A
  * @throws {LightPeftError} BAD_PLAN: a module, a rank, a head or a neuron of the plan is not in the adapter;
  *   BAD_ADAPTER: a tensor belongs to neither LoRA nor the head
  */
@@ -65,6 +92,7 @@ export function cutAdapter(
   plan: Plan,
   headSize: number,
   siteOf: SiteOf,
+  delta: BaseDelta | null = null,
 ): NamedTensor[] {
   const result: NamedTensor[] = [];
   for (const { name, ranks } of plan.modules) {
@@ -78,7 +106,8 @@ export function cutAdapter(
     if (missing !== undefined)
       throw badPlan(`the plan keeps rank ${missing} of ${name}, which has ${a.shape[0] ?? 0}`);
     const { inputs, outputs } = keptOf(site, kept, headSize);
-    result.push(slice(nameA, a, ranks, inputs), slice(nameB, b, outputs, ranks));
+    const scales = scalesOf(site, layer, headSize, delta);
+    result.push(slice(nameA, a, ranks, inputs, scales), slice(nameB, b, outputs, ranks));
   }
   for (const [name, { shape, data }] of tensors) {
     if (name.startsWith('classifier.')) result.push({ name, shape: [...shape], data });

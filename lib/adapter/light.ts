@@ -6,11 +6,9 @@ import type { NamedTensor } from '../native.ts';
 import { parsePlan, type Plan } from '../plan/plan.ts';
 import { removeFile } from '../whole-file.ts';
 import * as files from './files.ts';
+import { type BaseDelta, checkDelta } from './delta.ts';
 import { badAdapter } from './files.ts';
 import { readInfo, writeInfo, type AdapterInfo } from './info.ts';
-
-/** What training changed in the base itself: `layers.N.head_scale`, `layers.N.output.bias_shift` and the like. */
-export type BaseDelta = ReadonlyMap<string, { shape: readonly number[]; data: Float32Array }>;
 
 export interface LightAdapter {
   info: AdapterInfo;
@@ -19,22 +17,6 @@ export interface LightAdapter {
   tensors: Map<string, Tensor>;
   /** null: the base's kept weights are as they were. */
   delta: Map<string, Tensor> | null;
-}
-
-const DELTA =
-  /^layers\.(0|[1-9]\d*)\.(head_scale|neuron_scale|attention\.output\.bias_shift|output\.bias_shift)$/;
-
-/** Vectors all; the scales are as many as what they scale. */
-function checkDelta(delta: BaseDelta, plan: Plan, file: string): void {
-  for (const [name, { shape }] of delta) {
-    const [, index, what] = DELTA.exec(name) ?? [];
-    const layer = index === undefined ? undefined : plan.layers[Number(index)];
-    if (layer === undefined) throw badAdapter(`${file}: ${name} is not a part of what the plan keeps`);
-    const kept =
-      what === 'head_scale' ? layer.heads : what === 'neuron_scale' ? layer.neurons : { length: shape[0] };
-    if (shape.length !== 1 || shape[0] !== kept.length)
-      throw badAdapter(`${file}: ${name} is [${shape.join(', ')}], the plan says [${kept.length ?? 'n'}]`);
-  }
 }
 
 type Shaped = ReadonlyMap<string, { shape: readonly number[] }>;

@@ -25,6 +25,15 @@ NormWeights norm_of(Tensor gamma, Tensor beta, double eps) {
   return w;
 }
 
+/// Columns of a weight times a scale each, rounded once.
+void fold(Linear& reader, const Tensor& scale) {
+  reader.weight = (reader.weight.to(at::kFloat) * scale).to(reader.weight.scalar_type());
+}
+
+void shift(Linear& linear, const Tensor& by) {
+  linear.bias = (linear.bias.to(at::kFloat) + by).to(linear.bias.scalar_type());
+}
+
 Tensor keep(const Tensor& t, int64_t dim, const Tensor& index) {
   return t.index_select(dim, index).contiguous();
 }
@@ -61,6 +70,9 @@ std::shared_ptr<const Model> Model::load(const Spec& spec, const std::vector<Wei
     if (found == tensors.end()) throw Error("BAD_CHECKPOINT", "the checkpoint lacks " + site);
     return found->second;
   };
+  if (spec.hidden > kMaxNormWidth)
+    throw Error("UNSUPPORTED_MODEL",
+                "a hidden size above " + std::to_string(kMaxNormWidth) + " is not supported");
   const auto norm = [&](const std::string& at) {
     return norm_of(get(at + ".weight"), get(at + ".bias"), spec.norm_eps);
   };
@@ -106,6 +118,11 @@ std::shared_ptr<const Model> Model::cut(const std::vector<LayerCut>& plan) const
       up = {keep(up.weight, 0, rows), keep(up.bias, 0, rows)};
       layer.linear[kOutput].weight = keep(layer.linear[kOutput].weight, 1, rows);
     }
+    Linear &after_heads = layer.linear[kAttentionOutput], &after_neurons = layer.linear[kOutput];
+    if (plan[l].head_scale.defined()) fold(after_heads, plan[l].head_scale.repeat_interleave(d));
+    if (plan[l].neuron_scale.defined()) fold(after_neurons, plan[l].neuron_scale);
+    if (plan[l].attention_shift.defined()) shift(after_heads, plan[l].attention_shift);
+    if (plan[l].output_shift.defined()) shift(after_neurons, plan[l].output_shift);
   }
   return small;
 }

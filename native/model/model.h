@@ -38,9 +38,11 @@ struct Layer {
   int64_t heads = 0;
 };
 
-/// What a Plan keeps of one layer.
+/// What a Plan keeps of one layer, and what becomes of it; undefined tensors change nothing.
 struct LayerCut {
   std::vector<int64_t> heads, neurons;
+  Tensor head_scale, neuron_scale;       // fp32, of those kept, folded into the weights that read them
+  Tensor attention_shift, output_shift;  // fp32 [h], added to the biases that follow
 };
 
 struct Model {

@@ -1,6 +1,8 @@
 import { expect } from 'chai';
 import type { Checkpoint } from '../../lib/checkpoint/folder.ts';
 import { Model, Session } from '../../lib/engine.ts';
+import { cutAdapter } from '../../lib/adapter/cut.ts';
+import type { Plan } from '../../lib/plan/plan.ts';
 import type { ComputeDtype, LayerCut, NamedTensor, SessionConfig, SessionState } from '../../lib/native.ts';
 import { Case, distance, loadCase, rms } from './truth.ts';
 
@@ -118,6 +120,44 @@ for (const name of ['roberta-tiny', 'roberta-odd'])
         const smaller = (await pair.session.evaluate(recorded.batch())).logits;
         expect(rms(smaller, masked)).below(rms(masked, logits));
         expect(rms(smaller, masked)).below(rms(smaller, logits));
+      });
+
+      it('with the masks that are left folded into the weights', async () => {
+        const { heads, ffn } = recorded.checkpoint.spec;
+        const scale = (n: number, layer: number) =>
+          Float32Array.from({ length: n }, (_, i) => 0.5 + ((i * 5 + layer) % 7) / 4);
+        const cut = someCut(recorded).map((kept, l): LayerCut => ({
+          ...kept,
+          headScale: scale(heads, l).filter((_, i) => kept.heads.includes(i)),
+          neuronScale: scale(ffn, l).filter((_, i) => kept.neurons.includes(i)),
+        }));
+        using pair = await both(model, cut);
+        const masks = (await pair.masked.tensors()).filter(isMask).map(({ name: mask, data }) => {
+          const values = scale(data.length, Number(mask.split('.')[1]));
+          return { name: mask, data: data.map((one, i) => one * values[i]!) };
+        });
+        await pair.masked.setTensors(masks);
+        const plan: Pick<Plan, 'layers'> = { layers: cut };
+        const delta = new Map(
+          cut.flatMap(({ headScale, neuronScale }, l) => [
+            [`layers.${l}.head_scale`, { shape: [], data: headScale! }] as const,
+            [`layers.${l}.neuron_scale`, { shape: [], data: neuronScale! }] as const,
+          ]),
+        );
+        const modules = recorded.modules(model);
+        const adapter = new Map((await pair.masked.tensors()).map((tensor) => [tensor.name, tensor]));
+        const whole = modules.map(({ name: module, rank }) => ({ name: module, ranks: range(rank) }));
+        const siteOf = (module: string) => modules.find((one) => one.name === module)!;
+        const folded = cutAdapter(
+          adapter,
+          { ...plan, modules: whole } as Plan,
+          recorded.checkpoint.spec.headSize,
+          siteOf,
+          delta,
+        );
+        await pair.session.setTensors(folded);
+        const { logits } = await pair.masked.evaluate(recorded.batch());
+        expect(distance((await pair.session.evaluate(recorded.batch())).logits, logits)).below(1e-5);
       });
 
       it('where a layer keeps one head and one neuron', async () => {

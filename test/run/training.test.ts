@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { expect } from 'chai';
+import type { AdapterInfo } from '../../lib/adapter/info.ts';
 import { PEFT_TENSORS, LIGHT_TENSORS } from '../../lib/adapter/files.ts';
 import { readTensors } from '../../lib/checkpoint/safetensors.ts';
 import { estimate, evaluate, type Options, predict, type RunOptions, train } from '../../lib/index.ts';
@@ -97,17 +98,20 @@ describe('a training run', () => {
     expect(Object.keys(predictions[0]!)).deep.equal(['idx', 'logits', 'label']);
   });
 
+  it('may keep the values of the masks', async () => {
+    const [from, out] = [folder.file('estimate-whole'), folder.file('folded')];
+    const { metrics } = await train(options({ out, from, foldMasks: true }));
+    expect(existsSync(folder.file('folded', 'base_delta.safetensors'))).equal(true);
+    expect((await evaluate(options({ adapter: out }))).metrics).deep.equal(metrics);
+  });
+
   it('goes on with the rank, alpha and targets that the estimate used', async () => {
     const [from, out] = [folder.file('other-lora'), folder.file('other-light')];
     const targetModules = ['query', 'intermediate.dense'];
     await estimate(options({ out: from, maxSteps: 4, loraR: 4, loraAlpha: 5, targetModules }));
     await train(options({ out, from }));
-    const {
-      r,
-      alpha,
-      targetModules: found,
-    } = JSON.parse(String(folder.bytes('other-light', 'light_peft.json')));
-    expect({ r, alpha, found }).deep.equal({ r: 4, alpha: 5, found: targetModules });
+    const info = JSON.parse(String(folder.bytes('other-light', 'light_peft.json'))) as AdapterInfo;
+    expect(info).deep.include({ r: 4, alpha: 5, targetModules });
   });
 
   it('says that the head is new, and which tensors have no use', async () => {

@@ -30,6 +30,9 @@ struct ActivationBackward {
   Activation kind;
 };
 
+/// The widest row of a norm, which lies on the stack.
+constexpr int64_t kMaxNormWidth = 16384;
+
 /// y = LayerNorm(residual + dropout(z)); shares are rows.
 struct NormForward {
   const void* z;

@@ -6,7 +6,6 @@ namespace lp::LP_ISA {
 
 /// Takes the sum's row to fp32 once in y's place would round it; a row of scratch on the stack holds it
 /// instead.
-constexpr int64_t kMaxNormWidth = 16384;
 
 template <class T>
 void norm_forward(const NormForward& a, int64_t begin, int64_t end) {
