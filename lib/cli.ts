@@ -110,10 +110,25 @@ function command(name: string, signal: AbortSignal): Command {
   return phase;
 }
 
+/** Signals closer than this to the first are that one again: npm passes on what the terminal has sent already. */
+const SAME_SIGNAL_MS = 1000;
+
+/** Ctrl-C ends the run after its step, a second one ends the process. */
+function abortOnSignals(abort: AbortController): void {
+  let first: number | undefined;
+  const stop = () => {
+    const now = performance.now();
+    if (first !== undefined && now - first > SAME_SIGNAL_MS) process.exit(130);
+    first ??= now;
+    abort.abort();
+  };
+  process.on('SIGINT', stop).on('SIGTERM', stop);
+}
+
 /** Runs one phase; the exit status: 0, 2 for a coded error, 130 when it was interrupted. */
 export async function main(argv: string[]): Promise<number> {
   const abort = new AbortController();
-  process.once('SIGINT', () => abort.abort());
+  abortOnSignals(abort);
   // Whoever reads may have read enough: `predict … | head`.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 2));
   const program = new Command('light-peft').exitOverride().configureOutput({ writeErr: () => undefined });

@@ -98,7 +98,7 @@ export async function evaluate(options: Options, run: RunOptions = {}): Promise<
   const { session, labels, kept } = await load(bench);
   try {
     const data: Dataset = await bench.read(needed(settings, 'validationFile'), labels);
-    noteTruncation(run, settings.validationFile!, data.truncated);
+    noteTruncation(run, settings.validationFile!, data);
     const evaluation = await evaluateAll(session, data.examples, labels, data.metrics, run);
     const { seconds, tokensPerSecond } = evaluation;
     return bench.report({ seconds, tokensPerSecond, steps: 0 }, evaluation, await session.tensors(), kept);
@@ -114,7 +114,7 @@ export async function predict(options: Options, run: RunOptions = {}): Promise<P
   const { session, labels } = await load(bench);
   try {
     const data = await bench.read(needed(settings, 'input'), labels, true);
-    noteTruncation(run, settings.input!, data.truncated);
+    noteTruncation(run, settings.input!, data);
     return await predictAll(session, data.examples, labels, run);
   } finally {
     session.dispose();

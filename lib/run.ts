@@ -8,6 +8,13 @@ export interface RunOptions {
   onNote?: ((line: string) => void) | undefined;
 }
 
-export const noteTruncation = (run: RunOptions, file: string, truncated: number): void => {
-  if (truncated > 0) run.onNote?.(`${truncated} texts of ${file} were longer than --max-length and were cut`);
+export const noteTruncation = (
+  run: RunOptions,
+  file: string,
+  { truncated, examples, maxLength }: { truncated: number; examples: readonly unknown[]; maxLength: number },
+): void => {
+  if (truncated > 0)
+    run.onNote?.(
+      `${truncated} of ${examples.length} texts in ${file} were too long and were cut to ${maxLength} tokens`,
+    );
 };

@@ -61,9 +61,9 @@ export async function runTraining(options: Options, run: RunOptions, phase: Phas
   const trainFile = needed(settings, 'trainFile');
   using bench = await Workbench.open(settings, run);
   const train = await bench.read(trainFile);
-  noteTruncation(run, trainFile, train.truncated);
+  noteTruncation(run, trainFile, train);
   const validation = settings.validationFile && (await bench.read(settings.validationFile, train.labels));
-  if (validation) noteTruncation(run, settings.validationFile!, validation.truncated);
+  if (validation) noteTruncation(run, settings.validationFile!, validation);
   const start = await phase.begin(bench, train.labels);
   using session = start.session;
   await makeFolder(out);

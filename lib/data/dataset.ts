@@ -38,6 +38,7 @@ export interface Dataset {
   metrics: readonly MetricName[];
   /** How many texts were cut to the longest length allowed. */
   truncated: number;
+  maxLength: number;
 }
 
 export async function readDataset(
@@ -56,6 +57,7 @@ export async function readDataset(
   return {
     labels,
     metrics: reading.metrics ?? usualMetrics(labels),
+    maxLength,
     truncated: encoded.filter(({ truncated }) => truncated).length,
     examples: encoded.map((tokens, i) => ({
       ...tokens,
