@@ -3,7 +3,7 @@ import type { Checkpoint } from '../../lib/checkpoint/folder.ts';
 import { Model, Session } from '../../lib/engine.ts';
 import { cutAdapter } from '../../lib/adapter/cut.ts';
 import type { Plan } from '../../lib/plan/plan.ts';
-import type { ComputeDtype, LayerCut, NamedTensor, SessionConfig, SessionState } from '../../lib/native.ts';
+import type { ComputeDtype, LayerCut, NamedTensor, SessionState } from '../../lib/native.ts';
 import { Case, distance, loadCase, rms } from './truth.ts';
 
 const range = (n: number) => Array.from({ length: n }, (_, i) => i);
@@ -89,7 +89,7 @@ for (const name of ['roberta-tiny', 'roberta-odd'])
         const masked = await recorded.session(of, { masks: true });
         await masked.setTensors(masksOf(recorded, cut));
         const smaller = await of.cut(cut, { threads: 2 });
-        const session = new Session(smaller, configOf(recorded, of), { threads: 2 });
+        const session = new Session(smaller, recorded.sessionConfig(of), { threads: 2 });
         const slice = slicer(recorded, of, cut);
         const tensors = (await masked.tensors()).filter((tensor) => !isMask(tensor)).map(slice);
         await session.setTensors(tensors);
@@ -222,7 +222,7 @@ for (const name of ['roberta-tiny', 'roberta-odd'])
       );
       const run = async (threads: number) => {
         using of = await Model.load(recorded.checkpoint, { dtype: 'float32', threads });
-        using session = new Session(of, configOf(recorded, of, { masks: true }), { threads });
+        using session = new Session(of, recorded.sessionConfig(of, { masks: true }), { threads });
         using given = await recorded.session(of);
         await session.setTensors(await given.tensors());
         const { logits } = await session.evaluate(batch);
@@ -301,21 +301,3 @@ const withDropout = (checkpoint: Checkpoint): Checkpoint => ({
   ...checkpoint,
   spec: { ...checkpoint.spec, hiddenDropout: 0.1, attentionDropout: 0.1, headDropout: 0.1 },
 });
-
-const configOf = (recorded: Case, model: Model, changes: Partial<SessionConfig> = {}): SessionConfig => {
-  const labels = recorded.adapter.get('base_model.model.classifier.out_proj.bias')!.shape[0]!;
-  return {
-    modules: recorded.modules(model),
-    labels,
-    regression: labels === 1,
-    masks: false,
-    headMaskRate: 1,
-    neuronMaskRate: 1,
-    l1Heads: 0,
-    l1Neurons: 0,
-    weightDecay: 0,
-    maxGradNorm: 0,
-    seed: 1,
-    ...changes,
-  };
-};

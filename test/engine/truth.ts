@@ -62,27 +62,27 @@ export class Case {
       .filter(({ name }) => this.adapter.has(`base_model.model.${name}.lora_A.weight`));
   }
 
+  sessionConfig(model: Model, changes: Partial<SessionConfig> = {}): SessionConfig {
+    const labels = this.adapter.get('base_model.model.classifier.out_proj.bias')!.shape[0]!;
+    return {
+      modules: this.modules(model),
+      labels,
+      regression: labels === 1,
+      masks: false,
+      headMaskRate: 1,
+      neuronMaskRate: 1,
+      l1Heads: 0,
+      l1Neurons: 0,
+      weightDecay: this.truth.training.weight_decay,
+      maxGradNorm: this.truth.training.max_grad_norm,
+      seed: 1,
+      ...changes,
+    };
+  }
+
   /** A session with the recorded adapter in it. */
   async session(model: Model, changes: Partial<SessionConfig> = {}): Promise<Session> {
-    const labels = this.adapter.get('base_model.model.classifier.out_proj.bias')!.shape[0]!;
-    const session = new Session(
-      model,
-      {
-        modules: this.modules(model),
-        labels,
-        regression: labels === 1,
-        masks: false,
-        headMaskRate: 1,
-        neuronMaskRate: 1,
-        l1Heads: 0,
-        l1Neurons: 0,
-        weightDecay: this.truth.training.weight_decay,
-        maxGradNorm: this.truth.training.max_grad_norm,
-        seed: 1,
-        ...changes,
-      },
-      { threads: 2 },
-    );
+    const session = new Session(model, this.sessionConfig(model, changes), { threads: 2 });
     await session.setTensors(
       [...this.adapter].map(([name, { data }]) => ({ name: name.replace('base_model.model.', ''), data })),
     );
