@@ -109,7 +109,7 @@ export interface NativeSession {
 export interface Native {
   Model: new (threads: number) => NativeModel;
   Session: new (model: NativeModel, config: SessionConfig, threads: number) => NativeSession;
-  machine(): { isa: 'avx2' | 'avx512'; bf16: boolean; threads: number };
+  machine(): { isa: 'avx2' | 'avx512' | 'avx512_bf16'; bf16: boolean; threads: number };
 }
 
 /** The package's folder: that of package.json, above lib/ and dist/lib/ alike. */

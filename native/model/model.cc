@@ -25,17 +25,17 @@ NormWeights norm_of(Tensor gamma, Tensor beta, double eps) {
   return w;
 }
 
-/// Columns of a weight times a scale each, rounded once.
-void fold(Linear& reader, const Tensor& scale) {
-  reader.weight = (reader.weight.to(at::kFloat) * scale).to(reader.weight.scalar_type());
-}
+Tensor rows_of(const Tensor& t, const Tensor& index) { return t.index_select(0, index); }
 
-void shift(Linear& linear, const Tensor& by) {
-  linear.bias = (linear.bias.to(at::kFloat) + by).to(linear.bias.scalar_type());
-}
-
-Tensor keep(const Tensor& t, int64_t dim, const Tensor& index) {
-  return t.index_select(dim, index).contiguous();
+/// The layer's linear with other inputs: those kept, each times its scale, and a shift of the bias. Undefined
+/// tensors change nothing.
+FrozenLinear narrowed(const FrozenLinear& l, const Tensor& kept, const Tensor& scale, const Tensor& shift,
+                      at::ScalarType dtype) {
+  if (!kept.defined() && !scale.defined() && !shift.defined()) return l;
+  Tensor weight = l.weight();
+  if (kept.defined()) weight = weight.index_select(1, kept);
+  if (scale.defined()) weight = weight.to(at::kFloat) * scale;
+  return {weight, shift.defined() ? l.bias() + shift : l.bias(), dtype};
 }
 
 }  // namespace
@@ -88,8 +88,7 @@ std::shared_ptr<const Model> Model::load(const Spec& spec, const std::vector<Wei
     Layer layer;
     layer.heads = spec.heads;
     for (int s = 0; s < kSites; ++s)
-      layer.linear[s] = {get(at + kSiteNames[s] + ".weight").to(dtype),
-                         get(at + kSiteNames[s] + ".bias").to(dtype)};
+      layer.linear[s] = {get(at + kSiteNames[s] + ".weight"), get(at + kSiteNames[s] + ".bias"), dtype};
     layer.attention_norm = norm(at + "attention.norm");
     layer.output_norm = norm(at + "output.norm");
     model->layers.push_back(std::move(layer));
@@ -103,26 +102,26 @@ std::shared_ptr<const Model> Model::cut(const std::vector<LayerCut>& plan) const
   auto small = std::make_shared<Model>(*this);
   for (size_t l = 0; l < layers.size(); ++l) {
     Layer& layer = small->layers[l];
+    const LayerCut& cut = plan[l];
     const int64_t d = spec.head_size;
-    if (static_cast<int64_t>(plan[l].heads.size()) < layer.heads) {
-      const Tensor heads = at::tensor(plan[l].heads, at::kLong);
-      const Tensor rows = (heads.unsqueeze(1) * d + at::arange(d, at::kLong)).flatten();
+    Tensor rows, neurons;  // undefined where all stay
+    if (static_cast<int64_t>(cut.heads.size()) < layer.heads) {
+      const Tensor heads = at::tensor(cut.heads, at::kLong);
+      rows = (heads.unsqueeze(1) * d + at::arange(d, at::kLong)).flatten();
       for (int s : {kQuery, kKey, kValue})
-        layer.linear[s] = {keep(layer.linear[s].weight, 0, rows), keep(layer.linear[s].bias, 0, rows)};
-      layer.linear[kAttentionOutput].weight = keep(layer.linear[kAttentionOutput].weight, 1, rows);
+        layer.linear[s] = {rows_of(layer.linear[s].weight(), rows), rows_of(layer.linear[s].bias(), rows),
+                           dtype};
       layer.heads = heads.size(0);
     }
-    if (static_cast<int64_t>(plan[l].neurons.size()) < layer.linear[kIntermediate].weight.size(0)) {
-      const Tensor rows = at::tensor(plan[l].neurons, at::kLong);
-      Linear& up = layer.linear[kIntermediate];
-      up = {keep(up.weight, 0, rows), keep(up.bias, 0, rows)};
-      layer.linear[kOutput].weight = keep(layer.linear[kOutput].weight, 1, rows);
+    if (static_cast<int64_t>(cut.neurons.size()) < layer.linear[kIntermediate].out()) {
+      neurons = at::tensor(cut.neurons, at::kLong);
+      FrozenLinear& up = layer.linear[kIntermediate];
+      up = {rows_of(up.weight(), neurons), rows_of(up.bias(), neurons), dtype};
     }
-    Linear &after_heads = layer.linear[kAttentionOutput], &after_neurons = layer.linear[kOutput];
-    if (plan[l].head_scale.defined()) fold(after_heads, plan[l].head_scale.repeat_interleave(d));
-    if (plan[l].neuron_scale.defined()) fold(after_neurons, plan[l].neuron_scale);
-    if (plan[l].attention_shift.defined()) shift(after_heads, plan[l].attention_shift);
-    if (plan[l].output_shift.defined()) shift(after_neurons, plan[l].output_shift);
+    const Tensor head_scale = cut.head_scale.defined() ? cut.head_scale.repeat_interleave(d) : Tensor();
+    FrozenLinear &after_heads = layer.linear[kAttentionOutput], &after_neurons = layer.linear[kOutput];
+    after_heads = narrowed(after_heads, rows, head_scale, cut.attention_shift, dtype);
+    after_neurons = narrowed(after_neurons, neurons, cut.neuron_scale, cut.output_shift, dtype);
   }
   return small;
 }

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "ops/ops.h"
+#include "ops/linear.h"
 
 namespace lp {
 
@@ -23,17 +23,13 @@ struct WeightRef {
   int64_t offset = 0, bytes = 0;
 };
 
-struct Linear {
-  Tensor weight, bias;  // [out, in], [out]
-};
-
 /// The places of a layer where a PEFT module can sit, in the order of the forward pass.
 enum Site : int { kQuery, kKey, kValue, kAttentionOutput, kIntermediate, kOutput, kSites };
 Site site_of(const std::string& name);  // throws BAD_OPTION
 const char* site_name(int site);
 
 struct Layer {
-  Linear linear[kSites];
+  FrozenLinear linear[kSites];
   NormWeights attention_norm, output_norm;
   int64_t heads = 0;
 };

@@ -191,8 +191,4 @@ AttentionGrads attention_backward(const Tensor& d_context, const AttentionSaved&
   return grads;
 }
 
-Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
-  return at::addmm(bias, x, weight.t());
-}
-
 }  // namespace lp

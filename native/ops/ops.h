@@ -58,7 +58,4 @@ struct AttentionGrads {
 AttentionGrads attention_backward(const Tensor& d_context, const AttentionSaved& saved, const Sequences& s,
                                   int64_t heads, const Tensor& head_mask, Tensor mask_grad);
 
-/// x W^T + b.
-Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias);
-
 }  // namespace lp

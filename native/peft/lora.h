@@ -1,5 +1,6 @@
 #pragma once
 // LoRA (Hu et al. 2021) beside one frozen linear: y = x W^T + b + scale * (dropout(x) A^T) B^T.
+#include "ops/linear.h"
 #include "train/parameters.h"
 
 namespace lp {
@@ -16,11 +17,11 @@ struct LoraSaved {
   Dropout dropout;
 };
 
-/// Adds the module's branch to y = base(x); the per-token ratio of norms |branch| / |base| where asked.
-Tensor lora_forward(const LoraModule& m, Parameters& parameters, const Tensor& x, Tensor y,
-                    const Dropout& dropout, bool want_ratio, LoraSaved* saved);
-/// Adds to the gradients of A and B, and to dx where that is defined.
-void lora_backward(const LoraModule& m, Parameters& parameters, const Tensor& x, const Tensor& dy, Tensor dx,
-                   const LoraSaved& saved);
+/// The branch that is added to the frozen output.
+LowRank lora_forward(const LoraModule& m, Parameters& parameters, const Tensor& x, const Dropout& dropout,
+                     LoraSaved* saved);
+/// Adds to the gradients of A and B; the branch that is added to the gradient of x.
+LowRank lora_backward(const LoraModule& m, Parameters& parameters, const Tensor& x, const Tensor& dy,
+                      const LoraSaved& saved);
 
 }  // namespace lp

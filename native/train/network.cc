@@ -41,9 +41,9 @@ Network::Network(std::shared_ptr<const Model> model, const NetworkConfig& config
     if (m.layer < 0 || m.layer >= static_cast<int64_t>(layers))
       throw Error("BAD_OPTION", "no such layer: " + m.name);
     const size_t at = m.layer * kSites + m.site;
-    const Tensor& weight = model_->layers[m.layer].linear[m.site].weight;
-    modules_[at] = LoraModule{parameters_.add(m.name + ".lora_A.weight", {m.rank, weight.size(1)}, 1, true),
-                              parameters_.add(m.name + ".lora_B.weight", {weight.size(0), m.rank}, 1, true),
+    const FrozenLinear& base = model_->layers[m.layer].linear[m.site];
+    modules_[at] = LoraModule{parameters_.add(m.name + ".lora_A.weight", {m.rank, base.in()}, 1, true),
+                              parameters_.add(m.name + ".lora_B.weight", {base.out(), m.rank}, 1, true),
                               m.rank, m.scale, m.dropout};
     order_[at] = static_cast<int>(i);
     lowest_ = std::min<size_t>(lowest_, m.layer);
@@ -53,9 +53,8 @@ Network::Network(std::shared_ptr<const Model> model, const NetworkConfig& config
       const std::string at = "masks." + std::to_string(l);
       head_masks_.push_back(
           parameters_.add(at + ".heads", {model_->layers[l].heads}, config.head_mask_rate, false));
-      neuron_masks_.push_back(parameters_.add(at + ".neurons",
-                                              {model_->layers[l].linear[kIntermediate].weight.size(0)},
-                                              config.neuron_mask_rate, false));
+      neuron_masks_.push_back(parameters_.add(
+          at + ".neurons", {model_->layers[l].linear[kIntermediate].out()}, config.neuron_mask_rate, false));
     }
   dense_weight_ = parameters_.add("classifier.dense.weight", {h, h}, 1, true);
   dense_bias_ = parameters_.add("classifier.dense.bias", {h}, 1, true);
@@ -108,31 +107,24 @@ Tensor Network::embed(const Batch& batch, const Pass& pass) {
 }
 
 Tensor Network::site_forward(size_t layer, int site, const Tensor& x, const Pass& pass, LayerSaved* saved) {
-  const Linear& base = model_->layers[layer].linear[site];
-  Tensor y = linear(x, base.weight, base.bias);
+  const FrozenLinear& base = model_->layers[layer].linear[site];
   const size_t at = layer * kSites + site;
-  if (!modules_[at]) return y;
-  const Tensor ratio =
-      lora_forward(*modules_[at], parameters_, x, y, dropout(modules_[at]->dropout, pass, layer, site),
-                   pass.scores, saved ? &saved->lora[site] : nullptr);
+  if (!modules_[at]) return linear_forward(x, base, nullptr, nullptr);
+  const LowRank branch =
+      lora_forward(*modules_[at], parameters_, x, dropout(modules_[at]->dropout, pass, layer, site),
+                   saved ? &saved->lora[site] : nullptr);
+  Tensor ratio;
+  const Tensor y = linear_forward(x, base, &branch, pass.scores ? &ratio : nullptr);
   if (pass.scores) ratios_[order_[at]] = ratio.nan_to_num(0, 0, 0).sum(at::kDouble).item<double>();
   return y;
 }
 
-/// The input's gradient of a site, added to `dx` where that is defined.
-Tensor Network::site_backward(size_t layer, int site, const Tensor& x, const Tensor& dy, Tensor dx,
-                              bool needs_dx, const LayerSaved& saved) {
-  const Linear& base = model_->layers[layer].linear[site];
-  if (needs_dx) {
-    if (dx.defined())
-      dx.addmm_(dy, base.weight);
-    else
-      dx = at::mm(dy, base.weight);
-  }
+LinearGradient Network::site_backward(size_t layer, int site, const Tensor& x, const Tensor& dy,
+                                      const LayerSaved& saved) {
+  LinearGradient part{dy, &model_->layers[layer].linear[site], {}};
   const size_t at = layer * kSites + site;
-  if (modules_[at])
-    lora_backward(*modules_[at], parameters_, x, dy, needs_dx ? dx : Tensor(), saved.lora[site]);
-  return dx;
+  if (modules_[at]) part.branch = lora_backward(*modules_[at], parameters_, x, dy, saved.lora[site]);
+  return part;
 }
 
 Tensor Network::layer_forward(size_t layer, const Tensor& x, const Sequences& s, const Pass& pass,
@@ -176,31 +168,26 @@ Tensor Network::layer_backward(size_t layer, const Tensor& dy, const Sequences& 
   Tensor g;  // the activation is computed again rather than kept
   if (modules_[layer * kSites + kOutput])
     g = activation_forward(saved.z, neuron_mask(layer), spec.activation);
-  const bool to_neurons = reaches(kOutput) || config_.masks;
-  const Tensor dg = site_backward(layer, kOutput, g, out.z, Tensor(), to_neurons, saved);
-  if (!to_neurons) return {};
+  const LinearGradient output = site_backward(layer, kOutput, g, out.z, saved);
+  if (!reaches(kOutput) && !config_.masks) return {};
   const Tensor dz =
-      activation_backward(saved.z, dg, neuron_mask(layer),
+      activation_backward(saved.z, linear_backward(output, Tensor()), neuron_mask(layer),
                           config_.masks ? parameters_[neuron_masks_[layer]].grad : Tensor(), spec.activation);
-  // out.residual may be out.z itself, which the LoRA products above have read already: adding in place is
-  // safe.
-  const Tensor d_middle =
-      site_backward(layer, kIntermediate, saved.middle, dz, out.residual, reaches(kIntermediate), saved);
+  const LinearGradient intermediate = site_backward(layer, kIntermediate, saved.middle, dz, saved);
   if (!reaches(kIntermediate)) return {};
+  // out.residual may be out.z itself, which has been read already: adding in place is safe.
+  const Tensor d_middle = linear_backward(intermediate, out.residual);
 
   const NormGrads attention = norm_backward(d_middle, l.attention_norm, saved.attention_norm);
-  const bool to_context = reaches(kAttentionOutput) || config_.masks;
-  const Tensor d_context =
-      site_backward(layer, kAttentionOutput, saved.context, attention.z, Tensor(), to_context, saved);
-  if (!to_context) return {};
+  const LinearGradient attended = site_backward(layer, kAttentionOutput, saved.context, attention.z, saved);
+  if (!reaches(kAttentionOutput) && !config_.masks) return {};
   const AttentionGrads d =
-      attention_backward(d_context, saved.attention, s, l.heads, head_mask(layer),
+      attention_backward(linear_backward(attended, Tensor()), saved.attention, s, l.heads, head_mask(layer),
                          config_.masks ? parameters_[head_masks_[layer]].grad : Tensor());
-  const Tensor dx = attention.residual;
-  site_backward(layer, kQuery, saved.x, d.q, dx, below, saved);
-  site_backward(layer, kKey, saved.x, d.k, dx, below, saved);
-  site_backward(layer, kValue, saved.x, d.v, dx, below, saved);
-  return below ? dx : Tensor();
+  const LinearGradient inputs[] = {site_backward(layer, kQuery, saved.x, d.q, saved),
+                                   site_backward(layer, kKey, saved.x, d.k, saved),
+                                   site_backward(layer, kValue, saved.x, d.v, saved)};
+  return below ? linear_backward(inputs, attention.residual) : Tensor();
 }
 
 Tensor Network::forward(const Batch& batch, const Pass& pass, Saved* saved) {

@@ -78,8 +78,9 @@ class Network {
  private:
   Tensor embed(const Batch& batch, const Pass& pass);
   Tensor site_forward(size_t layer, int site, const Tensor& x, const Pass& pass, LayerSaved* saved);
-  Tensor site_backward(size_t layer, int site, const Tensor& x, const Tensor& dy, Tensor dx, bool needs_dx,
-                       const LayerSaved& saved);
+  /// Adds the gradients of a site's module; its part of the gradient of x.
+  LinearGradient site_backward(size_t layer, int site, const Tensor& x, const Tensor& dy,
+                               const LayerSaved& saved);
   Tensor layer_forward(size_t layer, const Tensor& x, const Sequences& s, const Pass& pass,
                        LayerSaved* saved);
   Tensor layer_backward(size_t layer, const Tensor& dy, const Sequences& s, const LayerSaved& saved);

@@ -22,14 +22,15 @@ Tensor leaf(const Tensor& t);
 Tensor factors(const Dropout& dropout, int64_t rows, int64_t width);
 
 /// Compares by max |found - truth| / max |truth|. Float32 is held to `bound`; bfloat16 to one rounding of the
-/// result, 2^-8, and what `bound` allows beside it.
+/// result, 2^-8, and what `bound` allows beside it. Where the truth is a sum of which a part was rounded by itself,
+/// `part` is that part: it may be larger than the sum.
 void compare(const std::string& op, const std::string& what, at::ScalarType dtype, const Tensor& found,
-             const Tensor& truth, double bound);
+             const Tensor& truth, double bound, const Tensor& part = {});
 
 void activations();
 void norms();
 void dropouts();
-void ranks();
+void linears();
 void attention();
 void losses();
 void optimizer();

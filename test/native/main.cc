@@ -20,9 +20,10 @@ Tensor factors(const Dropout& dropout, int64_t rows, int64_t width) {
 }
 
 void compare(const std::string& op, const std::string& what, at::ScalarType dtype, const Tensor& found,
-             const Tensor& truth, double bound) {
+             const Tensor& truth, double bound, const Tensor& part) {
   const Tensor f = found.to(at::kDouble), t = truth.detach().to(at::kDouble);
-  const double scale = t.abs().max().item<double>();
+  double scale = t.abs().max().item<double>();
+  if (part.defined()) scale = std::max(scale, part.detach().abs().max().item<double>());
   const double error = (f - t).abs().max().item<double>() / (scale > 0 ? scale : 1);
   const bool rounded = dtype == at::kBFloat16 && found.scalar_type() == at::kBFloat16;
   std::printf("{\"op\":\"%s\",\"what\":\"%s\",\"dtype\":\"%s\",\"error\":%g,\"bound\":%g}\n", op.c_str(),
@@ -38,7 +39,7 @@ int main() {
     activations();
     norms();
     dropouts();
-    ranks();
+    linears();
     attention();
     losses();
     optimizer();

@@ -3,6 +3,9 @@
 
 namespace lp {
 
-const Kernels& kernels() { return isa() == Isa::avx512 ? avx512::table : avx2::table; }
+const Kernels& kernels() {
+  static const Kernels* const tables[] = {&avx2::table, &avx512::table, &avx512_bf16::table};
+  return *tables[static_cast<int>(isa())];
+}
 
 }  // namespace lp

@@ -134,6 +134,40 @@ struct AdamW {
   float correction1, correction2_sqrt;  // 1 - beta1^t, sqrt(1 - beta2^t)
 };
 
+/// A weight B [depth, n] laid out for `product`: panels of 64 columns (the last of a multiple of 16), each
+/// row of a panel two rows of B interleaved, zeros past the end of either.
+constexpr int64_t kPanel = 64;
+
+/// One factor pair of a sum of products.
+struct ProductSegment {
+  const void* x;  // bf16 [rows, depth]
+  const void* panels;
+  int64_t depth;
+};
+
+/// A low-rank product beside it: scale * dropout factor * sum_k p[t, k] * w[k, c].
+struct RankTerm {
+  const float* p;  // [rows, rank]
+  const float* w;  // [rank, n]
+  int64_t rank;
+  float scale;
+  Dropout dropout;
+};
+
+/// y = sum over segments of x B + bias + start + sum over terms, in bf16, each element summed in fp32 and
+/// rounded once; shares are rows [begin, end) of one panel. With `norms`, also the squares of what the
+/// segments and the bias give, and of what the terms add, summed over the panel's columns.
+struct Product {
+  const ProductSegment* segments;
+  const RankTerm* terms;
+  int64_t segment_count, term_count;
+  const float* bias;  // [n] or null
+  const void* start;  // bf16 [rows, n], may be y itself, or null
+  void* y;            // [rows, n]
+  float* norms;       // [rows, panels, 2] or null
+  int64_t n;
+};
+
 /// The kernels of one element type.
 struct TypedKernels {
   void (*activation_forward)(const ActivationForward&, int64_t, int64_t);
@@ -151,6 +185,8 @@ struct TypedKernels {
 struct Kernels {
   TypedKernels f32, bf16;
   void (*adamw)(const AdamW&, int64_t, int64_t);
+  /// Null where the instruction set has no bf16 products.
+  void (*product)(const Product&, int64_t panel, int64_t begin, int64_t end);
   /// Floats of scratch that one thread needs for sequences of up to so many queries and keys.
   int64_t (*attention_scratch)(int64_t queries, int64_t keys, int64_t size);
 };
@@ -161,6 +197,9 @@ namespace avx2 {
 extern const Kernels table;
 }
 namespace avx512 {
+extern const Kernels table;
+}
+namespace avx512_bf16 {
 extern const Kernels table;
 }
 

@@ -7,7 +7,10 @@
 
 #include "base/random.h"
 
-#if defined(__AVX512F__)
+#if defined(__AVX512BF16__)
+#define LP_ISA avx512_bf16
+#define LP_WIDTH 16
+#elif defined(__AVX512F__)
 #define LP_ISA avx512
 #define LP_WIDTH 16
 #else

@@ -2,6 +2,7 @@
 #include "ops/kernels/activation.h"
 #include "ops/kernels/attention.h"
 #include "ops/kernels/norm.h"
+#include "ops/kernels/product.h"
 #include "ops/kernels/rank.h"
 
 namespace lp::LP_ISA {
@@ -37,6 +38,10 @@ constexpr TypedKernels typed() {
 
 }  // namespace
 
-const Kernels table = {typed<float>(), typed<bf16>(), adamw, attention_scratch};
+#ifndef __AVX512BF16__
+constexpr decltype(Kernels::product) product = nullptr;
+#endif
+
+const Kernels table = {typed<float>(), typed<bf16>(), adamw, product, attention_scratch};
 
 }  // namespace lp::LP_ISA

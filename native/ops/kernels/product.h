@@ -1,0 +1,130 @@
+#pragma once
+// Products of bf16 activations and frozen, packed weights on the processor's own bf16 dot products: tiles of
+// 6 rows and 64 columns whose sums never leave the registers before bias, LoRA branch and rounding are done.
+#include "ops/kernels/kernels.h"
+#include "ops/kernels/simd.h"
+
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+
+namespace lp::LP_ISA {
+
+constexpr int kTileRows = 6;
+
+LP_INLINE F dot(F sum, __m512i a, __m512i b) {
+  return (F)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
+}
+
+/// Two neighbours of a row in every lane.
+LP_INLINE __m512i both(const bf16* x) {
+  int32_t pair;
+  std::memcpy(&pair, x, 4);
+  return _mm512_set1_epi32(pair);
+}
+
+template <int R, int V>
+LP_INLINE void add_segment(const ProductSegment& s, int64_t panel, int64_t row, F (&sum)[R][V]) {
+  const int64_t pairs = (s.depth + 1) / 2;
+  const bf16* x = static_cast<const bf16*>(s.x) + row * s.depth;
+  const bf16* b = static_cast<const bf16*>(s.panels) + panel * kPanel * 2 * pairs;
+  int64_t k = 0;
+  for (; k + 2 <= s.depth; k += 2, b += V * 2 * W) {
+    __m512i bk[V];
+    for (int v = 0; v < V; ++v) bk[v] = _mm512_loadu_si512(b + v * 2 * W);
+    for (int r = 0; r < R; ++r) {
+      const __m512i a = both(x + r * s.depth + k);
+      for (int v = 0; v < V; ++v) sum[r][v] = dot(sum[r][v], a, bk[v]);
+    }
+  }
+  if (k < s.depth)  // the pair's other half lies outside of the row
+    for (int r = 0; r < R; ++r) {
+      const __m512i a = _mm512_set1_epi32(x[r * s.depth + k].bits);
+      for (int v = 0; v < V; ++v) sum[r][v] = dot(sum[r][v], a, _mm512_loadu_si512(b + v * 2 * W));
+    }
+}
+
+/// What the terms add to one row of a tile.
+template <int V>
+LP_INLINE void add_terms(const Product& a, int64_t row, int64_t column, __mmask16 last, F (&added)[V]) {
+  for (int64_t t = 0; t < a.term_count; ++t) {
+    const RankTerm& term = a.terms[t];
+    F branch[V] = {};
+    for (int64_t k = 0; k < term.rank; ++k) {
+      const float* w = term.w + k * a.n + column;
+      const F p = splat(term.p[row * term.rank + k] * term.scale);
+      for (int v = 0; v < V; ++v)
+        branch[v] += p * (v + 1 < V ? load(w + v * W) : (F)_mm512_maskz_loadu_ps(last, w + v * W));
+    }
+    if (term.dropout.active()) {
+      const uint32_t counter = static_cast<uint32_t>(row) * dropout_stride(a.n);
+      for (int v = 0; v < V; v += NV) {
+        const Block factor = dropout_block(term.dropout, counter, column + v * W);
+        for (int i = 0; i < NV && v + i < V; ++i) branch[v + i] *= factor.v[i];
+      }
+    }
+    for (int v = 0; v < V; ++v) added[v] += branch[v];
+  }
+}
+
+template <int R, int V>
+void product_tile(const Product& a, int64_t panel, int64_t row) {
+  const int64_t column = panel * kPanel, tail = a.n - column - (V - 1) * W;
+  const __mmask16 last = tail >= W ? 0xFFFF : static_cast<__mmask16>((1 << tail) - 1);
+  F sum[R][V] = {};
+  for (int64_t s = 0; s < a.segment_count; ++s) add_segment<R, V>(a.segments[s], panel, row, sum);
+  for (int r = 0; r < R; ++r) {
+    if (a.bias)
+      for (int v = 0; v < V; ++v)
+        sum[r][v] += v + 1 < V ? load(a.bias + column + v * W)
+                               : (F)_mm512_maskz_loadu_ps(last, a.bias + column + v * W);
+    if (a.term_count) {
+      F added[V] = {};
+      add_terms<V>(a, row + r, column, last, added);
+      if (a.norms) {
+        F base2 = {}, added2 = {};
+        for (int v = 0; v < V; ++v) {
+          base2 += sum[r][v] * sum[r][v];  // past the end both are zero
+          added2 += added[v] * added[v];
+        }
+        float* norms = a.norms + ((row + r) * ((a.n + kPanel - 1) / kPanel) + panel) * 2;
+        norms[0] = lp::LP_ISA::sum(base2);
+        norms[1] = lp::LP_ISA::sum(added2);
+      }
+      for (int v = 0; v < V; ++v) sum[r][v] += added[v];
+    }
+    const int64_t at = (row + r) * a.n + column;
+    for (int v = 0; v < V; ++v) {
+      const __mmask16 mask = v + 1 < V ? 0xFFFF : last;
+      if (a.start) {
+        const __m256i start = _mm256_maskz_loadu_epi16(mask, static_cast<const bf16*>(a.start) + at + v * W);
+        sum[r][v] += (F)_mm512_slli_epi32(_mm512_cvtepu16_epi32(start), 16);
+      }
+      _mm256_mask_storeu_epi16(static_cast<bf16*>(a.y) + at + v * W, mask,
+                               (__m256i)_mm512_cvtneps_pbh((__m512)sum[r][v]));
+    }
+  }
+}
+
+template <int V>
+void product_rows(const Product& a, int64_t panel, int64_t begin, int64_t end) {
+  int64_t row = begin;
+  for (; row + kTileRows <= end; row += kTileRows) product_tile<kTileRows, V>(a, panel, row);
+  for (; row + 2 <= end; row += 2) product_tile<2, V>(a, panel, row);
+  for (; row < end; ++row) product_tile<1, V>(a, panel, row);
+}
+
+inline void product(const Product& a, int64_t panel, int64_t begin, int64_t end) {
+  switch ((a.n - panel * kPanel + W - 1) / W) {
+    case 1:
+      return product_rows<1>(a, panel, begin, end);
+    case 2:
+      return product_rows<2>(a, panel, begin, end);
+    case 3:
+      return product_rows<3>(a, panel, begin, end);
+    default:
+      return product_rows<4>(a, panel, begin, end);
+  }
+}
+
+}  // namespace lp::LP_ISA
+#endif

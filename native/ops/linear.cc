@@ -1,0 +1,147 @@
+#include "ops/linear.h"
+
+#include <atomic>
+#include <mutex>
+
+#include "base/isa.h"
+
+namespace lp {
+namespace {
+
+/// Calls visit(panel position, row, column) for the elements of a packed [depth, n] matrix, a panel's share
+/// at a time.
+template <class Visit>
+void over_panels(int64_t depth, int64_t n, const Visit& visit) {
+  const int64_t pairs = (depth + 1) / 2, panels = (n + kPanel - 1) / kPanel;
+  at::parallel_for(0, panels, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t p = begin; p < end; ++p) {
+      const int64_t first = p * kPanel, width = std::min(kPanel, (n - first + 15) / 16 * 16);
+      int64_t at = first * 2 * pairs;
+      for (int64_t k = 0; k < pairs; ++k)
+        for (int64_t c = 0; c < width; ++c, at += 2)
+          for (int64_t i = 0; i < 2; ++i)
+            if (2 * k + i < depth && first + c < n) visit(at + i, 2 * k + i, first + c);
+    }
+  });
+}
+
+/// Panels of b [depth, n] (bf16, any strides) for `product`.
+Tensor pack(const Tensor& b) {
+  const int64_t depth = b.size(0), n = b.size(1), down = b.stride(0), across = b.stride(1);
+  Tensor panels = at::zeros({(depth + 1) / 2 * 2 * ((n + 15) / 16 * 16)}, at::kBFloat16);
+  const auto* from = static_cast<const uint16_t*>(b.const_data_ptr());
+  auto* to = static_cast<uint16_t*>(panels.mutable_data_ptr());
+  over_panels(depth, n, [=](int64_t at, int64_t k, int64_t c) { to[at] = from[k * down + c * across]; });
+  return panels;
+}
+
+bool packs(at::ScalarType dtype) { return dtype == at::kBFloat16 && kernels().product && !has_tiles(); }
+
+// Rows that a thread takes at once: a panel stays in its cache over them.
+constexpr int64_t kRowShare = 192;
+
+void multiply(const Product& a, int64_t rows) {
+  const int64_t panels = (a.n + kPanel - 1) / kPanel, shares = (rows + kRowShare - 1) / kRowShare;
+  const int64_t each = (rows + shares - 1) / shares;
+  std::atomic<int64_t> next{0};
+  at::parallel_for(0, at::get_num_threads(), 1, [&](int64_t, int64_t) {
+    for (int64_t i; (i = next++) < panels * shares;) {
+      const int64_t begin = i % shares * each;
+      kernels().product(a, i / shares, begin, std::min(rows, begin + each));
+    }
+  });
+}
+
+RankTerm term_of(const LowRank& b) {
+  return {b.p.const_data_ptr<float>(), b.w.const_data_ptr<float>(), b.w.size(0), static_cast<float>(b.scale),
+          b.dropout};
+}
+
+}  // namespace
+
+struct FrozenLinear::Backward {
+  std::once_flag once;
+  Tensor panels;
+};
+
+FrozenLinear::FrozenLinear(const Tensor& weight, const Tensor& bias, at::ScalarType dtype)
+    : in_(weight.size(1)), out_(weight.size(0)), dtype_(dtype), bias_(bias.to(at::kFloat).contiguous()) {
+  if (packs(dtype)) {
+    forward_ = pack(weight.to(dtype).t());
+    backward_ = std::make_shared<Backward>();
+  } else {
+    weight_ = weight.to(dtype).contiguous();
+  }
+}
+
+Tensor FrozenLinear::weight() const {
+  if (!packed()) return weight_;
+  Tensor weight = at::empty({out_, in_}, dtype_);
+  const auto* from = static_cast<const uint16_t*>(forward_.const_data_ptr());
+  auto* to = static_cast<uint16_t*>(weight.mutable_data_ptr());
+  over_panels(in_, out_, [&](int64_t at, int64_t k, int64_t c) { to[c * in_ + k] = from[at]; });
+  return weight;
+}
+
+const Tensor& FrozenLinear::backward_panels() const {
+  std::call_once(backward_->once, [this] { backward_->panels = pack(weight()); });
+  return backward_->panels;
+}
+
+Tensor linear_forward(const Tensor& x, const FrozenLinear& linear, const LowRank* branch, Tensor* ratio) {
+  if (!linear.packed()) {
+    Tensor y = at::addmm(linear.bias().to(x.scalar_type()), x, linear.weight().t());
+    if (!branch) return y;
+    const Tensor found =
+        rank_expand(branch->p, branch->w, y, branch->scale, branch->dropout, ratio != nullptr);
+    if (ratio) *ratio = found;
+    return y;
+  }
+  const int64_t rows = x.size(0), n = linear.out(), panels = (n + kPanel - 1) / kPanel;
+  Tensor y = at::empty({rows, n}, x.options());
+  const ProductSegment segment{x.const_data_ptr(), linear.forward_panels().const_data_ptr(), linear.in()};
+  RankTerm term{};
+  if (branch) term = term_of(*branch);
+  Tensor norms;
+  if (ratio) norms = at::empty({rows, panels, 2}, at::kFloat);
+  multiply({&segment, &term, 1, branch != nullptr, linear.bias().const_data_ptr<float>(), nullptr,
+            y.mutable_data_ptr(), ratio ? norms.mutable_data_ptr<float>() : nullptr, n},
+           rows);
+  if (ratio) {
+    const Tensor squares = norms.sum(1);
+    *ratio = (squares.select(1, 1) / squares.select(1, 0)).sqrt();
+  }
+  return y;
+}
+
+Tensor linear_backward(at::ArrayRef<LinearGradient> parts, Tensor start) {
+  const FrozenLinear& first = *parts[0].linear;
+  if (!first.packed()) {
+    Tensor dx = start;
+    for (const auto& part : parts) {
+      if (dx.defined())
+        dx.addmm_(part.dy, part.linear->weight());
+      else
+        dx = at::mm(part.dy, part.linear->weight());
+      if (part.branch)
+        rank_expand(part.branch->p, part.branch->w, dx, part.branch->scale, part.branch->dropout, false);
+    }
+    return dx;
+  }
+  const int64_t rows = parts[0].dy.size(0);
+  Tensor dx = start.defined() ? start : at::empty({rows, first.in()}, parts[0].dy.options());
+  std::vector<ProductSegment> segments;
+  std::vector<RankTerm> terms;
+  for (const auto& part : parts) {
+    segments.push_back(
+        {part.dy.const_data_ptr(), part.linear->backward_panels().const_data_ptr(), part.linear->out()});
+    if (part.branch) terms.push_back(term_of(*part.branch));
+  }
+  multiply({segments.data(), terms.data(), static_cast<int64_t>(segments.size()),
+            static_cast<int64_t>(terms.size()), nullptr, start.defined() ? dx.const_data_ptr() : nullptr,
+            dx.mutable_data_ptr(), nullptr, first.in()},
+           rows);
+  return dx;
+}
+
+}  // namespace lp

@@ -1,0 +1,55 @@
+#pragma once
+// Frozen linear layers with what is trained beside them. In bf16, where the processor has bf16 products of
+// its own, weights are packed for one kernel that adds bias and branch before it rounds; elsewhere ATen
+// multiplies.
+#include <memory>
+#include <optional>
+
+#include "ops/ops.h"
+
+namespace lp {
+
+class FrozenLinear {
+ public:
+  FrozenLinear() = default;
+  /// weight [out, in] and bias [out] of any floating type, kept in `dtype` (the bias in fp32).
+  FrozenLinear(const Tensor& weight, const Tensor& bias, at::ScalarType dtype);
+
+  int64_t in() const { return in_; }
+  int64_t out() const { return out_; }
+  bool packed() const { return forward_.defined(); }
+  /// [out, in], laid out plainly again where it is packed.
+  Tensor weight() const;
+  const Tensor& bias() const { return bias_; }
+  const Tensor& forward_panels() const { return forward_; }
+  /// Made when a backward pass first needs them.
+  const Tensor& backward_panels() const;
+
+ private:
+  struct Backward;
+
+  int64_t in_ = 0, out_ = 0;
+  at::ScalarType dtype_ = at::kFloat;
+  Tensor weight_, bias_, forward_;
+  std::shared_ptr<Backward> backward_;
+};
+
+/// A low-rank branch: scale * dropout(p w).
+struct LowRank {
+  Tensor p, w;  // fp32 [T, r], [r, n]
+  double scale = 1;
+  Dropout dropout;
+};
+
+/// y = x W^T + b + branch, [T, out]. With `ratio`, also |branch| / |x W^T + b| of each token, fp32 [T].
+Tensor linear_forward(const Tensor& x, const FrozenLinear& linear, const LowRank* branch, Tensor* ratio);
+
+struct LinearGradient {
+  Tensor dy;  // [T, out]
+  const FrozenLinear* linear;
+  std::optional<LowRank> branch;
+};
+/// start + sum over the parts of dy W + branch, [T, in]; `start`, if it is defined, is overwritten.
+Tensor linear_backward(at::ArrayRef<LinearGradient> parts, Tensor start);
+
+}  // namespace lp
