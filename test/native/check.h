@@ -35,4 +35,7 @@ void attention();
 void losses();
 void optimizer();
 
+/// Times every op of a layer in bf16.
+void times(int64_t sequences, int64_t length, int64_t hidden, int64_t ffn, int64_t heads);
+
 }  // namespace lp::check

@@ -1,4 +1,5 @@
 #include <cstdio>
+#include <cstdlib>
 
 #include "check.h"
 
@@ -33,9 +34,15 @@ void compare(const std::string& op, const std::string& what, at::ScalarType dtyp
 
 }  // namespace lp::check
 
-int main() {
+// Without arguments: every op against float64. With sequences, length, hidden size, FFN width and heads: their times.
+int main(int count, char** given) {
   using namespace lp::check;
   try {
+    if (count == 6) {
+      times(std::atoll(given[1]), std::atoll(given[2]), std::atoll(given[3]), std::atoll(given[4]),
+            std::atoll(given[5]));
+      return 0;
+    }
     activations();
     norms();
     dropouts();
