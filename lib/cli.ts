@@ -1,5 +1,6 @@
-import { Command, CommanderError, Option } from 'commander';
+import { Command as Program, CommanderError } from 'commander';
 import { LightPeftError, messageOf } from './errors.ts';
+import { type Command, checkNeeded, COMMANDS, optionsOf } from './flags.ts';
 import { estimate } from './estimate.ts';
 import { evaluate, predict } from './evaluate.ts';
 import type { Options } from './options.ts';
@@ -8,60 +9,6 @@ import type { RunOptions } from './run.ts';
 import { train, vanillaTrain } from './train.ts';
 import { writeWhole } from './whole-file.ts';
 import type { Report } from './workbench.ts';
-
-const number = (text: string): number => {
-  const value = Number(text);
-  if (text.trim() === '' || Number.isNaN(value))
-    throw new LightPeftError('BAD_OPTION', `"${text}" is not a number`);
-  return value;
-};
-const list = (text: string): string[] => text.split(',').map((item) => item.trim());
-
-type Parser = (text: string) => unknown;
-const FLAGS: [flag: string, help: string, parse?: Parser][] = [
-  ['--model <folder>', 'Hugging Face checkpoint'],
-  ['--task <name>', 'named task: columns, class names and metrics'],
-  ['--train-file <file>', 'JSONL, TSV or CSV'],
-  ['--validation-file <file>', 'JSONL, TSV or CSV'],
-  ['--input <file>', 'what predict reads'],
-  ['--text-columns <names>', 'one or two, by comma', list],
-  ['--label-column <name>', 'column of the label'],
-  ['--label-names <names>', 'class names, by comma', list],
-  ['--metric <name>', 'accuracy, f1, macro_f1, matthews_correlation, pearson, spearmanr'],
-  ['--peft <kind>', 'lora'],
-  ['--lora-r <n>', 'rank', number],
-  ['--lora-alpha <x>', 'alpha', number],
-  ['--lora-dropout <p>', 'dropout before A', number],
-  ['--target-modules <names>', "ends of module names, by PEFT's rule", list],
-  ['--max-length <n>', 'longest text in tokens', number],
-  ['--batch-size <n>', 'texts per micro-batch', number],
-  ['--learning-rate <x>', 'peak of the schedule', number],
-  ['--epochs <n>', 'passes over the training file', number],
-  ['--max-steps <n>', 'optimizer steps, over --epochs', number],
-  ['--gradient-accumulation-steps <n>', 'micro-batches per step', number],
-  ['--max-grad-norm <x>', '0: no clipping', number],
-  ['--warmup-ratio <x>', 'share of the steps', number],
-  ['--weight-decay <x>', 'of AdamW', number],
-  ['--l1 <x>', 'weight of the L1 norm of the masks', number],
-  ['--head-mask-lr <x>', 'multiplier of the learning rate', number],
-  ['--neuron-mask-lr <x>', 'multiplier of the learning rate', number],
-  ['--head-ratio <x>', 'share of heads to cut', number],
-  ['--neuron-ratio <x>', 'share of FFN neurons to cut', number],
-  ['--module-ratio <x>', 'share of PEFT modules to cut', number],
-  ['--rank-ratio <x>', 'share of ranks to cut', number],
-  ['--head-scope <scope>', 'layer or global'],
-  ['--neuron-scope <scope>', 'layer or global'],
-  ['--fold-masks', 'keep the values of the surviving masks'],
-  ['--from <folder>', 'what estimate wrote'],
-  ['--adapter <folder>', 'PEFT or light adapter'],
-  ['--save-steps <n>', 'steps between two savings of the training state', number],
-  ['--resume', 'go on from the training state in --out'],
-  ['--device <name>', 'cpu'],
-  ['--dtype <name>', 'auto, float32, bfloat16'],
-  ['--threads <n>', '0: one for each core', number],
-  ['--seed <n>', 'of everything random', number],
-  ['--out <path>', 'where the result goes'],
-];
 
 const table = (report: Report): string => {
   const metrics = Object.entries(report.metrics).map(([name, value]) => `${name} ${value.toFixed(4)}`);
@@ -74,23 +21,23 @@ const table = (report: Report): string => {
   ].join('\n');
 };
 
-const PHASES: Record<string, (options: Options, run: RunOptions) => Promise<Report>> = {
+const PHASES: Record<Exclude<Command, 'predict'>, (options: Options, run: RunOptions) => Promise<Report>> = {
   estimate,
   train,
   'vanilla-train': vanillaTrain,
   evaluate,
 };
 
-function command(name: string, signal: AbortSignal): Command {
-  const phase = new Command(name).exitOverride().configureOutput({ writeErr: () => undefined });
-  for (const [flag, help, parse] of FLAGS) {
-    const option = new Option(flag, help);
-    if (parse) option.argParser(parse);
-    phase.addOption(option);
-  }
+function command(name: Command, signal: AbortSignal): Program {
+  const phase = new Program(name)
+    .description(COMMANDS[name])
+    .exitOverride()
+    .configureOutput({ writeErr: () => undefined });
+  for (const option of optionsOf(name)) phase.addOption(option);
   phase.option('--json', 'one JSON object on standard output');
   phase.action(async (given: Options & { json?: boolean }) => {
     const { json, ...options } = given;
+    checkNeeded(name, options);
     const run: RunOptions = {
       signal,
       onProgress: progressTo(process.stderr, name),
@@ -104,7 +51,7 @@ function command(name: string, signal: AbortSignal): Command {
       else await writeWhole(options.out, [lines]);
       return;
     }
-    const report = await PHASES[name]!(options, run);
+    const report = await PHASES[name](options, run);
     process.stdout.write(`${json ? JSON.stringify(report) : table(report)}\n`);
   });
   return phase;
@@ -131,8 +78,8 @@ export async function main(argv: string[]): Promise<number> {
   abortOnSignals(abort);
   // Whoever reads may have read enough: `predict … | head`.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 2));
-  const program = new Command('light-peft').exitOverride().configureOutput({ writeErr: () => undefined });
-  for (const name of [...Object.keys(PHASES), 'predict']) program.addCommand(command(name, abort.signal));
+  const program = new Program('light-peft').exitOverride().configureOutput({ writeErr: () => undefined });
+  for (const name of Object.keys(COMMANDS) as Command[]) program.addCommand(command(name, abort.signal));
   try {
     await program.parseAsync(argv, { from: 'user' });
     return 0;

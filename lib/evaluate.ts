@@ -1,3 +1,4 @@
+import type { AdapterInfo } from './adapter/info.ts';
 import { layerCuts } from './adapter/delta.ts';
 import { kindOfAdapter } from './adapter/files.ts';
 import { readLightAdapter } from './adapter/light.ts';
@@ -16,6 +17,7 @@ import { type Report, SITES, Workbench } from './workbench.ts';
 
 interface Loaded {
   session: Session;
+  info?: AdapterInfo | null;
   labels: LabelSet;
   kept?: { heads: number[]; neurons: number[] }[];
 }
@@ -37,6 +39,16 @@ const trainedHead = (tensors: Map<string, { shape: number[] }>, where: string): 
   if (outputs === undefined) throw new LightPeftError('BAD_ADAPTER', `${where} has no trained task head`);
   return outputs;
 };
+
+/** @throws {LightPeftError} BAD_PLAN or BAD_ADAPTER: the adapter says that it belongs to another base */
+function checkBase({ checkpoint, settings }: Workbench, info: AdapterInfo | null): void {
+  if (!info || info.fingerprint === checkpoint.fingerprint) return;
+  const code = kindOfAdapter(settings.adapter!) === 'light' ? 'BAD_PLAN' : 'BAD_ADAPTER';
+  throw new LightPeftError(
+    code,
+    `${settings.adapter!} was made for another base, ${info.base}, and does not fit ${settings.model}`,
+  );
+}
 
 /** A checkpoint with its own head, a base with a Hugging Face PEFT adapter, or a base with a light adapter. */
 async function load(bench: Workbench): Promise<Loaded> {
@@ -68,14 +80,16 @@ async function load(bench: Workbench): Promise<Loaded> {
 
   if (kindOfAdapter(adapter) === 'peft') {
     const peft = await readPeftAdapter(adapter);
+    checkBase(bench, peft.info);
     const labels = labelsOf(bench, peft.info?.labels, trainedHead(peft.tensors, adapter));
     const modules = every((name) => peft.tensors.get(`${name}.lora_A.weight`)?.shape[0], peft.scale);
     const session = bench.session(bench.model, labels, modules);
     await session.setTensors(named(peft.tensors));
-    return { session, labels };
+    return { session, labels, info: peft.info };
   }
 
   const light = await readLightAdapter(adapter);
+  checkBase(bench, light.info);
   const { layers, heads, ffn } = bench.checkpoint.spec;
   const { fingerprint } = bench.checkpoint;
   const plan = parsePlan(light.plan, { fingerprint, layers, heads, ffn });
@@ -88,16 +102,16 @@ async function load(bench: Workbench): Promise<Loaded> {
   );
   const session = bench.session(small, labels, modules);
   await session.setTensors(named(light.tensors));
-  return { session, labels, kept: plan.layers };
+  return { session, labels, kept: plan.layers, info: light.info };
 }
 
 /** Metrics of the validation file. */
 export async function evaluate(options: Options, run: RunOptions = {}): Promise<Report> {
   const settings = settle(options);
   using bench = await Workbench.open(settings, run);
-  const { session, labels, kept } = await load(bench);
+  const { session, labels, kept, info } = await load(bench);
   try {
-    const data: Dataset = await bench.read(needed(settings, 'validationFile'), labels);
+    const data: Dataset = await bench.readFor(info, needed(settings, 'validationFile'), labels);
     noteTruncation(run, settings.validationFile!, data);
     const evaluation = await evaluateAll(session, data.examples, labels, data.metrics, run);
     const { seconds, tokensPerSecond } = evaluation;
@@ -111,9 +125,9 @@ export async function evaluate(options: Options, run: RunOptions = {}): Promise<
 export async function predict(options: Options, run: RunOptions = {}): Promise<Prediction[]> {
   const settings = settle(options);
   using bench = await Workbench.open(settings, run);
-  const { session, labels } = await load(bench);
+  const { session, labels, info } = await load(bench);
   try {
-    const data = await bench.read(needed(settings, 'input'), labels, true);
+    const data = await bench.readFor(info, needed(settings, 'input'), labels, true);
     noteTruncation(run, settings.input!, data);
     return await predictAll(session, data.examples, labels, run);
   } finally {

@@ -85,6 +85,10 @@ export const flagOf = (name: string) => `--${name.replace(/[A-Z]/g, (c) => `-${c
 /** The flags, by option name. */
 export const OPTION_NAMES = Object.keys(SCHEMA.shape) as (keyof Settings)[];
 
+function missing(name: string): never {
+  throw new LightPeftError('BAD_OPTION', `${flagOf(name)} is needed here`);
+}
+
 /**
  * Fills in the defaults.
  * @throws {LightPeftError} BAD_OPTION, naming the first flag that is wrong
@@ -93,8 +97,9 @@ export function settle(options: Options): Settings {
   const parsed = SCHEMA.safeParse(options);
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
-  const where =
-    issue?.code === 'unrecognized_keys' ? issue.keys.join(', ') : flagOf(String(issue?.path[0] ?? ''));
+  const name = String(issue?.path[0] ?? '') as keyof Settings;
+  if (issue?.code === 'invalid_type' && options[name] === undefined) missing(name);
+  const where = issue?.code === 'unrecognized_keys' ? issue.keys.join(', ') : flagOf(name);
   throw new LightPeftError('BAD_OPTION', `${where}: ${issue?.message ?? 'not understood'}`);
 }
 
@@ -104,7 +109,5 @@ export function settle(options: Options): Settings {
  */
 export function needed<K extends keyof Settings>(settings: Settings, name: K): NonNullable<Settings[K]> {
   const value = settings[name];
-  if (value === undefined || value === null)
-    throw new LightPeftError('BAD_OPTION', `${flagOf(name)} is needed here`);
-  return value;
+  return value ?? missing(name);
 }

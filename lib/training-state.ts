@@ -66,7 +66,7 @@ export class TrainingState {
   async read(): Promise<{ position: Position; state: SessionState }> {
     const bad = (why: string, cause?: unknown) =>
       new LightPeftError('BAD_STATE', `${this.file}: ${why}`, { cause });
-    if (!this.exists) throw bad('there is no interrupted run here to resume');
+    if (!this.exists) throw bad('there is no interrupted run to resume; one that has ended leaves none');
     try {
       const { metadata } = await readHeader(this.file);
       const found = JSON.parse(metadata['identity'] ?? '') as Identity;

@@ -46,7 +46,8 @@ export async function startHead(bench: Workbench, session: Session, labels: Labe
   }
   const why =
     found === undefined ? 'has no task head' : `has a task head of ${found} outputs, not ${outputs}`;
-  note(`the checkpoint ${why}; a new one is initialised from seed ${settings.seed}`);
+  // A resumed run has its head in its state.
+  if (!settings.resume) note(`the checkpoint ${why}; a new one is initialised from seed ${settings.seed}`);
 }
 
 const STOPS: readonly string[] = ['ABORTED', 'NOT_FINITE'];

@@ -5,6 +5,7 @@ import type { LabelSet } from './data/labels.ts';
 import { Model, Session } from './engine.ts';
 import { LightPeftError } from './errors.ts';
 import { type Evaluation } from './evaluation.ts';
+import type { MetricName } from './metrics.ts';
 import type { ModuleConfig, NamedTensor, SessionConfig } from './native.ts';
 import type { Settings } from './options.ts';
 import type { RunOptions } from './run.ts';
@@ -25,8 +26,8 @@ export interface Report {
   headParameters: number;
   peakMemoryBytes: number;
   out: string | null;
-  /** Of the validation file alone. */
-  inferenceTokensPerSecond: number;
+  /** Of the validation file alone; null without one. */
+  inferenceTokensPerSecond: number | null;
 }
 
 /** The things that every phase starts from: the base, its tokenizer, how rows are read. */
@@ -60,9 +61,30 @@ export class Workbench implements Disposable {
   }
 
   read(file: string, labels?: LabelSet, unlabelled = false): Promise<Dataset> {
-    const reading = labels ? { ...this.reading, labels } : this.reading;
+    return this.readAs(labels ? { ...this.reading, labels } : this.reading, file, unlabelled);
+  }
+
+  private readAs(reading: Reading, file: string, unlabelled: boolean): Promise<Dataset> {
     const maxLength = Math.min(this.settings.maxLength, this.checkpoint.spec.maxLength);
     return readDataset(file, reading, this.tokenizer, { maxLength, unlabelled });
+  }
+
+  /** As an adapter was trained, where neither a task nor a flag says otherwise. */
+  readFor(
+    info: AdapterInfo | null | undefined,
+    file: string,
+    labels: LabelSet,
+    unlabelled = false,
+  ): Promise<Dataset> {
+    const { settings, reading } = this;
+    if (!info || settings.task !== undefined) return this.read(file, labels, unlabelled);
+    const text = (settings.textColumns ?? info.columns) as Reading['columns']['text'];
+    const metrics = reading.metrics ?? [info.metric as MetricName];
+    return this.readAs(
+      { ...reading, columns: { ...reading.columns, text }, metrics, labels },
+      file,
+      unlabelled,
+    );
   }
 
   /**
@@ -153,7 +175,7 @@ export class Workbench implements Disposable {
       headParameters: count('classifier.'),
       peakMemoryBytes: process.resourceUsage().maxRSS * 1024,
       out: this.settings.out ?? null,
-      inferenceTokensPerSecond: evaluation?.tokensPerSecond ?? 0,
+      inferenceTokensPerSecond: evaluation?.tokensPerSecond ?? null,
     };
   }
 

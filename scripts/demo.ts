@@ -50,23 +50,35 @@ const bagOfWords = bagOfWordsAccuracy(task.train, task.validation);
 const speedup = {
   train: vanilla.seconds / light.seconds,
   withEstimation: vanilla.seconds / (light.seconds + estimated.seconds),
-  inference: light.inferenceTokensPerSecond / vanilla.inferenceTokensPerSecond,
+  inference: light.inferenceTokensPerSecond! / vanilla.inferenceTokensPerSecond!,
 };
 
 if (json) console.log(JSON.stringify({ bagOfWords, vanilla, estimate: estimated, light, speedup }));
 else {
-  const row = (name: string, r: Report) => ({
-    phase: name,
-    accuracy: Number(r.metrics['accuracy']?.toFixed(3)),
-    'encoder kept %': Number(((100 * r.encoderParametersKept) / r.encoderParameters).toFixed(1)),
-    'PEFT parameters': r.peftParameters,
-    seconds: Number(r.seconds.toFixed(1)),
-    'tokens/s': Math.round(r.tokensPerSecond),
-    'peak MiB': Math.round(r.peakMemoryBytes / 2 ** 20),
-  });
-  console.table([row('vanilla', vanilla), row('estimate', estimated), row('light', light)]);
-  console.log(`logistic regression on word counts: ${bagOfWords.toFixed(3)}`);
+  const row = (name: string, r: Report): string[] => [
+    name,
+    (r.metrics['accuracy'] ?? NaN).toFixed(3),
+    `${((100 * r.encoderParametersKept) / r.encoderParameters).toFixed(1)} %`,
+    String(r.peftParameters),
+    r.seconds.toFixed(1),
+    String(Math.round(r.tokensPerSecond)),
+    String(Math.round(r.peakMemoryBytes / 2 ** 20)),
+  ];
+  const table = [
+    ['', 'accuracy', 'encoder kept', 'PEFT parameters', 'seconds', 'tokens/s', 'peak MiB'],
+    row('vanilla LoRA', vanilla),
+    row('estimate', estimated),
+    row('light', light),
+  ];
+  const widths = table[0]!.map((_, i) => Math.max(...table.map((cells) => cells[i]!.length)));
+  for (const [name, ...cells] of table)
+    console.log(
+      [name!.padEnd(widths[0]!), ...cells.map((cell, i) => cell.padStart(widths[i + 1]!))].join('  '),
+    );
+  console.log(`\nlogistic regression on word counts: accuracy ${bagOfWords.toFixed(3)}`);
   console.log(
-    `light trains ${speedup.train.toFixed(2)} times as fast (${speedup.withEstimation.toFixed(2)} with the estimation counted), infers ${speedup.inference.toFixed(2)} times as fast`,
+    `light trains ${speedup.train.toFixed(2)} times as fast as vanilla (${speedup.withEstimation.toFixed(2)} with the estimation counted), infers ${speedup.inference.toFixed(2)} times as fast`,
   );
+  console.log(`try it: echo '{"sentence": "…"}' > new.jsonl`);
+  console.log('npm run -s predict -- --model demo/encoder --adapter runs/demo/light --input new.jsonl');
 }

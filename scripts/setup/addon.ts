@@ -16,7 +16,7 @@ import { readStamp, writeStamp } from './stamp.ts';
 import { findToolchain } from './toolchain.ts';
 
 /** An estimate, only to tell people how long they will wait. */
-const coreMinutes = 3;
+const coreMinutes = 8;
 /** What one compiler needs while it reads LibTorch's headers; more jobs than memory would end in swapping. */
 const bytesPerJob = 2 * 2 ** 30;
 

@@ -1,0 +1,185 @@
+import { Option } from 'commander';
+import { LightPeftError } from './errors.ts';
+import { flagOf, type Options, type Settings, settle } from './options.ts';
+import { TASK_NAMES } from './tasks.ts';
+
+const number = (text: string): number => {
+  const value = Number(text);
+  if (text.trim() === '' || Number.isNaN(value))
+    throw new LightPeftError('BAD_OPTION', `"${text}" is not a number`);
+  return value;
+};
+const list = (text: string): string[] => text.split(',').map((item) => item.trim());
+
+export type Command = 'estimate' | 'train' | 'vanilla-train' | 'evaluate' | 'predict';
+
+export const COMMANDS: Record<Command, string> = {
+  estimate: 'Learns head and neuron masks beside LoRA for a short time and writes what each part is worth.',
+  train: 'Cuts the base by what estimate found, trains the smaller model and writes a light adapter.',
+  'vanilla-train': 'Trains LoRA on the whole base and writes a Hugging Face PEFT adapter.',
+  evaluate: "Measures a base with an adapter, or a checkpoint's own head, on a file.",
+  predict: 'Prints logits and label of each text as JSON lines.',
+};
+
+const ALL: readonly Command[] = ['estimate', 'train', 'vanilla-train', 'evaluate', 'predict'];
+const TRAINING: readonly Command[] = ['estimate', 'train', 'vanilla-train'];
+const FRESH: readonly Command[] = ['estimate', 'vanilla-train'];
+
+/** What a flag takes, of which commands, and which of them cannot do without it. */
+interface Flag {
+  name: keyof Settings;
+  takes?: string;
+  help: string;
+  of: readonly Command[];
+  needs?: readonly Command[];
+  parse?: (text: string) => unknown;
+}
+
+const FLAGS: Flag[] = [
+  { name: 'model', takes: 'folder', help: 'Hugging Face checkpoint', of: ALL, needs: ALL },
+  {
+    name: 'task',
+    takes: 'name',
+    help: `sets columns, class names and metrics: ${TASK_NAMES.join(', ')}`,
+    of: ALL,
+  },
+  { name: 'trainFile', takes: 'file', help: 'JSONL, TSV or CSV', of: TRAINING, needs: TRAINING },
+  {
+    name: 'validationFile',
+    takes: 'file',
+    help: 'JSONL, TSV or CSV',
+    of: [...TRAINING, 'evaluate'],
+    needs: ['evaluate'],
+  },
+  {
+    name: 'input',
+    takes: 'file',
+    help: 'JSONL, TSV or CSV; labels are not needed',
+    of: ['predict'],
+    needs: ['predict'],
+  },
+  {
+    name: 'adapter',
+    takes: 'folder',
+    help: 'what train, vanilla-train or PEFT wrote',
+    of: ['evaluate', 'predict'],
+  },
+  { name: 'from', takes: 'folder', help: 'what estimate wrote', of: ['train'], needs: ['train'] },
+  { name: 'out', takes: 'path', help: 'folder of the result', of: TRAINING, needs: TRAINING },
+  { name: 'out', takes: 'path', help: 'file of the result, else standard output', of: ['predict'] },
+  { name: 'textColumns', takes: 'names', help: 'one or two, by comma', of: ALL, parse: list },
+  { name: 'labelColumn', takes: 'name', help: 'default: label', of: ALL },
+  { name: 'labelNames', takes: 'names', help: 'class names, by comma', of: ALL, parse: list },
+  {
+    name: 'metric',
+    takes: 'name',
+    help: 'accuracy, f1, macro_f1, matthews_correlation, pearson, spearmanr',
+    of: [...TRAINING, 'evaluate'],
+  },
+  { name: 'peft', takes: 'kind', help: 'lora', of: TRAINING },
+  { name: 'loraR', takes: 'n', help: 'rank', of: FRESH, parse: number },
+  { name: 'loraAlpha', takes: 'x', help: 'alpha', of: FRESH, parse: number },
+  { name: 'loraDropout', takes: 'p', help: 'dropout before A', of: TRAINING, parse: number },
+  {
+    name: 'targetModules',
+    takes: 'names',
+    help: "ends of module names, by PEFT's rule",
+    of: FRESH,
+    parse: list,
+  },
+  { name: 'maxLength', takes: 'n', help: 'longest text in tokens', of: ALL, parse: number },
+  { name: 'batchSize', takes: 'n', help: 'texts per micro-batch', of: TRAINING, parse: number },
+  { name: 'learningRate', takes: 'x', help: 'peak of the schedule', of: TRAINING, parse: number },
+  {
+    name: 'epochs',
+    takes: 'n',
+    help: 'passes over the training file',
+    of: ['train', 'vanilla-train'],
+    parse: number,
+  },
+  {
+    name: 'maxSteps',
+    takes: 'n',
+    help: 'optimizer steps; 0: by epochs, estimate: 800',
+    of: TRAINING,
+    parse: number,
+  },
+  {
+    name: 'gradientAccumulationSteps',
+    takes: 'n',
+    help: 'micro-batches per step',
+    of: TRAINING,
+    parse: number,
+  },
+  { name: 'maxGradNorm', takes: 'x', help: '0: no clipping', of: TRAINING, parse: number },
+  { name: 'warmupRatio', takes: 'x', help: 'share of the steps', of: TRAINING, parse: number },
+  { name: 'weightDecay', takes: 'x', help: 'of AdamW', of: TRAINING, parse: number },
+  { name: 'l1', takes: 'x', help: 'weight of the L1 norm of the masks', of: ['estimate'], parse: number },
+  {
+    name: 'headMaskLr',
+    takes: 'x',
+    help: 'multiplier of the learning rate',
+    of: ['estimate'],
+    parse: number,
+  },
+  {
+    name: 'neuronMaskLr',
+    takes: 'x',
+    help: 'multiplier of the learning rate',
+    of: ['estimate'],
+    parse: number,
+  },
+  { name: 'headRatio', takes: 'x', help: 'share of heads to cut', of: ['train'], parse: number },
+  { name: 'neuronRatio', takes: 'x', help: 'share of FFN neurons to cut', of: ['train'], parse: number },
+  { name: 'moduleRatio', takes: 'x', help: 'share of PEFT modules to cut', of: ['train'], parse: number },
+  { name: 'rankRatio', takes: 'x', help: 'share of ranks to cut', of: ['train'], parse: number },
+  { name: 'headScope', takes: 'scope', help: 'layer or global', of: ['train'] },
+  { name: 'neuronScope', takes: 'scope', help: 'layer or global', of: ['train'] },
+  { name: 'foldMasks', help: 'keep the values of the surviving masks', of: ['train'] },
+  {
+    name: 'saveSteps',
+    takes: 'n',
+    help: 'steps between savings of the state; 0: at Ctrl-C only',
+    of: TRAINING,
+    parse: number,
+  },
+  { name: 'resume', help: 'go on from the state in --out', of: TRAINING },
+  { name: 'device', takes: 'name', help: 'cpu', of: ALL },
+  { name: 'dtype', takes: 'name', help: 'auto, float32, bfloat16', of: ALL },
+  { name: 'threads', takes: 'n', help: '0: one for each core', of: ALL, parse: number },
+  { name: 'seed', takes: 'n', help: 'of everything random', of: ALL, parse: number },
+];
+
+const defaults = settle({ model: '' });
+
+function optionOf({ name, takes, help, needs, parse }: Flag, command: Command): Option {
+  const value = defaults[name];
+  const shown = typeof value === 'number' ? Number(value.toPrecision(3)) : String(value ?? '');
+  const known = shown === '' || shown === 'false' ? '' : ` (default: ${shown})`;
+  const about = needs?.includes(command) ? `${help} (needed)` : help + known;
+  const option = new Option(flagOf(name) + (takes ? ` <${takes}>` : ''), about);
+  return parse ? option.argParser(parse) : option;
+}
+
+/**
+ * The options of a command, each with its help and its default. Those of other commands are taken too, so that one list
+ * of flags can serve all phases, but its help does not name them.
+ */
+export function optionsOf(command: Command): Option[] {
+  const own = FLAGS.filter(({ of }) => of.includes(command));
+  const others = FLAGS.filter(({ name }, i) => {
+    const first = FLAGS.findIndex((flag) => flag.name === name) === i;
+    return first && !own.some((flag) => flag.name === name);
+  });
+  return [
+    ...own.map((flag) => optionOf(flag, command)),
+    ...others.map((flag) => optionOf(flag, command).hideHelp()),
+  ];
+}
+
+/** What a command cannot do without, and where it comes from. */
+export function checkNeeded(command: Command, given: Partial<Options>): void {
+  const missing = FLAGS.find(({ name, needs }) => needs?.includes(command) && given[name] === undefined);
+  if (missing)
+    throw new LightPeftError('BAD_OPTION', `${flagOf(missing.name)} is needed here: ${missing.help}`);
+}
