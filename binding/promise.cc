@@ -42,7 +42,9 @@ class Job {
     } catch (const c10::OutOfMemoryError& e) {
       fail("OUT_OF_MEMORY", e.what_without_backtrace());
     } catch (const c10::Error& e) {
-      fail("INTERNAL", e.what_without_backtrace());
+      const std::string what = e.what_without_backtrace();
+      // What the CPU's allocator throws has no type of its own.
+      fail(what.find("can't allocate memory") == std::string::npos ? "INTERNAL" : "OUT_OF_MEMORY", what);
     } catch (const std::exception& e) {
       fail("INTERNAL", e.what());
     }

@@ -1,5 +1,5 @@
 import { Command as Program, CommanderError } from 'commander';
-import { LightPeftError, messageOf } from './errors.ts';
+import { type ErrorCode, LightPeftError, messageOf } from './errors.ts';
 import { type Command, checkNeeded, COMMANDS, optionsOf } from './flags.ts';
 import { estimate } from './estimate.ts';
 import { evaluate, predict } from './evaluate.ts';
@@ -72,12 +72,20 @@ function abortOnSignals(abort: AbortController): void {
   process.on('SIGINT', stop).on('SIGTERM', stop);
 }
 
+/** One line, whatever was quoted in it. */
+const tell = (code: ErrorCode, message: string) =>
+  process.stderr.write(`light-peft: [${code}] ${message.replace(/[\u0000-\u001f\u007f]+/g, ' ')}\n`);
+
 /** Runs one phase; the exit status: 0, 2 for a coded error, 130 when it was interrupted. */
 export async function main(argv: string[]): Promise<number> {
   const abort = new AbortController();
   abortOnSignals(abort);
   // Whoever reads may have read enough: `predict … | head`.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 2));
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(0);
+    tell('IO', `standard output: ${messageOf(error)}`);
+    process.exit(2);
+  });
   const program = new Program('light-peft').exitOverride().configureOutput({ writeErr: () => undefined });
   for (const name of Object.keys(COMMANDS) as Command[]) program.addCommand(command(name, abort.signal));
   try {
@@ -85,7 +93,10 @@ export async function main(argv: string[]): Promise<number> {
     return 0;
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return 0;
-    const message = messageOf(error).replace(/^error: /, '');
+    const message = (error instanceof LightPeftError ? error.message : messageOf(error)).replace(
+      /^error: /,
+      '',
+    );
     const more = error instanceof CommanderError ? /\(Did you mean .*\)/.exec(error.message)?.[0] : undefined;
     const code =
       error instanceof LightPeftError
@@ -93,7 +104,7 @@ export async function main(argv: string[]): Promise<number> {
         : error instanceof CommanderError
           ? 'BAD_OPTION'
           : 'INTERNAL';
-    process.stderr.write(`light-peft: [${code}] ${message}${more ? ` ${more}` : ''}\n`);
+    tell(code, `${message}${more ? ` ${more}` : ''}`);
     return code === 'ABORTED' ? 130 : 2;
   }
 }

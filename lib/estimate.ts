@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { writePeftAdapter } from './adapter/peft.ts';
 import type { Options } from './options.ts';
-import { writeScores } from './plan/scores-file.ts';
+import { SCORES, writeScores } from './plan/scores-file.ts';
 import type { RunOptions } from './run.ts';
 import { type Phase, runTraining, startHead } from './training.ts';
 import type { Report } from './workbench.ts';
@@ -11,6 +11,7 @@ const ESTIMATION_STEPS = 800;
 
 const PHASE: Phase = {
   name: 'estimate',
+  writes: 'peft',
   async begin(bench, labels) {
     const session = bench.session(bench.model, labels, bench.modules(), true);
     await startHead(bench, session, labels);
@@ -21,7 +22,7 @@ const PHASE: Phase = {
   async save(out, { session }, tensors, info) {
     const { steps, heads, neurons, ratios, ranks } = await session.scores();
     await writePeftAdapter(out, tensors, info);
-    await writeScores(join(out, 'scores.safetensors'), {
+    await writeScores(join(out, SCORES), {
       fingerprint: info.fingerprint,
       steps,
       heads,

@@ -39,6 +39,8 @@ export async function predictAll(
     if (signal?.aborted) throw new LightPeftError('ABORTED', 'stopped during the evaluation');
     const batch = packBatch([...chosen].map((i) => examples[i]!));
     const { logits } = await session.evaluate(batch);
+    if (!logits.every(Number.isFinite))
+      throw new LightPeftError('NOT_FINITE', 'the model gives logits that are not finite');
     for (const [b, idx] of batch.idx.entries()) {
       const row = [...logits.subarray(b * width, (b + 1) * width)];
       out.push({

@@ -1,3 +1,4 @@
+import type { LabelSet } from './data/labels.ts';
 import { LightPeftError } from './errors.ts';
 
 /** By the names that `evaluate` and GLUE give them; `f1` is that of class 1 of two. */
@@ -115,6 +116,20 @@ const METRICS: Record<MetricName, Metric> = {
   pearson,
   spearmanr: spearman,
 };
+
+const OF_VALUES: readonly MetricName[] = ['pearson', 'spearmanr'];
+
+/** @throws {LightPeftError} BAD_OPTION: a metric says nothing about labels of this kind */
+export function checkMetrics(names: readonly MetricName[], labels: LabelSet): void {
+  for (const name of names) {
+    if (OF_VALUES.includes(name) !== (labels.kind === 'regression')) {
+      const kind = labels.kind === 'regression' ? 'values' : 'classes';
+      throw new LightPeftError('BAD_OPTION', `${name} is no metric of ${kind}`);
+    }
+    if (name === 'f1' && labels.kind === 'classes' && labels.names.length > 2)
+      throw new LightPeftError('BAD_OPTION', 'f1 is for two classes; macro_f1 is for any number');
+  }
+}
 
 /**
  * The named metrics of n labelled predictions, in that order. NaN, which JSON prints as null, is an undefined one:

@@ -16,7 +16,11 @@ const SCHEMA = z.strictObject({
   input: z.string().optional(),
   textColumns: z.array(z.string()).min(1).max(2).optional(),
   labelColumn: z.string().optional(),
-  labelNames: z.array(z.string()).min(2).optional(),
+  labelNames: z
+    .array(z.string().min(1))
+    .min(2)
+    .refine((names) => new Set(names).size === names.length, 'two names are the same')
+    .optional(),
   metric: z
     .enum([
       'accuracy',
@@ -28,7 +32,7 @@ const SCHEMA = z.strictObject({
     ] satisfies MetricName[])
     .optional(),
   peft: z.literal('lora').default('lora'),
-  loraR: count.default(8),
+  loraR: count.max(4096).default(8),
   loraAlpha: z.number().positive().default(16),
   loraDropout: ratio.default(0.05),
   /** By PEFT's rule: a module's full name, or the end of it after a dot. */
@@ -71,7 +75,7 @@ const SCHEMA = z.strictObject({
   device: z.literal('cpu').default('cpu'),
   dtype: z.enum(['auto', 'float32', 'bfloat16']).default('auto'),
   /** 0: one for each core. */
-  threads: z.int().min(0).default(0),
+  threads: z.int().min(0).max(1024).default(0),
   seed: z.int().min(0).default(42),
   out: z.string().optional(),
 });

@@ -5,7 +5,7 @@ import type { Checkpoint } from './checkpoint/folder.ts';
 export async function taskHeadOf({ head }: Checkpoint): Promise<Map<string, Tensor>> {
   const own = new Map<string, Tensor>();
   for (const file of new Set([...head.values()].map((info) => info.file)))
-    for (const [name, tensor] of await readTensors(file)) if (head.has(name)) own.set(name, tensor);
+    for (const [name, tensor] of await readTensors(file, (each) => head.has(each))) own.set(name, tensor);
   return own;
 }
 

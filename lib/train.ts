@@ -4,15 +4,15 @@ import { cutAdapter } from './adapter/cut.ts';
 import { foldedMasks, layerCuts } from './adapter/delta.ts';
 import { writeLightAdapter } from './adapter/light.ts';
 import { readPeftAdapter, writePeftAdapter } from './adapter/peft.ts';
-import { readHeader } from './checkpoint/safetensors.ts';
 import { stepsOf } from './fit.ts';
 import type { ModuleConfig } from './native.ts';
 import { needed, type Options, type Settings, settle } from './options.ts';
 import { makePlan, type Plan } from './plan/plan.ts';
 import type { Scores } from './plan/scores.ts';
-import { readScores } from './plan/scores-file.ts';
+import { readScores, SCORES } from './plan/scores-file.ts';
 import type { RunOptions } from './run.ts';
 import { type Phase, runTraining, startHead } from './training.ts';
+import { removeFile } from './whole-file.ts';
 import type { Report, Workbench } from './workbench.ts';
 
 const VANILLA: Phase = {
@@ -23,7 +23,12 @@ const VANILLA: Phase = {
     return { session };
   },
   steps: stepsOf,
-  save: (out, _, tensors, info) => writePeftAdapter(out, tensors, info),
+  async save(out, _, tensors, info) {
+    // They would pass for this adapter's.
+    await removeFile(join(out, SCORES));
+    await writePeftAdapter(out, tensors, info);
+  },
+  writes: 'peft',
   savesUnfinished: true,
 };
 
@@ -45,10 +50,8 @@ const planOptions = (settings: Settings) => ({
 const cutModules = (modules: ModuleConfig[], plan: Plan): ModuleConfig[] =>
   plan.modules.map(({ name, ranks }) => ({ ...modules.find((m) => m.name === name)!, rank: ranks.length }));
 
-async function scoresOf(bench: Workbench, from: string): Promise<Scores> {
-  const file = join(from, 'scores.safetensors');
-  const { metadata } = await readHeader(file);
-  return readScores(file, metadata, bench.checkpoint.fingerprint);
+function scoresOf(bench: Workbench, from: string): Promise<Scores> {
+  return readScores(join(from, SCORES), bench.checkpoint.fingerprint);
 }
 
 const LIGHT: Phase = {
@@ -60,7 +63,7 @@ const LIGHT: Phase = {
     const delta = bench.settings.foldMasks ? foldedMasks(plan, scores) : undefined;
     const modules = bench.modules();
     const adapter = await readPeftAdapter(from);
-    const siteOf = (name: string) => modules.find((m) => m.name === name)!;
+    const siteOf = (name: string) => modules.find((m) => m.name === name);
     const tensors = cutAdapter(adapter.tensors, plan, bench.checkpoint.spec.headSize, siteOf, delta);
     const { threads } = bench.settings;
     using model = await bench.model.cut(layerCuts(plan, delta ?? null), { threads });
@@ -71,6 +74,7 @@ const LIGHT: Phase = {
     return { session, plan, delta, identity: { from: start.digest('hex') } };
   },
   steps: stepsOf,
+  writes: 'light',
   save: (out, { plan, delta }, tensors, info) => writeLightAdapter(out, tensors, plan!, info, delta),
   savesUnfinished: true,
 };

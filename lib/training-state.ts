@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { z } from 'zod';
 import { readBytes, readHeader, writeSafetensors } from './checkpoint/safetensors.ts';
 import type { EncodedExample } from './data/batches.ts';
 import { LightPeftError, messageOf } from './errors.ts';
@@ -36,6 +37,15 @@ export function identityOf(
   };
 }
 
+const count = z.int().nonnegative();
+const POSITION: z.ZodType<Position> = z.strictObject({
+  step: count,
+  epoch: count,
+  position: count,
+  tokens: count,
+  seconds: z.number().nonnegative(),
+});
+
 /** The file of a run that was interrupted, or is to survive an interruption: everything that it needs to go on. */
 export class TrainingState {
   readonly file: string;
@@ -51,14 +61,13 @@ export class TrainingState {
     return existsSync(this.file);
   }
 
-  async write(position: Position, { stepsDone, tensors }: SessionState): Promise<void> {
+  async write(position: Position, { tensors }: SessionState): Promise<void> {
     const bytes = Object.entries(tensors).map(
       ([name, data]) => [name, { shape: [data.length], data }] as const,
     );
     await writeSafetensors(this.file, new Map(bytes), {
       identity: JSON.stringify(this.identity),
       position: JSON.stringify(position),
-      stepsDone: String(stepsDone),
     });
   }
 
@@ -76,10 +85,8 @@ export class TrainingState {
           throw bad(`the run to resume had another ${what}${values}`);
         }
       const tensors = Object.fromEntries(await readBytes(this.file));
-      return {
-        position: JSON.parse(metadata['position'] ?? '') as Position,
-        state: { stepsDone: Number(metadata['stepsDone']), tensors },
-      };
+      const position = POSITION.parse(JSON.parse(metadata['position'] ?? ''));
+      return { position, state: { stepsDone: position.step, tensors } };
     } catch (error) {
       if (error instanceof LightPeftError && error.code === 'BAD_STATE') throw error;
       throw bad(messageOf(error), error);

@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import type { BaseDelta } from './adapter/delta.ts';
 import type { AdapterInfo } from './adapter/info.ts';
 import type { LabelSet } from './data/labels.ts';
@@ -11,6 +13,7 @@ import type { Plan } from './plan/plan.ts';
 import { noteTruncation, type RunOptions } from './run.ts';
 import { outputsOf, taskHeadOf } from './task-head.ts';
 import { type Identity, identityOf, TrainingState } from './training-state.ts';
+import { LIGHT_PLAN, PEFT_CONFIG } from './adapter/files.ts';
 import { makeFolder } from './whole-file.ts';
 import { type Report, Workbench } from './workbench.ts';
 
@@ -29,6 +32,7 @@ export interface Phase {
   begin(bench: Workbench, labels: LabelSet): Promise<Start>;
   steps(examples: number, settings: Settings): number;
   scoreFrom?(steps: number): number;
+  writes: 'peft' | 'light';
   save(out: string, start: Start, tensors: NamedTensor[], info: AdapterInfo): Promise<void>;
   /** Whether a run that was cut short has a result worth saving. */
   savesUnfinished: boolean;
@@ -50,6 +54,13 @@ export async function startHead(bench: Workbench, session: Session, labels: Labe
   if (!settings.resume) note(`the checkpoint ${why}; a new one is initialised from seed ${settings.seed}`);
 }
 
+/** @throws {LightPeftError} BAD_OPTION: `out` has an adapter of the other kind, and could not be told from it */
+function checkVacant(out: string, writes: Phase['writes']): void {
+  const other = writes === 'peft' ? LIGHT_PLAN : PEFT_CONFIG;
+  if (existsSync(join(out, other)))
+    throw new LightPeftError('BAD_OPTION', `--out: ${out} holds another kind of adapter (${other})`);
+}
+
 const STOPS: readonly string[] = ['ABORTED', 'NOT_FINITE'];
 
 /**
@@ -68,6 +79,7 @@ export async function runTraining(options: Options, run: RunOptions, phase: Phas
   const start = await phase.begin(bench, train.labels);
   using session = start.session;
   await makeFolder(out);
+  checkVacant(out, phase.writes);
   const identity = {
     ...identityOf(phase.name, bench.checkpoint.fingerprint, settings, train.examples),
     ...start.identity,
@@ -79,8 +91,18 @@ export async function runTraining(options: Options, run: RunOptions, phase: Phas
 
   const finish = async (): Promise<NamedTensor[]> => {
     const tensors = await session.tensors();
+    if (!tensors.every(({ data }) => data.every(Number.isFinite)))
+      throw new LightPeftError(
+        'NOT_FINITE',
+        'a trained parameter is not finite; a lower --learning-rate may help',
+      );
     await phase.save(out, start, tensors, bench.adapterInfo(train));
     return tensors;
+  };
+  let learned = from !== undefined;
+  const onProgress: RunOptions['onProgress'] = (progress) => {
+    learned = true;
+    run.onProgress?.(progress);
   };
   const steps = phase.steps(train.examples.length, settings);
   try {
@@ -90,7 +112,8 @@ export async function runTraining(options: Options, run: RunOptions, phase: Phas
       scoreFrom: phase.scoreFrom?.(steps),
       from,
       save: async (position) => state.write(position, await session.state()),
-      ...run,
+      signal: run.signal,
+      onProgress,
     });
     const tensors = await finish();
     await state.remove();
@@ -104,7 +127,7 @@ export async function runTraining(options: Options, run: RunOptions, phase: Phas
       start.plan?.layers,
     );
   } catch (error) {
-    throw await unfinished(error, out, phase.savesUnfinished ? finish : undefined);
+    throw await unfinished(error, out, phase.savesUnfinished && learned ? finish : undefined);
   }
 }
 
@@ -121,8 +144,11 @@ async function unfinished(
   finish: (() => Promise<unknown>) | undefined,
 ): Promise<unknown> {
   if (!(error instanceof LightPeftError) || !STOPS.includes(error.code)) return error;
-  await finish?.();
-  const has = finish ? `; ${out} has the adapter as it was then` : '';
+  const saved = await finish?.().then(
+    () => true,
+    () => false,
+  );
+  const has = saved ? `; ${out} has the adapter as it was then` : '';
   const next = error.code === 'ABORTED' ? `; --resume goes on from there` : '';
   return new LightPeftError(error.code, `${error.message}${has}${next}`, { cause: error });
 }

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { mkdir, open, rename, rm } from 'node:fs/promises';
+import { mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { LightPeftError, messageOf } from './errors.ts';
 
 const ioError = (path: string, error: unknown) =>
@@ -28,11 +29,19 @@ export async function writeWhole(file: string, pieces: readonly (Uint8Array | st
   }
 }
 
-/** @throws {LightPeftError} IO */
+/**
+ * A folder in which files can be written, which is tried, for a long run should not fail at its end.
+ * @throws {LightPeftError} IO
+ */
 export async function makeFolder(folder: string): Promise<void> {
-  await mkdir(folder, { recursive: true }).catch((error: unknown) => {
+  const trial = join(folder, `${randomUUID()}.tmp`);
+  try {
+    await mkdir(folder, { recursive: true });
+    await writeFile(trial, '');
+    await rm(trial);
+  } catch (error) {
     throw ioError(folder, error);
-  });
+  }
 }
 
 /** @throws {LightPeftError} IO; that it is not there is no error */

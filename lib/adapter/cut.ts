@@ -9,7 +9,7 @@ export interface Shaped {
   data: Float32Array;
 }
 
-export type SiteOf = (module: string) => { layer: number; site: string };
+export type SiteOf = (module: string) => { layer: number; site: string } | undefined;
 
 const badPlan = (message: string) => new LightPeftError('BAD_PLAN', message);
 
@@ -99,7 +99,9 @@ export function cutAdapter(
     const [nameA, nameB] = [`${name}.lora_A.weight`, `${name}.lora_B.weight`] as const;
     const [a, b] = [tensors.get(nameA), tensors.get(nameB)];
     if (!a || !b) throw badPlan(`the plan keeps ${name}, which is not in the adapter`);
-    const { layer, site } = siteOf(name);
+    const place = siteOf(name);
+    if (!place) throw badPlan(`the plan keeps ${name}, which is not among the target modules`);
+    const { layer, site } = place;
     const kept = plan.layers[layer];
     if (!kept) throw badPlan(`the plan keeps ${name}, but has ${plan.layers.length} layers only`);
     const missing = ranks.find((rank) => rank >= (a.shape[0] ?? 0));

@@ -1,6 +1,5 @@
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { writeSafetensors, type Tensor } from '../checkpoint/safetensors.ts';
+import { readHeader, writeSafetensors, type Tensor } from '../checkpoint/safetensors.ts';
 import { LightPeftError } from '../errors.ts';
 import type { NamedTensor } from '../native.ts';
 import { parsePlan, type Plan } from '../plan/plan.ts';
@@ -55,8 +54,10 @@ export async function writeLightAdapter(
   checkBase(plan, info, folder);
   checkTensors(named, plan, weights);
   if (delta) checkDelta(delta, plan, change);
+  // Last written and first removed, so that no mixture of two adapters can be read.
+  await removeFile(join(folder, files.LIGHT_PLAN));
   await writeInfo(folder, info);
-  await writeSafetensors(weights, named, { format: 'pt' });
+  await writeSafetensors(weights, named, { format: 'pt', delta: String(delta !== undefined) });
   if (delta) await writeSafetensors(change, delta, { format: 'pt' });
   // One that an earlier adapter left would be taken for this one's.
   else await removeFile(change);
@@ -72,7 +73,8 @@ export async function readLightAdapter(folder: string): Promise<LightAdapter> {
   const tensors = await files.readAdapterTensors(weights);
   checkTensors(tensors, plan, weights);
   const change = join(folder, files.LIGHT_DELTA);
-  const delta = existsSync(change) ? await files.readAdapterTensors(change) : null;
+  const { metadata } = await readHeader(weights);
+  const delta = metadata['delta'] === 'true' ? await files.readAdapterTensors(change) : null;
   if (delta) checkDelta(delta, plan, change);
   return { info, plan, tensors, delta };
 }

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { writeSafetensors, type Tensor } from '../checkpoint/safetensors.ts';
 import type { NamedTensor } from '../native.ts';
+import { removeFile } from '../whole-file.ts';
 import * as files from './files.ts';
 import { badAdapter } from './files.ts';
 import { readInfoIfAny, writeInfo, type AdapterInfo } from './info.ts';
@@ -54,6 +55,8 @@ export async function writePeftAdapter(
   tensors: NamedTensor[],
   info: AdapterInfo,
 ): Promise<void> {
+  // Last written and first removed, so that no mixture of two adapters can be read.
+  await removeFile(join(folder, files.PEFT_CONFIG));
   await writeInfo(folder, info);
   const named = new Map(files.withoutMasks(tensors).map((tensor) => [PREFIX + tensor.name, tensor]));
   // transformers refuses a file that does not say for what it was written.
@@ -149,8 +152,11 @@ export async function readPeftAdapter(folder: string): Promise<PeftAdapter> {
   for (const [module, found] of files.ranksOf(tensors, weights))
     if (found !== rank(module))
       throw badAdapter(`${weights}: ${module} is of rank ${found}, its configuration says ${rank(module)}`);
+  const info = await readInfoIfAny(folder);
+  if (info && (info.r !== config.r || info.alpha !== config.lora_alpha))
+    throw badAdapter(`${folder}: ${files.INFO} and ${files.PEFT_CONFIG} do not agree on r and alpha`);
   return {
-    info: await readInfoIfAny(folder),
+    info,
     r: config.r,
     alpha: config.lora_alpha,
     dropout: config.lora_dropout,

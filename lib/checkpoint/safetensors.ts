@@ -122,13 +122,17 @@ export interface Tensor {
 }
 
 /**
- * All tensors of a small file.
+ * All tensors of a small file, or those that are wanted.
  * @throws {LightPeftError} BAD_CHECKPOINT also where a tensor is not of floating point
  */
-export const readTensors = (file: string): Promise<Map<string, Tensor>> =>
+export const readTensors = (
+  file: string,
+  wanted: (name: string) => boolean = () => true,
+): Promise<Map<string, Tensor>> =>
   reading(file, async (reader) => {
     const result = new Map<string, Tensor>();
     for (const [name, { dtype, shape, offset, bytes }] of (await readHeaderOf(reader)).tensors) {
+      if (!wanted(name)) continue;
       const convert = TO_FLOAT32[dtype];
       if (convert === undefined) throw bad(`${file}: ${name}: ${dtype} is not one of the dtypes of weights`);
       result.set(name, { dtype, shape, data: convert(await reader.read(offset, bytes)) });

@@ -1,5 +1,6 @@
-import { type MetricName } from '../metrics.ts';
+import { checkMetrics, type MetricName } from '../metrics.ts';
 import type { Settings } from '../options.ts';
+import { LightPeftError } from '../errors.ts';
 import { taskOf, usualMetrics } from '../tasks.ts';
 import type { Tokenizer } from '../tokenizer.ts';
 import type { EncodedExample } from './batches.ts';
@@ -50,13 +51,17 @@ export async function readDataset(
   const { columns, template } = reading;
   const examples: Example[] = await readExamples(file, columns, { template, labelOptional: unlabelled });
   const labels = reading.labels ?? inferLabels(examples);
+  const metrics = reading.metrics ?? usualMetrics(labels);
+  checkMetrics(metrics, labels);
   const encoded = await tokenizer.encode(
     examples.map(({ texts }) => texts),
     { maxLength },
   );
+  const empty = encoded.findIndex(({ ids }) => ids.length === 0);
+  if (empty >= 0) throw new LightPeftError('BAD_DATA', `${file}, example ${empty}: the text has no token`);
   return {
     labels,
-    metrics: reading.metrics ?? usualMetrics(labels),
+    metrics,
     maxLength,
     truncated: encoded.filter(({ truncated }) => truncated).length,
     examples: encoded.map((tokens, i) => ({

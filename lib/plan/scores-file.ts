@@ -1,6 +1,10 @@
-import { readTensors, writeSafetensors } from '../checkpoint/safetensors.ts';
-import { LightPeftError } from '../errors.ts';
+import { z } from 'zod';
+import { readHeader, readTensors, writeSafetensors } from '../checkpoint/safetensors.ts';
+import { LightPeftError, messageOf } from '../errors.ts';
 import type { Scores } from './scores.ts';
+
+/** Beside the adapter that estimation trained. */
+export const SCORES = 'scores.safetensors';
 
 /**
  * Scores as a safetensors file: heads.N, neurons.N, and for module i ranks.i; the rest is in the metadata, where the
@@ -21,16 +25,35 @@ export async function writeScores(file: string, scores: Scores): Promise<void> {
   );
 }
 
+const MODULES = z.array(z.strictObject({ name: z.string().min(1), ratio: z.number() }));
+const METADATA = z.object({
+  fingerprint: z.string().min(1),
+  steps: z.string().regex(/^\d+$/).transform(Number),
+  modules: z
+    .string()
+    .transform((text, context): unknown => {
+      try {
+        return JSON.parse(text);
+      } catch {
+        context.addIssue('not JSON');
+        return z.NEVER;
+      }
+    })
+    .pipe(MODULES),
+});
+
 /** @throws {LightPeftError} BAD_SCORES: not such a file, or made for another base */
-export async function readScores(
-  file: string,
-  metadata: Record<string, string>,
-  fingerprint: string,
-): Promise<Scores> {
-  const bad = (why: string) => new LightPeftError('BAD_SCORES', `${file}: ${why}`);
-  const tensors = await readTensors(file);
-  const { fingerprint: found, steps, modules } = metadata;
-  if (!found || !steps || !modules) throw bad('not a Scores file');
+export async function readScores(file: string, fingerprint: string): Promise<Scores> {
+  const bad = (why: string, cause?: unknown) =>
+    new LightPeftError('BAD_SCORES', `${file}: ${why}`, { cause });
+  const broken = (error: unknown): never => {
+    throw bad(messageOf(error), error);
+  };
+  const { metadata } = await readHeader(file).catch(broken);
+  const tensors = await readTensors(file).catch(broken);
+  const about = METADATA.safeParse(metadata);
+  if (!about.success) throw bad('not a Scores file', about.error);
+  const { fingerprint: found, steps, modules: named } = about.data;
   if (found !== fingerprint) throw bad('these scores were taken on another base');
   const list = (prefix: string): Float32Array[] => {
     const out: Float32Array[] = [];
@@ -38,11 +61,10 @@ export async function readScores(
     return out;
   };
   const ranks = list('ranks');
-  const named = JSON.parse(modules) as { name: string; ratio: number }[];
   if (named.length !== ranks.length) throw bad('modules without ranks');
   return {
     fingerprint,
-    steps: Number(steps),
+    steps,
     heads: list('heads'),
     neurons: list('neurons'),
     modules: named.map(({ name, ratio }, i) => ({ name, ratio, ranks: ranks[i]! })),

@@ -1,6 +1,6 @@
 import { rmSync } from 'node:fs';
 import { expect } from 'chai';
-import { type CurrentAddon, recordedAddon, upToDateAddon } from '../../scripts/setup/current.ts';
+import { type CurrentAddon, recordedAddon, upToDateAddon, hashSources } from '../../scripts/setup/current.ts';
 import { compilerErrors } from '../../scripts/setup/buildlog.ts';
 import { hashTree, readStamp, writeStamp } from '../../scripts/setup/stamp.ts';
 import { Scratch } from './scratch.ts';
@@ -52,7 +52,7 @@ describe('the recorded addon', () => {
       addon: 'build/key/Release/light_peft.node',
       libtorch: { dir, version: '2.13.0+cpu', cuda: false, source: 'LIBTORCH' },
       key: 'key',
-      sourcesHash: hashTree(scratch.dir, ['CMakeLists.txt', 'binding', 'native'], ['0.1.0']),
+      sourcesHash: hashSources(scratch.dir),
       cudaSetting: '',
     };
     writeStamp(scratch.path('build/current.json'), current);

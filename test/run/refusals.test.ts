@@ -1,0 +1,130 @@
+import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect } from 'chai';
+import { PEFT_TENSORS } from '../../lib/adapter/files.ts';
+import { readHeader, readTensors, writeSafetensors } from '../../lib/checkpoint/safetensors.ts';
+import { estimate, evaluate, type Options, train, vanillaTrain } from '../../lib/index.ts';
+import { ENCODER, errorOf, Folder } from './bench.ts';
+
+describe('what is wrong is refused before it is used', () => {
+  const folder = new Folder();
+  after(() => folder.remove());
+  const options = (changes: Partial<Options>) => folder.options({ maxSteps: 2, ...changes });
+  const [estimated, light] = [folder.file('estimated'), folder.file('light')];
+
+  before(async () => {
+    await estimate(options({ out: estimated }));
+    await train(options({ from: estimated, out: light, foldMasks: true }));
+  });
+
+  const copy = (from: string, name: string) => {
+    const to = folder.file(name);
+    cpSync(from, to, { recursive: true });
+    return to;
+  };
+  const withTensor = async (file: string, change: (data: Float32Array) => void) => {
+    const [{ metadata }, tensors] = [await readHeader(file), await readTensors(file)];
+    change([...tensors.values()][0]!.data);
+    await writeSafetensors(file, tensors, metadata);
+  };
+
+  it('logits that are no numbers', async () => {
+    const adapter = copy(estimated, 'nan');
+    await withTensor(join(adapter, PEFT_TENSORS), (data) => data.fill(NaN));
+    expect(await errorOf(evaluate(options({ adapter })))).include({ code: 'NOT_FINITE' });
+  });
+
+  it('a folder that holds the other kind of adapter', async () => {
+    const { code, message } = await errorOf(train(options({ from: estimated, out: estimated })));
+    expect(code).equal('BAD_OPTION');
+    expect(message).contain('another kind of adapter');
+    expect(await errorOf(vanillaTrain(options({ out: light })))).include({ code: 'BAD_OPTION' });
+  });
+
+  it("a light adapter without its base's changes", async () => {
+    const adapter = copy(light, 'no-delta');
+    rmSync(join(adapter, 'base_delta.safetensors'));
+    expect(await errorOf(evaluate(options({ adapter })))).include({ code: 'BAD_ADAPTER' });
+  });
+
+  it('an adapter whose two descriptions differ, or that another base has', async () => {
+    const adapter = copy(estimated, 'edited');
+    const file = join(adapter, 'light_peft.json');
+    const info = JSON.parse(readFileSync(file, 'utf8')) as object;
+    writeFileSync(file, JSON.stringify({ ...info, r: 4 }));
+    expect(await errorOf(evaluate(options({ adapter })))).include({ code: 'BAD_ADAPTER' });
+    writeFileSync(file, JSON.stringify({ ...info, fingerprint: 'abc' }));
+    expect(await errorOf(evaluate(options({ adapter })))).include({ code: 'BAD_ADAPTER' });
+  });
+
+  it('scores that were edited, or whose modules are not trained', async () => {
+    const from = copy(estimated, 'edited-scores');
+    const file = join(from, 'scores.safetensors');
+    const { metadata } = await readHeader(file);
+    for (const modules of ['[{', 'null', '[null]', '[]']) {
+      await writeSafetensors(file, await readTensors(file), { ...metadata, modules });
+      expect(await errorOf(train(options({ from, out: folder.file('never') })))).include({
+        code: 'BAD_SCORES',
+      });
+    }
+    const few = copy(estimated, 'few-targets');
+    const about = JSON.parse(readFileSync(join(few, 'light_peft.json'), 'utf8')) as object;
+    writeFileSync(join(few, 'light_peft.json'), JSON.stringify({ ...about, targetModules: ['query'] }));
+    const all = options({ from: few, out: folder.file('never'), moduleRatio: 0 });
+    expect(await errorOf(train(all))).include({ code: 'BAD_PLAN' });
+  });
+
+  it('scores of an adapter that was trained over', async () => {
+    const from = copy(estimated, 'overwritten');
+    await vanillaTrain(options({ out: from }));
+    expect(await errorOf(train(options({ from, out: folder.file('never') })))).include({
+      code: 'BAD_SCORES',
+    });
+  });
+
+  it('a metric of the other kind of labels', async () => {
+    const metric = options({ out: folder.file('never'), metric: 'pearson' });
+    expect(await errorOf(vanillaTrain(metric))).include({ code: 'BAD_OPTION' });
+    expect(await errorOf(vanillaTrain({ ...metric, task: 'stsb', metric: 'accuracy' }))).property('code');
+  });
+
+  it('a training state that was edited', async () => {
+    const out = folder.file('state');
+    const abort = new AbortController();
+    const run = { signal: abort.signal, onProgress: () => abort.abort() };
+    await errorOf(vanillaTrain(options({ out, maxSteps: 6 }), run));
+    const file = join(out, 'training_state.safetensors');
+    const { metadata } = await readHeader(file);
+    for (const position of [
+      '{"step":"abc"}',
+      'null',
+      '{"step":-1,"epoch":0,"position":0,"tokens":0,"seconds":0}',
+    ]) {
+      await writeSafetensors(file, new Map(), { ...metadata, position });
+      const resumed = vanillaTrain(options({ out, maxSteps: 6, resume: true }));
+      expect(await errorOf(resumed)).include({ code: 'BAD_STATE' });
+    }
+  });
+
+  it('a learning rate that leaves nothing finite, and no adapter with it', async () => {
+    const out = folder.file('infinite');
+    const { code, message } = await errorOf(vanillaTrain(options({ out, learningRate: 1e300, maxSteps: 8 })));
+    expect(code).equal('NOT_FINITE');
+    expect(message).not.contain('has the adapter');
+    expect(await errorOf(evaluate(options({ adapter: out })))).include({ code: 'BAD_ADAPTER' });
+  });
+
+  it('but not buffers of integers beside a head', async () => {
+    const model = copy(ENCODER, 'with-head');
+    const file = join(model, 'model.safetensors');
+    const tensors = await readTensors(file);
+    const zeros = (...shape: number[]) => ({ shape, data: new Float32Array(shape.reduce((a, b) => a * b)) });
+    const hidden = tensors.get('roberta.embeddings.LayerNorm.weight')!.shape[0]!;
+    const all = new Map<string, { shape: number[]; data: Float32Array | Uint8Array }>(tensors);
+    all.set('classifier.dense.weight', zeros(hidden, hidden)).set('classifier.dense.bias', zeros(hidden));
+    all.set('classifier.out_proj.weight', zeros(2, hidden)).set('classifier.out_proj.bias', zeros(2));
+    all.set('roberta.embeddings.position_ids', { shape: [4], data: new Uint8Array(4) });
+    await writeSafetensors(file, all);
+    expect((await evaluate(options({ model }))).metrics).property('accuracy');
+  });
+});
