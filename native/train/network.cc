@@ -127,24 +127,27 @@ LinearGradient Network::site_backward(size_t layer, int site, const Tensor& x, c
   return part;
 }
 
-Tensor Network::layer_forward(size_t layer, const Tensor& x, const Sequences& s, const Pass& pass,
-                              LayerSaved* saved) {
+/// Of [T, h], or with `rows` of those alone [B, h].
+Tensor Network::layer_forward(size_t layer, const Tensor& x, const Sequences& s, const Rows* rows,
+                              const Pass& pass, LayerSaved* saved) {
   const Spec& spec = model_->spec;
   const Layer& l = model_->layers[layer];
-  const Tensor q = site_forward(layer, kQuery, x, pass, saved), k = site_forward(layer, kKey, x, pass, saved),
-               v = site_forward(layer, kValue, x, pass, saved);
-  const Tensor context = attention_forward(q, k, v, s, l.heads, head_mask(layer),
+  const Tensor queried = rows ? x.index_select(0, rows->first) : x;
+  const Tensor q = site_forward(layer, kQuery, queried, pass, saved),
+               k = site_forward(layer, kKey, x, pass, saved), v = site_forward(layer, kValue, x, pass, saved);
+  const Tensor context = attention_forward(q, k, v, rows ? rows->queries : s, l.heads, head_mask(layer),
                                            dropout(spec.attention_dropout, pass, layer, kProbabilities),
                                            saved ? &saved->attention : nullptr);
   const Tensor o = site_forward(layer, kAttentionOutput, context, pass, saved);
   const Tensor middle =
-      norm_forward(o, x, l.attention_norm, dropout(spec.hidden_dropout, pass, layer, kAfterAttention),
+      norm_forward(o, queried, l.attention_norm, dropout(spec.hidden_dropout, pass, layer, kAfterAttention),
                    saved ? &saved->attention_norm : nullptr);
   const Tensor z = site_forward(layer, kIntermediate, middle, pass, saved);
   const Tensor g = activation_forward(z, neuron_mask(layer), spec.activation);
   const Tensor u = site_forward(layer, kOutput, g, pass, saved);
   if (saved) {
     saved->x = x;
+    saved->queried = queried;
     saved->context = context;
     saved->z = z;
     saved->middle = middle;
@@ -153,7 +156,8 @@ Tensor Network::layer_forward(size_t layer, const Tensor& x, const Sequences& s,
                       saved ? &saved->output_norm : nullptr);
 }
 
-Tensor Network::layer_backward(size_t layer, const Tensor& dy, const Sequences& s, const LayerSaved& saved) {
+Tensor Network::layer_backward(size_t layer, const Tensor& dy, const Sequences& s, const Rows* rows,
+                               const LayerSaved& saved) {
   const Spec& spec = model_->spec;
   const Layer& l = model_->layers[layer];
   // Within the lowest layer nothing needs the gradient of what comes before the first trainable place.
@@ -181,13 +185,17 @@ Tensor Network::layer_backward(size_t layer, const Tensor& dy, const Sequences& 
   const NormGrads attention = norm_backward(d_middle, l.attention_norm, saved.attention_norm);
   const LinearGradient attended = site_backward(layer, kAttentionOutput, saved.context, attention.z, saved);
   if (!reaches(kAttentionOutput) && !config_.masks) return {};
-  const AttentionGrads d =
-      attention_backward(linear_backward(attended, Tensor()), saved.attention, s, l.heads, head_mask(layer),
-                         config_.masks ? parameters_[head_masks_[layer]].grad : Tensor());
-  const LinearGradient inputs[] = {site_backward(layer, kQuery, saved.x, d.q, saved),
-                                   site_backward(layer, kKey, saved.x, d.k, saved),
-                                   site_backward(layer, kValue, saved.x, d.v, saved)};
-  return below ? linear_backward(inputs, attention.residual) : Tensor();
+  const AttentionGrads d = attention_backward(
+      linear_backward(attended, Tensor()), saved.attention, rows ? rows->queries : s, l.heads,
+      head_mask(layer), config_.masks ? parameters_[head_masks_[layer]].grad : Tensor());
+  const LinearGradient query = site_backward(layer, kQuery, saved.queried, d.q, saved),
+                       key = site_backward(layer, kKey, saved.x, d.k, saved),
+                       value = site_backward(layer, kValue, saved.x, d.v, saved);
+  if (!below) return {};
+  if (!rows) return linear_backward({query, key, value}, attention.residual);
+  Tensor dx = linear_backward({key, value}, Tensor());
+  dx.index_add_(0, rows->first, linear_backward(query, attention.residual));
+  return dx;
 }
 
 Tensor Network::forward(const Batch& batch, const Pass& pass, Saved* saved) {
@@ -202,20 +210,26 @@ Tensor Network::forward(const Batch& batch, const Pass& pass, Saved* saved) {
     saved->sequences = s;
     saved->layers.assign(model_->layers.size(), {});
   }
+  Rows rows;
+  rows.first = s.cu_q.narrow(0, 0, sequences).to(at::kLong);
+  rows.queries = {at::arange(sequences + 1, at::kInt), s.cu_k, 1, s.longest_k};
+  // Scores are means over all tokens.
+  rows.only = !pass.scores;
+  const size_t last = model_->layers.size() - 1;
   Tensor x = embed(batch, pass);
-  for (size_t l = 0; l < model_->layers.size(); ++l)
-    x = layer_forward(l, x, s, pass, saved && l >= lowest_ ? &saved->layers[l] : nullptr);
-  hidden_ = x;
+  for (size_t l = 0; l <= last; ++l)
+    x = layer_forward(l, x, s, l == last && rows.only ? &rows : nullptr, pass,
+                      saved && l >= lowest_ ? &saved->layers[l] : nullptr);
+  if (!rows.only) x = x.index_select(0, rows.first);
 
-  const Tensor first = s.cu_q.narrow(0, 0, sequences).to(at::kLong);
   const double p = model_->spec.head_dropout;
   const Dropout drop0 = dropout(p, pass, 0, kHead0), drop1 = dropout(p, pass, 0, kHead1);
-  const Tensor pooled = apply_dropout(x.index_select(0, first).to(at::kFloat).contiguous(), drop0);
+  const Tensor pooled = apply_dropout(x.to(at::kFloat), drop0);
   const Tensor dense =
       at::addmm(parameters_[dense_bias_].value, pooled, parameters_[dense_weight_].value.t()).tanh_();
   const Tensor dropped = apply_dropout(dense, drop1);
   if (saved) {
-    saved->first_rows = first;
+    saved->rows = rows;
     saved->pooled = pooled;
     saved->dense = dense;
     saved->dropped = dropped;
@@ -235,9 +249,15 @@ void Network::backward(const Tensor& d_logits, const Saved& saved) {
   const size_t layers = model_->layers.size();
   if (lowest_ == layers) return;
   d = apply_dropout(at::mm(d, parameters_[dense_weight_].value), saved.head_dropout0);
-  Tensor dx = at::zeros({hidden_.size(0), hidden_.size(1)}, hidden_.options());
-  dx.index_copy_(0, saved.first_rows, d.to(model_->dtype));
-  for (size_t l = layers; l-- > lowest_;) dx = layer_backward(l, dx, saved.sequences, saved.layers[l]);
+  Tensor dx = d.to(model_->dtype);
+  if (!saved.rows.only) {
+    const Tensor first = dx;
+    dx = at::zeros({saved.sequences.cu_q[-1].item<int32_t>(), first.size(1)}, first.options());
+    dx.index_copy_(0, saved.rows.first, first);
+  }
+  for (size_t l = layers; l-- > lowest_;)
+    dx = layer_backward(l, dx, saved.sequences, l + 1 == layers && saved.rows.only ? &saved.rows : nullptr,
+                        saved.layers[l]);
 }
 
 void Network::penalize(double heads, double neurons) {

@@ -34,8 +34,16 @@ struct Pass {
   uint64_t step = 0, micro = 0;
 };
 
+/// The tokens that the head reads, one of each sequence, and whether the last layer computes nothing else.
+struct Rows {
+  Tensor first;  // int64 [B]
+  Sequences queries;
+  bool only = false;
+};
+
 struct LayerSaved {
-  Tensor x, context, z, middle;  // inputs of q/k/v; of attention output; of the activation; of the FFN
+  Tensor x, queried;          // inputs of key and value, and of query
+  Tensor context, z, middle;  // inputs of attention output; of the activation; of the FFN
   AttentionSaved attention;
   NormSaved attention_norm, output_norm;
   LoraSaved lora[kSites];
@@ -44,7 +52,8 @@ struct LayerSaved {
 struct Saved {
   Sequences sequences;
   std::vector<LayerSaved> layers;
-  Tensor first_rows, pooled, dense, dropped;  // the head's
+  Rows rows;
+  Tensor pooled, dense, dropped;  // the head's
   Dropout head_dropout0, head_dropout1;
 };
 
@@ -72,8 +81,6 @@ class Network {
   /// Sum over tokens of |branch| / |base| of the last scoring pass, by module in the config's order, and its
   /// tokens.
   const std::vector<double>& ratios() const { return ratios_; }
-  /// Hidden states after the last layer of the last pass [T, h].
-  const Tensor& hidden() const { return hidden_; }
 
  private:
   Tensor embed(const Batch& batch, const Pass& pass);
@@ -81,9 +88,10 @@ class Network {
   /// Adds the gradients of a site's module; its part of the gradient of x.
   LinearGradient site_backward(size_t layer, int site, const Tensor& x, const Tensor& dy,
                                const LayerSaved& saved);
-  Tensor layer_forward(size_t layer, const Tensor& x, const Sequences& s, const Pass& pass,
+  Tensor layer_forward(size_t layer, const Tensor& x, const Sequences& s, const Rows* rows, const Pass& pass,
                        LayerSaved* saved);
-  Tensor layer_backward(size_t layer, const Tensor& dy, const Sequences& s, const LayerSaved& saved);
+  Tensor layer_backward(size_t layer, const Tensor& dy, const Sequences& s, const Rows* rows,
+                        const LayerSaved& saved);
   Dropout dropout(double p, const Pass& pass, size_t layer, int place) const;
 
   std::shared_ptr<const Model> model_;
@@ -95,7 +103,6 @@ class Network {
   size_t dense_weight_, dense_bias_, out_weight_, out_bias_;
   size_t lowest_ = 0;  // the lowest layer with something trainable: no backward below it
   std::vector<double> ratios_;
-  Tensor hidden_;
 };
 
 }  // namespace lp

@@ -1,0 +1,100 @@
+import { readFileSync } from 'node:fs';
+import { cpus, homedir } from 'node:os';
+import { join } from 'node:path';
+import { Command } from 'commander';
+import { runSetUpOrExit } from './setup/index.ts';
+import { boundaryTimes, dataTimes } from './bench/javascript.ts';
+import { gemmPeakOf, type OpTime, opTimes } from './bench/ops.ts';
+import { type BenchReport, regressions, type Result, table } from './bench/report.ts';
+import { runCase } from './bench/run.ts';
+import type { ShapeName } from './bench/shapes.ts';
+import { SUITES } from './bench/suites.ts';
+
+const OTHERS = ['ops', 'data', 'boundary'];
+const NAMES = [...Object.keys(SUITES), ...OTHERS];
+
+const list = (text: string): string[] => text.split(',');
+const program = new Command('bench')
+  .option('--suite <names>', `of ${NAMES.join(', ')}`, list, ['step'])
+  .option('--case <names>', 'only these cases', list)
+  .option('--json', 'one JSON object on standard output')
+  .option('--against <file>', "an earlier run's JSON; exits with 1 where this one is slower beyond the noise")
+  .option('--python <program>', "with torch, transformers and peft, for the suite 'peers'", 'python3')
+  .option('--threads <n>', '0: one for each core', Number, 0)
+  .parse();
+const given = program.opts<{
+  suite: string[];
+  case?: string[];
+  json?: boolean;
+  against?: string;
+  python: string;
+  threads: number;
+}>();
+const unknown = given.suite.find((name) => !NAMES.includes(name));
+if (unknown !== undefined)
+  program.error(`bench: no suite is called ${unknown}; there are ${NAMES.join(', ')}`);
+
+await runSetUpOrExit();
+const { native } = await import('../lib/native.ts');
+const root = join(import.meta.dirname, '..');
+const say = (line: string) => process.stderr.write(`bench: ${line}\n`);
+const cacheHome = process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache');
+const settings = {
+  cache: join(cacheHome, 'light-peft/bench'),
+  python: given.python,
+  threads: given.threads,
+  say,
+};
+
+const peaks = new Map<ShapeName, number>();
+async function peakOf(shape: ShapeName): Promise<number> {
+  const known = peaks.get(shape);
+  if (known !== undefined) return known;
+  say(`measuring the products of ${shape}`);
+  const peak = gemmPeakOf(await opTimes(root, shape, 8, 128));
+  peaks.set(shape, peak);
+  return peak;
+}
+
+const results: Result[] = [];
+const more: Record<string, unknown> = {};
+for (const name of given.suite) {
+  if (name === 'ops') {
+    const times: OpTime[] = await opTimes(root, 'roberta-base', 8, 128);
+    more['ops'] = times;
+  } else if (name === 'data') more['data'] = await dataTimes(root);
+  else if (name === 'boundary') more['boundary'] = await boundaryTimes();
+  else {
+    const suite = SUITES[name as keyof typeof SUITES];
+    for (const of of suite.cases)
+      if (!given.case || given.case.includes(of.name))
+        results.push(...(await runCase(name, suite, of, await peakOf(of.shape), settings)));
+  }
+}
+
+const report: BenchReport = {
+  machine: {
+    cpu: cpus()[0]?.model ?? 'unknown',
+    cores: cpus().length,
+    ...native().machine(),
+    node: process.version,
+  },
+  gemmPeak: Object.fromEntries(peaks),
+  results,
+  more,
+};
+if (given.json) console.log(JSON.stringify(report));
+else {
+  console.log(table(results));
+  for (const [shape, peak] of peaks) console.log(`best bf16 product at ${shape}: ${peak.toFixed(0)} GFLOP/s`);
+  for (const [name, value] of Object.entries(more)) {
+    console.log(`\n${name}`);
+    console.table(value);
+  }
+}
+if (given.against !== undefined) {
+  const before = JSON.parse(readFileSync(given.against, 'utf8')) as BenchReport;
+  const slower = regressions(results, before.results);
+  for (const line of slower) say(line);
+  if (slower.length > 0) process.exitCode = 1;
+}

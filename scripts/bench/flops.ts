@@ -1,0 +1,57 @@
+import type { Lengths, Shape } from './shapes.ts';
+
+/** What is left of a layer: heads, neurons, and the rank of the module at each site (0: none). */
+export interface LayerWork {
+  heads: number;
+  neurons: number;
+  ranks: number[];
+}
+
+/** Tokens of a batch, those that a last layer must compute, and the sum of squares of the lengths. */
+const countOf = (lengths: Lengths) => ({
+  tokens: lengths.reduce((sum, n) => sum + n, 0),
+  firsts: lengths.length,
+  squares: lengths.reduce((sum, n) => sum + n * n, 0),
+});
+
+/**
+ * Floating point operations of a training or inference step over one batch that are executed: base forward, input
+ * gradients, attention (two products forward, four backward) and LoRA; multiplications and additions count one each.
+ * With `firstsOnly`, of the last layer keys and values alone are computed for every token, the rest for the first of
+ * each text. The embeddings, norms, activations and the head are not counted.
+ */
+export function flopsOf(
+  shape: Shape,
+  layers: readonly LayerWork[],
+  lengths: Lengths,
+  { train, firstsOnly }: { train: boolean; firstsOnly: boolean },
+): number {
+  const { hidden, heads: whole } = shape;
+  const { tokens, firsts, squares } = countOf(lengths);
+  const lowest = layers.findIndex(({ ranks }) => ranks.some((rank) => rank > 0));
+  let total = 0;
+  for (const [l, { heads, neurons, ranks }] of layers.entries()) {
+    const last = firstsOnly && l === layers.length - 1;
+    const some = last ? firsts : tokens;
+    const width = (heads * hidden) / whole;
+    const sites: [rows: number, input: number, output: number][] = [
+      [some, hidden, width],
+      [tokens, hidden, width],
+      [tokens, hidden, width],
+      [some, width, hidden],
+      [some, hidden, neurons],
+      [some, neurons, hidden],
+    ];
+    const backward = train && lowest >= 0 && l >= lowest;
+    for (const [site, [rows, input, output]] of sites.entries()) {
+      // Below the first module of the lowest layer nothing needs a gradient.
+      const first = ranks.findIndex((rank) => rank > 0);
+      const reached = backward && (l > lowest || site > first);
+      total += 2 * rows * input * output * (reached ? 2 : 1);
+      total += 2 * rows * ranks[site]! * (input + output) * (backward ? 3 : 1);
+    }
+    const products = last ? tokens * width : squares * width;
+    total += 4 * products * (backward ? 3 : 1);
+  }
+  return total;
+}

@@ -1,0 +1,60 @@
+import { join } from 'node:path';
+import { generateTask } from '../../demo/task.ts';
+import { openCheckpoint } from '../../lib/checkpoint/folder.ts';
+import { packBatch } from '../../lib/data/batches.ts';
+import { Model, Session } from '../../lib/engine.ts';
+import { native } from '../../lib/native.ts';
+import { Tokenizer } from '../../lib/tokenizer.ts';
+
+/** Tokenizing and packing. */
+export async function dataTimes(root: string) {
+  const tokenizer = await Tokenizer.fromFolder(join(root, 'demo/encoder'));
+  const texts = generateTask({ seed: 2, train: 20_000, validation: 2 }).train.map(
+    ({ sentence }) => [sentence] as [string],
+  );
+  await tokenizer.encode(texts.slice(0, 1000), { maxLength: 128 });
+  let started = performance.now();
+  const encoded = await tokenizer.encode(texts, { maxLength: 128 });
+  const tokenizing = (performance.now() - started) / 1000;
+  const tokens = encoded.reduce((sum, { ids }) => sum + ids.length, 0);
+  const examples = encoded.map((tokens, idx) => ({ ...tokens, idx, label: 0 }));
+  started = performance.now();
+  for (let i = 0; i < examples.length; i += 32) packBatch(examples.slice(i, i + 32));
+  const packing = (performance.now() - started) / 1000;
+  return [
+    { what: 'tokenizing', texts: texts.length, tokens, tokensPerSecond: Math.round(tokens / tokenizing) },
+    {
+      what: 'packing batches of 32',
+      texts: texts.length,
+      tokens,
+      tokensPerSecond: Math.round(tokens / packing),
+    },
+  ];
+}
+
+/** The cost of a call that does nothing: answered at once, and through the lane. */
+export async function boundaryTimes() {
+  const checkpoint = await openCheckpoint(join(import.meta.dirname, '../../demo/encoder'));
+  using model = await Model.load(checkpoint, { threads: 1 });
+  using session = new Session(
+    model,
+    {
+      ...{ modules: [], labels: 2, regression: false, masks: false, headMaskRate: 1, neuronMaskRate: 1 },
+      ...{ l1Heads: 0, l1Neurons: 0, weightDecay: 0, maxGradNorm: 0, seed: 1 },
+    },
+    { threads: 1 },
+  );
+  const calls = 20_000;
+  let started = performance.now();
+  for (let i = 0; i < calls; i++) native().machine();
+  const direct = ((performance.now() - started) * 1000) / calls;
+  await session.metrics();
+  started = performance.now();
+  for (let i = 0; i < calls / 4; i++) await session.metrics();
+  const lane = ((performance.now() - started) * 4000) / calls;
+  return [
+    { call: 'machine() through N-API, which makes an object of three values', microseconds: direct },
+    { call: 'metrics() through N-API, the lane and a promise', microseconds: lane },
+    { call: 'the same through nan', microseconds: null, why: 'nan is not built here' },
+  ];
+}

@@ -1,0 +1,114 @@
+import { join } from 'node:path';
+import { randomCheckpoint } from './checkpoint.ts';
+import { Contender, type Measured } from './contender.ts';
+import { flopsOf } from './flops.ts';
+import { quantile, type Result } from './report.ts';
+import { SHAPES } from './shapes.ts';
+import { type Case, type Contenders, lightLayers, type Suite, wholeLayers } from './suites.ts';
+import type { PeerWork, Work } from './work.ts';
+
+export interface Settings {
+  cache: string;
+  python: string;
+  threads: number;
+  say: (line: string) => void;
+}
+
+const isPeer = (name: Contenders) => name.startsWith('hf-') || name === 'reference-setting';
+
+/** Of what its dropout stands for. */
+const loraDropoutOf = ({ dropout }: Case) => dropout / 2;
+
+async function start(
+  name: Contenders,
+  suite: Suite,
+  of: Case,
+  settings: Settings,
+): Promise<{ contender: Contender; work: Work }> {
+  const folder = await randomCheckpoint(settings.cache, of.shape, of.dropout);
+  const light = name === 'light-peft-light';
+  const kind = name === 'light-peft-estimate' ? 'estimate' : suite.kind;
+  const layers = light ? lightLayers(of.shape) : wholeLayers(of.shape);
+  const { threads } = settings;
+  const work: Work = {
+    kind,
+    folder,
+    layers,
+    light,
+    loraDropout: loraDropoutOf(of),
+    batches: of.batches,
+    threads,
+  };
+  const env = threads ? { OMP_NUM_THREADS: String(threads) } : {};
+  if (!isPeer(name)) {
+    const args = ['--import', 'tsx', join(import.meta.dirname, 'worker.ts'), JSON.stringify(work)];
+    return { contender: await Contender.start(name, process.execPath, args, env), work };
+  }
+  const peer: PeerWork = {
+    ...work,
+    dtype: name === 'hf-peft-fp32' || name === 'reference-setting' ? 'float32' : 'bfloat16',
+    compile: name === 'hf-peft-compiled',
+    padTo: name === 'reference-setting' ? 128 : 0,
+  };
+  const args = [join(import.meta.dirname, 'hf_peft.py'), JSON.stringify(peer)];
+  return { contender: await Contender.start(name, settings.python, args, env), work };
+}
+
+/** Hugging Face computes padded texts, and the whole of the last layer. */
+function executed(name: Contenders, of: Case, suite: Suite, work: Work): number {
+  const count = (lengths: number[]) => {
+    const width = name === 'reference-setting' ? 128 : Math.max(...lengths);
+    const done = isPeer(name) ? lengths.map(() => width) : lengths;
+    const how = { train: suite.kind === 'train', firstsOnly: !isPeer(name) };
+    return flopsOf(SHAPES[of.shape], work.layers, done, how);
+  };
+  return of.batches.reduce((sum, lengths) => sum + count(lengths), 0);
+}
+
+/** Contenders take turns, each after the other in every round; those that do not start are left out and named. */
+export async function runCase(
+  suiteName: string,
+  suite: Suite,
+  of: Case,
+  peak: number,
+  settings: Settings,
+): Promise<Result[]> {
+  const running: { contender: Contender; work: Work; rounds: Measured[] }[] = [];
+  for (const name of suite.contenders(of)) {
+    settings.say(`${suiteName} ${of.name}, dropout ${of.dropout}: starting ${name}`);
+    try {
+      running.push({ ...(await start(name, suite, of, settings)), rounds: [] });
+    } catch (error) {
+      settings.say(`${name} is not available: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+  for (let round = 0; round < of.rounds; round++)
+    for (const { contender, rounds } of running) rounds.push(await contender.measure());
+
+  const results: Result[] = [];
+  for (const { contender, work, rounds } of running) {
+    const { peakMemoryBytes, note } = await contender.end();
+    const seconds = rounds.map((one) => one.seconds);
+    const medianSeconds = quantile(seconds, 0.5);
+    const gflops = executed(contender.name as Contenders, of, suite, work) / medianSeconds / 1e9;
+    results.push({
+      suite: suiteName,
+      case: of.name,
+      contender: contender.name,
+      dropout: of.dropout,
+      medianSeconds,
+      spread: (quantile(seconds, 0.75) - quantile(seconds, 0.25)) / medianSeconds,
+      tokensPerSecond: rounds[0]!.tokens / medianSeconds,
+      paddedTokensPerSecond: rounds[0]!.paddedTokens / medianSeconds,
+      gflops,
+      peakShare: gflops / peak,
+      peakMemoryBytes,
+      ratio: quantile(
+        seconds.map((one, i) => one / running[0]!.rounds[i]!.seconds),
+        0.5,
+      ),
+      note,
+    });
+  }
+  return results;
+}
