@@ -68,6 +68,8 @@ async function measure() {
     tokens: work.kind === 'inference' ? batches.reduce((sum, { ids }) => sum + ids.length, 0) : tokens,
     paddedTokens: padded,
     loss: loss / steps,
+    faults: process.resourceUsage().minorPageFault,
+    sys: process.cpuUsage().system,
   };
 }
 

@@ -5,7 +5,6 @@
 #include "ops/kernels/simd.h"
 
 #ifdef __AVX512BF16__
-#include <immintrin.h>
 
 namespace lp::LP_ISA {
 
@@ -22,24 +21,23 @@ LP_INLINE __m512i both(const bf16* x) {
   return _mm512_set1_epi32(pair);
 }
 
+/// sum += the tile's rows of x (depth values each, `stride` apart) times a packed panel that is V vectors
+/// wide.
 template <int R, int V>
-LP_INLINE void add_segment(const ProductSegment& s, int64_t panel, int64_t row, F (&sum)[R][V]) {
-  const int64_t pairs = (s.depth + 1) / 2;
-  const bf16* x = static_cast<const bf16*>(s.x) + row * s.depth;
-  const bf16* b = static_cast<const bf16*>(s.panels) + panel * kPanel * 2 * pairs;
+LP_INLINE void add_product(const bf16* x, int64_t stride, int64_t depth, const bf16* panel, F (&sum)[R][V]) {
   int64_t k = 0;
-  for (; k + 2 <= s.depth; k += 2, b += V * 2 * W) {
-    __m512i bk[V];
-    for (int v = 0; v < V; ++v) bk[v] = _mm512_loadu_si512(b + v * 2 * W);
+  for (; k + 2 <= depth; k += 2, panel += V * 2 * W) {
+    __m512i b[V];
+    for (int v = 0; v < V; ++v) b[v] = _mm512_loadu_si512(panel + v * 2 * W);
     for (int r = 0; r < R; ++r) {
-      const __m512i a = both(x + r * s.depth + k);
-      for (int v = 0; v < V; ++v) sum[r][v] = dot(sum[r][v], a, bk[v]);
+      const __m512i a = both(x + r * stride + k);
+      for (int v = 0; v < V; ++v) sum[r][v] = dot(sum[r][v], a, b[v]);
     }
   }
-  if (k < s.depth)  // the pair's other half lies outside of the row
+  if (k < depth)  // the pair's other half lies outside of the row
     for (int r = 0; r < R; ++r) {
-      const __m512i a = _mm512_set1_epi32(x[r * s.depth + k].bits);
-      for (int v = 0; v < V; ++v) sum[r][v] = dot(sum[r][v], a, _mm512_loadu_si512(b + v * 2 * W));
+      const __m512i a = _mm512_set1_epi32(x[r * stride + k].bits);
+      for (int v = 0; v < V; ++v) sum[r][v] = dot(sum[r][v], a, _mm512_loadu_si512(panel + v * 2 * W));
     }
 }
 
@@ -71,7 +69,12 @@ void product_tile(const Product& a, int64_t panel, int64_t row) {
   const int64_t column = panel * kPanel, tail = a.n - column - (V - 1) * W;
   const __mmask16 last = tail >= W ? 0xFFFF : static_cast<__mmask16>((1 << tail) - 1);
   F sum[R][V] = {};
-  for (int64_t s = 0; s < a.segment_count; ++s) add_segment<R, V>(a.segments[s], panel, row, sum);
+  for (int64_t s = 0; s < a.segment_count; ++s) {
+    const ProductSegment& part = a.segments[s];
+    add_product<R, V>(static_cast<const bf16*>(part.x) + row * part.depth, part.depth, part.depth,
+                      static_cast<const bf16*>(part.panels) + panel * kPanel * ((part.depth + 1) / 2 * 2),
+                      sum);
+  }
   for (int r = 0; r < R; ++r) {
     if (a.bias)
       for (int v = 0; v < V; ++v)

@@ -7,6 +7,10 @@
 
 #include "base/random.h"
 
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
+
 #if defined(__AVX512BF16__)
 #define LP_ISA avx512_bf16
 #define LP_WIDTH 16
@@ -50,6 +54,12 @@ LP_INLINE F load(const bf16* p) {
   return as_float(__builtin_convertvector(h, U) << 16);
 }
 LP_INLINE void store(float* p, F v) { std::memcpy(p, &v, sizeof v); }
+#ifdef __AVX512BF16__
+LP_INLINE void store(bf16* p, F v) {
+  const __m256i h = (__m256i)_mm512_cvtneps_pbh((__m512)v);
+  std::memcpy(p, &h, sizeof h);
+}
+#else
 /// Rounds to nearest even; a NaN stays one because its quiet bit is set.
 LP_INLINE void store(bf16* p, F v) {
   const U u = as_bits(v);
@@ -58,6 +68,7 @@ LP_INLINE void store(bf16* p, F v) {
   const H h = __builtin_convertvector((v == v) ? rounded : nan, H);
   std::memcpy(p, &h, sizeof h);
 }
+#endif
 
 LP_INLINE float to_float(float x) { return x; }
 LP_INLINE float to_float(bf16 x) {

@@ -1,6 +1,7 @@
 // Compiled once per instruction set (CMakeLists.txt): everything in it lives in that set's namespace.
 #include "ops/kernels/activation.h"
 #include "ops/kernels/attention.h"
+#include "ops/kernels/attention_bf16.h"
 #include "ops/kernels/norm.h"
 #include "ops/kernels/product.h"
 #include "ops/kernels/rank.h"
@@ -38,10 +39,22 @@ constexpr TypedKernels typed() {
 
 }  // namespace
 
-#ifndef __AVX512BF16__
-constexpr decltype(Kernels::product) product = nullptr;
-#endif
+#ifdef __AVX512BF16__
+constexpr TypedKernels typed_bf16() {
+  TypedKernels t = typed<bf16>();
+  t.attention_forward = attention_forward_bf16;
+  t.attention_backward = attention_backward_bf16;
+  return t;
+}
 
-const Kernels table = {typed<float>(), typed<bf16>(), adamw, product, attention_scratch};
+int64_t scratch_of(int64_t queries, int64_t keys, int64_t size) {
+  const int64_t narrow = attention_scratch_bf16(keys, size), wide = attention_scratch(queries, keys, size);
+  return narrow > wide ? narrow : wide;
+}
+
+const Kernels table = {typed<float>(), typed_bf16(), adamw, product, scratch_of};
+#else
+const Kernels table = {typed<float>(), typed<bf16>(), adamw, nullptr, attention_scratch};
+#endif
 
 }  // namespace lp::LP_ISA
