@@ -37,17 +37,17 @@ Tensor pack(const Tensor& b) {
 
 bool packs(at::ScalarType dtype) { return dtype == at::kBFloat16 && kernels().product && !has_tiles(); }
 
-// Rows that a thread takes at once: a panel stays in its cache over them.
+// Rows that a thread takes at once: a panel stays in its cache over them. Shares are whole tiles of 6 rows.
 constexpr int64_t kRowShare = 192;
 
 void multiply(const Product& a, int64_t rows) {
   const int64_t panels = (a.n + kPanel - 1) / kPanel, shares = (rows + kRowShare - 1) / kRowShare;
-  const int64_t each = (rows + shares - 1) / shares;
+  const int64_t each = ((rows + shares - 1) / shares + 5) / 6 * 6;
   std::atomic<int64_t> next{0};
   at::parallel_for(0, at::get_num_threads(), 1, [&](int64_t, int64_t) {
     for (int64_t i; (i = next++) < panels * shares;) {
       const int64_t begin = i % shares * each;
-      kernels().product(a, i / shares, begin, std::min(rows, begin + each));
+      if (begin < rows) kernels().product(a, i / shares, begin, std::min(rows, begin + each));
     }
   });
 }

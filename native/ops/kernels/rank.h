@@ -6,35 +6,46 @@
 
 namespace lp::LP_ISA {
 
-template <class T, int R>
+/// N rows and R ranks at once, so that each piece of w serves several rows.
+template <class T, int N, int R>
 LP_INLINE void project_ranks(const RankProject& a, int64_t row, int64_t k0) {
   const T* x = static_cast<const T*>(a.x) + row * a.width;
   const float* w = a.w + k0 * a.width;
-  const uint32_t counter = static_cast<uint32_t>(row) * dropout_stride(a.width);
-  F acc[R] = {};
+  F acc[N][R] = {};
   for (int64_t c = 0; c < a.width; c += kBlock) {
     const int64_t n = a.width - c;
-    Block b = load_block(x + c, n);
-    if (a.dropout.active()) {
-      const Block d = dropout_block(a.dropout, counter, c);
-      for (int i = 0; i < NV; ++i) b.v[i] *= d.v[i];
+    Block b[N];
+    for (int r = 0; r < N; ++r) {
+      b[r] = load_block(x + r * a.width + c, n);
+      if (a.dropout.active()) {
+        const Block d = dropout_block(a.dropout, static_cast<uint32_t>(row + r) * dropout_stride(a.width), c);
+        for (int i = 0; i < NV; ++i) b[r].v[i] *= d.v[i];
+      }
     }
     for (int k = 0; k < R; ++k) {
       const Block wk = load_block(w + k * a.width + c, n);
-      for (int i = 0; i < NV; ++i) acc[k] += b.v[i] * wk.v[i];
+      for (int r = 0; r < N; ++r)
+        for (int i = 0; i < NV; ++i) acc[r][k] += b[r].v[i] * wk.v[i];
     }
   }
-  for (int k = 0; k < R; ++k) a.p[row * a.rank + k0 + k] = a.scale * sum(acc[k]);
+  for (int r = 0; r < N; ++r)
+    for (int k = 0; k < R; ++k) a.p[(row + r) * a.rank + k0 + k] = a.scale * sum(acc[r][k]);
+}
+
+template <class T, int N>
+LP_INLINE void project_rows(const RankProject& a, int64_t row) {
+  int64_t k = 0;
+  for (; k + 8 <= a.rank; k += 8) project_ranks<T, N, 8>(a, row, k);
+  for (; k + 4 <= a.rank; k += 4) project_ranks<T, N, 4>(a, row, k);
+  for (; k < a.rank; ++k) project_ranks<T, N, 1>(a, row, k);
 }
 
 template <class T>
 void rank_project(const RankProject& a, int64_t begin, int64_t end) {
-  for (int64_t row = begin; row < end; ++row) {
-    int64_t k = 0;
-    for (; k + 8 <= a.rank; k += 8) project_ranks<T, 8>(a, row, k);
-    for (; k + 4 <= a.rank; k += 4) project_ranks<T, 4>(a, row, k);
-    for (; k < a.rank; ++k) project_ranks<T, 1>(a, row, k);
-  }
+  constexpr int kTogether = W == 16 ? 2 : 1;  // AVX2 has no registers for more
+  int64_t row = begin;
+  for (; row + kTogether <= end; row += kTogether) project_rows<T, kTogether>(a, row);
+  for (; row < end; ++row) project_rows<T, 1>(a, row);
 }
 
 template <class T>
