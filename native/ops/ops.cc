@@ -52,14 +52,16 @@ Tensor activation_forward(const Tensor& z, const Tensor& mask, Activation kind) 
   return g;
 }
 
-Tensor activation_backward(const Tensor& z, Tensor dg, const Tensor& mask, Tensor mask_grad,
-                           Activation kind) {
-  const ActivationBackward a{
-      z.const_data_ptr(),        dg.const_data_ptr(), floats(mask), dg.mutable_data_ptr(),
-      mutable_floats(mask_grad), z.size(1),           z.size(0),    kind};
+void activation_backward(Tensor z, Tensor dg, const Tensor& mask, Tensor mask_grad, Activation kind) {
+  const ActivationBackward a{z.mutable_data_ptr(),
+                             dg.mutable_data_ptr(),
+                             floats(mask),
+                             mutable_floats(mask_grad),
+                             z.size(1),
+                             z.size(0),
+                             kind};
   const auto kernel = typed(z).activation_backward;
   over_columns(z.size(1), z.size(0), [&](int64_t b, int64_t e) { kernel(a, b, e); });
-  return dg;
 }
 
 Tensor norm_forward(const Tensor& z, const Tensor& residual, const NormWeights& w, const Dropout& dropout,

@@ -9,8 +9,8 @@ namespace lp {
 using at::Tensor;
 
 Tensor activation_forward(const Tensor& z, const Tensor& mask, Activation kind);
-/// Overwrites dg with dz and returns it; adds to mask_grad where that is defined.
-Tensor activation_backward(const Tensor& z, Tensor dg, const Tensor& mask, Tensor mask_grad, Activation kind);
+/// Overwrites dg with dz and z with the activation's output; adds to mask_grad where that is defined.
+void activation_backward(Tensor z, Tensor dg, const Tensor& mask, Tensor mask_grad, Activation kind);
 
 struct NormWeights {
   Tensor gamma, beta;  // fp32 [h]

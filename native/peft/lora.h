@@ -20,8 +20,9 @@ struct LoraSaved {
 /// The branch that is added to the frozen output.
 LowRank lora_forward(const LoraModule& m, Parameters& parameters, const Tensor& x, const Dropout& dropout,
                      LoraSaved* saved);
-/// Adds to the gradients of A and B; the branch that is added to the gradient of x.
-LowRank lora_backward(const LoraModule& m, Parameters& parameters, const Tensor& x, const Tensor& dy,
-                      const LoraSaved& saved);
+/// Adds to the gradient of B; the branch that is added to the gradient of x.
+LowRank lora_backward(const LoraModule& m, Parameters& parameters, const Tensor& dy, const LoraSaved& saved);
+/// Adds to the gradient of A, which needs the input and what lora_backward gave.
+void lora_gradient_a(const LoraModule& m, Parameters& parameters, const Tensor& x, const LowRank& branch);
 
 }  // namespace lp

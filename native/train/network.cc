@@ -119,12 +119,15 @@ Tensor Network::site_forward(size_t layer, int site, const Tensor& x, const Pass
   return y;
 }
 
-LinearGradient Network::site_backward(size_t layer, int site, const Tensor& x, const Tensor& dy,
-                                      const LayerSaved& saved) {
+LinearGradient Network::site_backward(size_t layer, int site, const Tensor& dy, const LayerSaved& saved) {
   LinearGradient part{dy, &model_->layers[layer].linear[site], {}};
   const size_t at = layer * kSites + site;
-  if (modules_[at]) part.branch = lora_backward(*modules_[at], parameters_, x, dy, saved.lora[site]);
+  if (modules_[at]) part.branch = lora_backward(*modules_[at], parameters_, dy, saved.lora[site]);
   return part;
+}
+
+void Network::input_seen(size_t layer, int site, const Tensor& x, const LinearGradient& part) {
+  if (part.branch) lora_gradient_a(*modules_[layer * kSites + site], parameters_, x, *part.branch);
 }
 
 /// Of [T, h], or with `rows` of those alone [B, h].
@@ -169,28 +172,35 @@ Tensor Network::layer_backward(size_t layer, const Tensor& dy, const Sequences& 
   const auto reaches = [&](int site) { return below || first < site; };
 
   const NormGrads out = norm_backward(dy, l.output_norm, saved.output_norm);
-  Tensor g;  // the activation is computed again rather than kept
-  if (modules_[layer * kSites + kOutput])
-    g = activation_forward(saved.z, neuron_mask(layer), spec.activation);
-  const LinearGradient output = site_backward(layer, kOutput, g, out.z, saved);
-  if (!reaches(kOutput) && !config_.masks) return {};
-  const Tensor dz =
-      activation_backward(saved.z, linear_backward(output, Tensor()), neuron_mask(layer),
-                          config_.masks ? parameters_[neuron_masks_[layer]].grad : Tensor(), spec.activation);
-  const LinearGradient intermediate = site_backward(layer, kIntermediate, saved.middle, dz, saved);
+  const LinearGradient output = site_backward(layer, kOutput, out.z, saved);
+  if (!reaches(kOutput) && !config_.masks) {
+    input_seen(layer, kOutput, activation_forward(saved.z, neuron_mask(layer), spec.activation), output);
+    return {};
+  }
+  // The activation's output is computed again rather than kept, and takes the place of its input.
+  const Tensor dz = linear_backward(output, Tensor()), g = saved.z;
+  activation_backward(g, dz, neuron_mask(layer),
+                      config_.masks ? parameters_[neuron_masks_[layer]].grad : Tensor(), spec.activation);
+  input_seen(layer, kOutput, g, output);
+  const LinearGradient intermediate = site_backward(layer, kIntermediate, dz, saved);
+  input_seen(layer, kIntermediate, saved.middle, intermediate);
   if (!reaches(kIntermediate)) return {};
   // out.residual may be out.z itself, which has been read already: adding in place is safe.
   const Tensor d_middle = linear_backward(intermediate, out.residual);
 
   const NormGrads attention = norm_backward(d_middle, l.attention_norm, saved.attention_norm);
-  const LinearGradient attended = site_backward(layer, kAttentionOutput, saved.context, attention.z, saved);
+  const LinearGradient attended = site_backward(layer, kAttentionOutput, attention.z, saved);
+  input_seen(layer, kAttentionOutput, saved.context, attended);
   if (!reaches(kAttentionOutput) && !config_.masks) return {};
   const AttentionGrads d = attention_backward(
       linear_backward(attended, Tensor()), saved.attention, rows ? rows->queries : s, l.heads,
       head_mask(layer), config_.masks ? parameters_[head_masks_[layer]].grad : Tensor());
-  const LinearGradient query = site_backward(layer, kQuery, saved.queried, d.q, saved),
-                       key = site_backward(layer, kKey, saved.x, d.k, saved),
-                       value = site_backward(layer, kValue, saved.x, d.v, saved);
+  const LinearGradient query = site_backward(layer, kQuery, d.q, saved),
+                       key = site_backward(layer, kKey, d.k, saved),
+                       value = site_backward(layer, kValue, d.v, saved);
+  input_seen(layer, kQuery, saved.queried, query);
+  input_seen(layer, kKey, saved.x, key);
+  input_seen(layer, kValue, saved.x, value);
   if (!below) return {};
   if (!rows) return linear_backward({query, key, value}, attention.residual);
   Tensor dx = linear_backward({key, value}, Tensor());

@@ -85,9 +85,10 @@ class Network {
  private:
   Tensor embed(const Batch& batch, const Pass& pass);
   Tensor site_forward(size_t layer, int site, const Tensor& x, const Pass& pass, LayerSaved* saved);
-  /// Adds the gradients of a site's module; its part of the gradient of x.
-  LinearGradient site_backward(size_t layer, int site, const Tensor& x, const Tensor& dy,
-                               const LayerSaved& saved);
+  /// Adds the gradient of B of a site's module; its part of the gradient of x.
+  LinearGradient site_backward(size_t layer, int site, const Tensor& dy, const LayerSaved& saved);
+  /// Adds the gradient of A, for the input x that the site has seen.
+  void input_seen(size_t layer, int site, const Tensor& x, const LinearGradient& part);
   Tensor layer_forward(size_t layer, const Tensor& x, const Sequences& s, const Rows* rows, const Pass& pass,
                        LayerSaved* saved);
   Tensor layer_backward(size_t layer, const Tensor& dy, const Sequences& s, const Rows* rows,

@@ -45,7 +45,10 @@ void activations() {
           const std::string op = std::string("activation ") + names[kind] + (masked ? " masked " : " ") + at_size(s);
           compare(op, "value", dtype, activation_forward(z, mask, act), g64, 2e-6);
           const Tensor mask_grad = masked ? at::zeros({s.width}, at::kFloat) : Tensor();
-          compare(op, "dz", dtype, activation_backward(z, dg.clone(), mask, mask_grad, act), z64.grad(), 2e-6);
+          const Tensor found = z.clone(), dz = dg.clone();
+          activation_backward(found, dz, mask, mask_grad, act);
+          compare(op, "dz", dtype, dz, z64.grad(), 2e-6);
+          compare(op, "value again", dtype, found, g64, 2e-6);
           if (masked) compare(op, "dmask", dtype, mask_grad, mask64.grad(), 2e-6);
         }
 }
@@ -134,7 +137,8 @@ void linears() {
           const LowRank branch = lora_forward(m, parameters, x, dropout, &saved);
           compare(op, "value", dtype, linear_forward(x, base, &branch, &ratio), truth, 5e-6 + apart, base64);
           compare(op, "ratio", dtype, ratio, branch64.norm(2, 1) / base64.norm(2, 1), 5e-6 + apart);
-          const LowRank back = lora_backward(m, parameters, x, dy, saved);
+          const LowRank back = lora_backward(m, parameters, dy, saved);
+          lora_gradient_a(m, parameters, x, back);
           compare(op, "dA", dtype, parameters[m.a].grad, a64.grad(), 5e-6);
           compare(op, "dB", dtype, parameters[m.b].grad, b64.grad(), 5e-6);
           // Three of them at once, as query, key and value have it.

@@ -88,7 +88,8 @@ void products(int64_t rows, int64_t in, int64_t out) {
                    }});
   report("linear with LoRA forward", rows, in, out, t[0], t[1], flops + 2.0 * rows * rank * (in + out), bytes);
   t = interleaved({[&] {
-                     const LowRank branch = lora_backward(m, parameters, x, dy, saved);
+                     const LowRank branch = lora_backward(m, parameters, dy, saved);
+                     lora_gradient_a(m, parameters, x, branch);
                      linear_backward(LinearGradient{dy, &linear, branch}, Tensor());
                    },
                    [&] {

@@ -54,14 +54,16 @@ void activation_backward_of(const ActivationBackward& a, int64_t begin, int64_t 
     if (a.mask) mask = load_block(a.mask + c, n);
     for (int64_t row = 0; row < a.rows; ++row) {
       const int64_t at = row * a.width + c;
-      const Block z = load_block(static_cast<const T*>(a.z) + at, n);
-      Block d = load_block(static_cast<const T*>(a.dg) + at, n);
+      Block z = load_block(static_cast<const T*>(a.z) + at, n),
+            d = load_block(static_cast<const T*>(a.dg) + at, n);
       for (int i = 0; i < NV; ++i) {
         const ValueSlope f = activate<kind>(z.v[i]);
         grad.v[i] += d.v[i] * f.value;
         d.v[i] *= f.slope * mask.v[i];
+        z.v[i] = f.value * mask.v[i];
       }
-      store_block(static_cast<T*>(a.dz) + at, d, n);
+      store_block(static_cast<T*>(a.dg) + at, d, n);
+      store_block(static_cast<T*>(a.z) + at, z, n);
     }
     if (a.mask_grad) {
       Block total = load_block(a.mask_grad + c, n);

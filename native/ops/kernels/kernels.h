@@ -19,12 +19,12 @@ struct ActivationForward {
   Activation kind;
 };
 
-/// dz = dg * mask * act'(z), mask_grad += sum over rows of dg * act(z); shares are blocks of 32 columns.
+/// dz = dg * mask * act'(z) in dg's place, g = act(z) * mask in z's, mask_grad += sum over rows of dg *
+/// act(z); shares are blocks of 32 columns.
 struct ActivationBackward {
-  const void* z;
-  const void* dg;
+  void* z;
+  void* dg;
   const float* mask;  // [width] or null
-  void* dz;           // may be dg itself
   float* mask_grad;   // [width] or null
   int64_t width, rows;
   Activation kind;

@@ -80,11 +80,12 @@ void rank_expand(const RankExpand& a, int64_t begin, int64_t end) {
 }
 
 template <class T, int R>
-LP_INLINE void outer_ranks(const RankOuter& a, int64_t c, int64_t k0) {
+LP_INLINE void outer_ranks(const RankOuter& a, int64_t begin, int64_t end, int64_t c, int64_t k0) {
   const int64_t n = a.width - c;
   const uint32_t stride = dropout_stride(a.width);
-  Block acc[R] = {};
-  for (int64_t row = 0; row < a.rows; ++row) {
+  Block acc[R];
+  for (int k = 0; k < R; ++k) acc[k] = load_block(a.grad + (k0 + k) * a.width + c, n);
+  for (int64_t row = begin; row < end; ++row) {
     Block b = load_block(static_cast<const T*>(a.x) + row * a.width + c, n);
     if (a.dropout.active()) {
       const Block d = dropout_block(a.dropout, static_cast<uint32_t>(row) * stride, c);
@@ -94,21 +95,22 @@ LP_INLINE void outer_ranks(const RankOuter& a, int64_t c, int64_t k0) {
     for (int k = 0; k < R; ++k)
       for (int i = 0; i < NV; ++i) acc[k].v[i] += b.v[i] * p[k];
   }
-  for (int k = 0; k < R; ++k) {
-    float* grad = a.grad + (k0 + k) * a.width + c;
-    Block total = load_block(grad, n);
-    for (int i = 0; i < NV; ++i) total.v[i] += acc[k].v[i];
-    store_block(grad, total, n);
-  }
+  for (int k = 0; k < R; ++k) store_block(a.grad + (k0 + k) * a.width + c, acc[k], n);
 }
+
+/// Rows whose pages the processor's table of addresses holds together.
+constexpr int64_t kOuterRows = 64;
 
 template <class T>
 void rank_outer(const RankOuter& a, int64_t begin, int64_t end) {
-  for (int64_t c = begin * kBlock; c < end * kBlock; c += kBlock) {
-    int64_t k = 0;
-    for (; k + 8 <= a.rank; k += 8) outer_ranks<T, 8>(a, c, k);
-    for (; k + 4 <= a.rank; k += 4) outer_ranks<T, 4>(a, c, k);
-    for (; k < a.rank; ++k) outer_ranks<T, 1>(a, c, k);
+  for (int64_t row = 0; row < a.rows; row += kOuterRows) {
+    const int64_t last = row + kOuterRows < a.rows ? row + kOuterRows : a.rows;
+    for (int64_t c = begin * kBlock; c < end * kBlock; c += kBlock) {
+      int64_t k = 0;
+      for (; k + 8 <= a.rank; k += 8) outer_ranks<T, 8>(a, row, last, c, k);
+      for (; k + 4 <= a.rank; k += 4) outer_ranks<T, 4>(a, row, last, c, k);
+      for (; k < a.rank; ++k) outer_ranks<T, 1>(a, row, last, c, k);
+    }
   }
 }
 
