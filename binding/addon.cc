@@ -1,3 +1,4 @@
+#include "base/arena.h"
 #include "base/isa.h"
 #include "handles.h"
 
@@ -16,6 +17,7 @@ Napi::Value machine(const Napi::CallbackInfo& info) {
 }
 
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
+  install_arena();
   exports.Set("Model", ModelHandle::define(env));
   exports.Set("Session", SessionHandle::define(env));
   exports.Set("machine", Napi::Function::New(env, machine));

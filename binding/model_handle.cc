@@ -1,3 +1,4 @@
+#include "base/arena.h"
 #include "handles.h"
 
 namespace lp::binding {
@@ -43,6 +44,7 @@ Napi::Value ModelHandle::cut(const Napi::CallbackInfo& info) {
 void ModelHandle::dispose(const Napi::CallbackInfo&) {
   lane_.reset();
   model_->reset();
+  trim_arena();
 }
 
 }  // namespace lp::binding

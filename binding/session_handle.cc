@@ -1,5 +1,6 @@
 #include <cstring>
 
+#include "base/arena.h"
 #include "handles.h"
 
 namespace lp::binding {
@@ -156,6 +157,7 @@ Napi::Value SessionHandle::set_state(const Napi::CallbackInfo& info) {
 void SessionHandle::dispose(const Napi::CallbackInfo&) {
   lane_.reset();
   session_.reset();
+  trim_arena();
 }
 
 }  // namespace lp::binding

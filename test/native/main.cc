@@ -1,6 +1,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "base/arena.h"
 #include "check.h"
 
 namespace lp::check {
@@ -37,6 +38,7 @@ void compare(const std::string& op, const std::string& what, at::ScalarType dtyp
 // Without arguments: every op against float64. With sequences, length, hidden size, FFN width and heads: their times.
 int main(int count, char** given) {
   using namespace lp::check;
+  lp::install_arena();
   try {
     if (count == 6) {
       times(std::atoll(given[1]), std::atoll(given[2]), std::atoll(given[3]), std::atoll(given[4]),

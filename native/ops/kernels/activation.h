@@ -46,30 +46,36 @@ void activation_forward_of(const ActivationForward& a, int64_t begin, int64_t en
 }
 
 template <class T, Activation kind>
+LP_INLINE void activation_backward_block(const ActivationBackward& a, int64_t begin, int64_t end, int64_t c) {
+  const int64_t n = a.width - c;
+  Block mask, grad = {};
+  for (int i = 0; i < NV; ++i) mask.v[i] = splat(1.f);
+  if (a.mask) mask = load_block(a.mask + c, n);
+  for (int64_t row = begin; row < end; ++row) {
+    const int64_t at = row * a.width + c;
+    Block z = load_block(static_cast<const T*>(a.z) + at, n),
+          d = load_block(static_cast<const T*>(a.dg) + at, n);
+    for (int i = 0; i < NV; ++i) {
+      const ValueSlope f = activate<kind>(z.v[i]);
+      grad.v[i] += d.v[i] * f.value;
+      d.v[i] *= f.slope * mask.v[i];
+      z.v[i] = f.value * mask.v[i];
+    }
+    store_block(static_cast<T*>(a.dg) + at, d, n);
+    store_block(static_cast<T*>(a.z) + at, z, n);
+  }
+  if (a.mask_grad) {
+    Block total = load_block(a.mask_grad + c, n);
+    for (int i = 0; i < NV; ++i) total.v[i] += grad.v[i];
+    store_block(a.mask_grad + c, total, n);
+  }
+}
+
+template <class T, Activation kind>
 void activation_backward_of(const ActivationBackward& a, int64_t begin, int64_t end) {
-  for (int64_t c = begin * kBlock; c < end * kBlock; c += kBlock) {
-    const int64_t n = a.width - c;
-    Block mask, grad = {};
-    for (int i = 0; i < NV; ++i) mask.v[i] = splat(1.f);
-    if (a.mask) mask = load_block(a.mask + c, n);
-    for (int64_t row = 0; row < a.rows; ++row) {
-      const int64_t at = row * a.width + c;
-      Block z = load_block(static_cast<const T*>(a.z) + at, n),
-            d = load_block(static_cast<const T*>(a.dg) + at, n);
-      for (int i = 0; i < NV; ++i) {
-        const ValueSlope f = activate<kind>(z.v[i]);
-        grad.v[i] += d.v[i] * f.value;
-        d.v[i] *= f.slope * mask.v[i];
-        z.v[i] = f.value * mask.v[i];
-      }
-      store_block(static_cast<T*>(a.dg) + at, d, n);
-      store_block(static_cast<T*>(a.z) + at, z, n);
-    }
-    if (a.mask_grad) {
-      Block total = load_block(a.mask_grad + c, n);
-      for (int i = 0; i < NV; ++i) total.v[i] += grad.v[i];
-      store_block(a.mask_grad + c, total, n);
-    }
+  for (int64_t row = 0; row < a.rows; row += kRowBlock) {
+    const int64_t last = row + kRowBlock < a.rows ? row + kRowBlock : a.rows;
+    for (int64_t c = begin; c < end; ++c) activation_backward_block<T, kind>(a, row, last, c * kBlock);
   }
 }
 

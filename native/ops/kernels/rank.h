@@ -98,13 +98,10 @@ LP_INLINE void outer_ranks(const RankOuter& a, int64_t begin, int64_t end, int64
   for (int k = 0; k < R; ++k) store_block(a.grad + (k0 + k) * a.width + c, acc[k], n);
 }
 
-/// Rows whose pages the processor's table of addresses holds together.
-constexpr int64_t kOuterRows = 64;
-
 template <class T>
 void rank_outer(const RankOuter& a, int64_t begin, int64_t end) {
-  for (int64_t row = 0; row < a.rows; row += kOuterRows) {
-    const int64_t last = row + kOuterRows < a.rows ? row + kOuterRows : a.rows;
+  for (int64_t row = 0; row < a.rows; row += kRowBlock) {
+    const int64_t last = row + kRowBlock < a.rows ? row + kRowBlock : a.rows;
     for (int64_t c = begin * kBlock; c < end * kBlock; c += kBlock) {
       int64_t k = 0;
       for (; k + 8 <= a.rank; k += 8) outer_ranks<T, 8>(a, row, last, c, k);

@@ -26,6 +26,9 @@ namespace lp::LP_ISA {
 
 constexpr int W = LP_WIDTH;
 constexpr int kBlock = 32;  // columns that a kernel handles at a time: what one draw of dropout covers twice
+/// Rows that are walked together where shares are columns: their pages fit the processor's table of
+/// addresses.
+constexpr int64_t kRowBlock = 64;
 constexpr int NV = kBlock / W;  // vectors in a block
 
 typedef float F __attribute__((vector_size(4 * LP_WIDTH)));

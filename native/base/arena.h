@@ -1,0 +1,13 @@
+#pragma once
+// LibTorch's CPU memory from chunks that stay: fresh pages cost more than the work of many ops (a kernel
+// clears them), and glibc gives those of other threads than the main one back at every chance.
+
+namespace lp {
+
+/// Makes all larger CPU tensors of this process come from the arena. Once is enough; more often does nothing.
+void install_arena();
+
+/// Gives chunks without a tensor in them back to the system.
+void trim_arena();
+
+}  // namespace lp
