@@ -35,6 +35,7 @@ class SessionHandle : public Napi::ObjectWrap<SessionHandle> {
   Napi::Value scores(const Napi::CallbackInfo& info);
   Napi::Value tensors(const Napi::CallbackInfo& info);      // (gradients) -> Promise<{name, shape, data}[]>
   Napi::Value set_tensors(const Napi::CallbackInfo& info);  // ({name, data}[]) -> Promise<void>
+  Napi::Value threads(const Napi::CallbackInfo& info);      // () -> Promise<number>
   Napi::Value state(const Napi::CallbackInfo& info);        // () -> Promise<{stepsDone, tensors}>
   Napi::Value set_state(const Napi::CallbackInfo& info);    // (stepsDone, {name: Uint8Array})
   void dispose(const Napi::CallbackInfo& info);

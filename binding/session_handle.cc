@@ -12,7 +12,8 @@ Napi::Function SessionHandle::define(Napi::Env env) {
        InstanceMethod("metrics", &SessionHandle::metrics), InstanceMethod("scores", &SessionHandle::scores),
        InstanceMethod("tensors", &SessionHandle::tensors),
        InstanceMethod("setTensors", &SessionHandle::set_tensors),
-       InstanceMethod("state", &SessionHandle::state), InstanceMethod("setState", &SessionHandle::set_state),
+       InstanceMethod("threads", &SessionHandle::threads), InstanceMethod("state", &SessionHandle::state),
+       InstanceMethod("setState", &SessionHandle::set_state),
        InstanceMethod("dispose", &SessionHandle::dispose)});
 }
 
@@ -112,6 +113,12 @@ Napi::Value SessionHandle::set_tensors(const Napi::CallbackInfo& info) {
     for (const auto& [p, data] : pairs)
       std::memcpy(p->value.mutable_data_ptr<float>(), data->data(), data->size() * sizeof(float));
     return [](Napi::Env env) { return env.Undefined(); };
+  });
+}
+
+Napi::Value SessionHandle::threads(const Napi::CallbackInfo& info) {
+  return post(info.Env(), [](Session&) {
+    return [n = parallel_threads()](Napi::Env env) { return Napi::Number::New(env, n); };
   });
 }
 

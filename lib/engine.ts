@@ -150,6 +150,11 @@ export class Session implements Disposable {
     return this.after(() => this.handle.setTensors(tensors));
   }
 
+  /** How many threads its operations run on. */
+  threads(): Promise<number> {
+    return this.after(() => this.handle.threads());
+  }
+
   state(): Promise<SessionState> {
     return this.after(() => this.handle.state());
   }

@@ -101,6 +101,7 @@ export interface NativeSession {
   scores(): Promise<RawScores>;
   tensors(gradients: boolean): Promise<NamedTensor[]>;
   setTensors(tensors: Pick<NamedTensor, 'name' | 'data'>[]): Promise<void>;
+  threads(): Promise<number>;
   state(): Promise<SessionState>;
   setState(state: SessionState): Promise<void>;
   dispose(): void;

@@ -1,8 +1,20 @@
 #include "base/lane.h"
 
+#include <set>
+
 #include "base/aten.h"
 
 namespace lp {
+
+int parallel_threads() {
+  std::mutex mutex;
+  std::set<std::thread::id> seen;
+  at::parallel_for(0, 64 * at::get_num_threads(), 1, [&](int64_t, int64_t) {
+    const std::lock_guard lock(mutex);
+    seen.insert(std::this_thread::get_id());
+  });
+  return static_cast<int>(seen.size());
+}
 
 Lane::Lane(int threads) : thread_([this, threads] { run(threads); }) {}
 

@@ -8,6 +8,9 @@
 
 namespace lp {
 
+/// How many threads a parallel loop of ours runs on, called from here.
+int parallel_threads();
+
 class Lane {
  public:
   /// `threads`: OpenMP threads of the work in this lane; they belong to the lane, so they are set inside it.

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { expect } from 'chai';
 import { Model, Session } from '../../lib/engine.ts';
 import { errorOf } from '../run/bench.ts';
@@ -65,6 +66,15 @@ describe('the engine', () => {
     expect(() => new Session(gone, config))
       .throws()
       .include({ code: 'DISPOSED' });
+  });
+
+  it('runs on the threads that it is told to, under one OpenMP runtime', async () => {
+    for (const threads of [1, 2]) {
+      using session = new Session(model, recorded.sessionConfig(model), { threads });
+      expect(await session.threads()).equal(threads);
+    }
+    const mapped = readFileSync('/proc/self/maps', 'utf8').match(/\/\S*lib(?:g|i)?omp\S*/g) ?? [];
+    expect([...new Set(mapped)]).lengthOf(1);
   });
 
   it('refuses what is wider than its kernels', async () => {
