@@ -4,10 +4,9 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import { runSetUpOrExit } from './setup/index.ts';
 import { boundaryTimes, dataTimes } from './bench/javascript.ts';
-import { gemmPeakOf, type OpTime, opTimes } from './bench/ops.ts';
+import { type OpTime, opTimes } from './bench/ops.ts';
 import { type BenchReport, regressions, type Result, table } from './bench/report.ts';
 import { runCase } from './bench/run.ts';
-import type { ShapeName } from './bench/shapes.ts';
 import { SUITES } from './bench/suites.ts';
 
 const OTHERS = ['ops', 'data', 'boundary'];
@@ -40,22 +39,14 @@ const root = join(import.meta.dirname, '..');
 const say = (line: string) => process.stderr.write(`bench: ${line}\n`);
 const cacheHome = process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache');
 const settings = {
+  root,
   cache: join(cacheHome, 'light-peft/bench'),
   python: given.python,
   threads: given.threads,
   say,
 };
 
-const peaks = new Map<ShapeName, number>();
-async function peakOf(shape: ShapeName): Promise<number> {
-  const known = peaks.get(shape);
-  if (known !== undefined) return known;
-  say(`measuring the products of ${shape}`);
-  const peak = gemmPeakOf(await opTimes(root, shape, 8, 128));
-  peaks.set(shape, peak);
-  return peak;
-}
-
+const peaks = new Map<string, number>();
 const results: Result[] = [];
 const more: Record<string, unknown> = {};
 for (const name of given.suite) {
@@ -67,8 +58,11 @@ for (const name of given.suite) {
   else {
     const suite = SUITES[name as keyof typeof SUITES];
     for (const of of suite.cases)
-      if (!given.case || given.case.includes(of.name))
-        results.push(...(await runCase(name, suite, of, await peakOf(of.shape), settings)));
+      if (!given.case || given.case.includes(of.name)) {
+        const done = await runCase(name, suite, of, settings);
+        results.push(...done.results);
+        peaks.set(of.name, done.peak);
+      }
   }
 }
 
@@ -86,7 +80,8 @@ const report: BenchReport = {
 if (given.json) console.log(JSON.stringify(report));
 else {
   console.log(table(results));
-  for (const [shape, peak] of peaks) console.log(`best bf16 product at ${shape}: ${peak.toFixed(0)} GFLOP/s`);
+  for (const [name, peak] of peaks)
+    console.log(`best bf16 product at the sizes of ${name}: ${peak.toFixed(0)} GFLOP/s`);
   for (const [name, value] of Object.entries(more)) {
     console.log(`\n${name}`);
     console.table(value);

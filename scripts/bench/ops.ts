@@ -16,6 +16,16 @@ export interface OpTime {
   bytes: number;
 }
 
+async function check(root: string, args: number[]): Promise<unknown[]> {
+  const { addon } = JSON.parse(readFileSync(join(root, 'build/current.json'), 'utf8')) as { addon: string };
+  const program = join(root, dirname(addon), 'op_check');
+  const { stdout } = await promisify(execFile)(program, args.map(String));
+  return stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as unknown);
+}
+
 /** Each op of a layer in bf16, timed by the native check program. */
 export async function opTimes(
   root: string,
@@ -23,20 +33,13 @@ export async function opTimes(
   batch: number,
   length: number,
 ): Promise<OpTime[]> {
-  const { addon } = JSON.parse(readFileSync(join(root, 'build/current.json'), 'utf8')) as { addon: string };
   const { hidden, ffn, heads } = SHAPES[shape];
-  const args = [batch, length, hidden, ffn, heads].map(String);
-  const { stdout } = await promisify(execFile)(join(root, dirname(addon), 'op_check'), args);
-  return stdout
-    .trim()
-    .split('\n')
-    .map((line) => JSON.parse(line) as OpTime);
+  return (await check(root, [batch, length, hidden, ffn, heads])) as OpTime[];
 }
 
-/** The best that any product of these shapes reached, in GFLOP/s. */
-export const gemmPeakOf = (times: OpTime[]): number =>
-  Math.max(
-    ...times
-      .filter(({ op }) => op.startsWith('linear') && !op.includes('LoRA'))
-      .flatMap(({ flops, seconds, atenSeconds }) => [flops / seconds / 1e9, flops / atenSeconds / 1e9]),
-  );
+/** GFLOP/s of the best packed bf16 product of a shape's sizes, over so many tokens. */
+export async function gemmPeak(root: string, shape: ShapeName, tokens: number): Promise<number> {
+  const { hidden, ffn } = SHAPES[shape];
+  const [{ flops }] = (await check(root, [tokens, hidden, ffn])) as [{ flops: number }];
+  return flops / 1e9;
+}

@@ -19,7 +19,7 @@ export interface Result {
 
 export interface BenchReport {
   machine: Record<string, unknown>;
-  /** GFLOP/s by shape: the best bf16 product at its sizes. */
+  /** GFLOP/s by case: the best bf16 product at its sizes, the median of all rounds. */
   gemmPeak: Record<string, number>;
   results: Result[];
   /** What other suites print. */

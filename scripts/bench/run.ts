@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { randomCheckpoint } from './checkpoint.ts';
 import { Contender, type Measured } from './contender.ts';
+import { gemmPeak } from './ops.ts';
 import { flopsOf } from './flops.ts';
 import { quantile, type Result } from './report.ts';
 import { SHAPES } from './shapes.ts';
@@ -8,6 +9,7 @@ import { type Case, type Contenders, lightLayers, type Suite, wholeLayers } from
 import type { PeerWork, Work } from './work.ts';
 
 export interface Settings {
+  root: string;
   cache: string;
   python: string;
   threads: number;
@@ -65,14 +67,16 @@ function executed(name: Contenders, of: Case, suite: Suite, work: Work): number 
   return of.batches.reduce((sum, lengths) => sum + count(lengths), 0);
 }
 
-/** Contenders take turns, each after the other in every round; those that do not start are left out and named. */
+/**
+ * Contenders and the machine's own products take turns, each after the other in every round; contenders that do
+ * not start are left out and named.
+ */
 export async function runCase(
   suiteName: string,
   suite: Suite,
   of: Case,
-  peak: number,
   settings: Settings,
-): Promise<Result[]> {
+): Promise<{ results: Result[]; peak: number }> {
   const running: { contender: Contender; work: Work; rounds: Measured[] }[] = [];
   for (const name of suite.contenders(of)) {
     settings.say(`${suiteName} ${of.name}, dropout ${of.dropout}: starting ${name}`);
@@ -82,8 +86,13 @@ export async function runCase(
       settings.say(`${name} is not available: ${error instanceof Error ? error.message : String(error)}`);
     }
   }
-  for (let round = 0; round < of.rounds; round++)
+  const tokens = of.batches[0]!.reduce((sum, n) => sum + n, 0);
+  const peaks: number[] = [];
+  for (let round = 0; round < of.rounds; round++) {
+    peaks.push(await gemmPeak(settings.root, of.shape, tokens));
     for (const { contender, rounds } of running) rounds.push(await contender.measure());
+  }
+  const peak = quantile(peaks, 0.5);
 
   const results: Result[] = [];
   for (const { contender, work, rounds } of running) {
@@ -110,5 +119,5 @@ export async function runCase(
       note,
     });
   }
-  return results;
+  return { results, peak };
 }

@@ -35,6 +35,8 @@ void attention();
 void losses();
 void optimizer();
 
+/// The most operations a second that a packed bf16 product of a layer's sizes reaches.
+void peak(int64_t rows, int64_t hidden, int64_t ffn);
 /// Times every op of a layer in bf16.
 void times(int64_t sequences, int64_t length, int64_t hidden, int64_t ffn, int64_t heads);
 

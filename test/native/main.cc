@@ -36,10 +36,15 @@ void compare(const std::string& op, const std::string& what, at::ScalarType dtyp
 }  // namespace lp::check
 
 // Without arguments: every op against float64. With sequences, length, hidden size, FFN width and heads: their times.
+// With tokens, hidden size and FFN width: the peak of the products.
 int main(int count, char** given) {
   using namespace lp::check;
   lp::install_arena();
   try {
+    if (count == 4) {
+      peak(std::atoll(given[1]), std::atoll(given[2]), std::atoll(given[3]));
+      return 0;
+    }
     if (count == 6) {
       times(std::atoll(given[1]), std::atoll(given[2]), std::atoll(given[3]), std::atoll(given[4]),
             std::atoll(given[5]));

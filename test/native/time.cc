@@ -153,6 +153,18 @@ void attention_of(int64_t sequences, int64_t length, int64_t heads, int64_t size
 
 }  // namespace
 
+void peak(int64_t rows, int64_t hidden, int64_t ffn) {
+  double best = 0;
+  for (const auto& [in, out] : {std::pair(hidden, hidden), std::pair(hidden, ffn), std::pair(ffn, hidden)}) {
+    const Tensor x = random({rows, in}, at::kBFloat16, 1);
+    const FrozenLinear linear(random({out, in}, at::kBFloat16, 3), random({out}, at::kFloat, 4), at::kBFloat16);
+    for (const double t : interleaved({[&] { linear_forward(x, linear, nullptr, nullptr); },
+                                       packed_by_onednn(x, linear.weight())}))
+      best = std::max(best, 2.0 * rows * in * out / t);
+  }
+  std::printf("{\"flops\":%g}\n", best);
+}
+
 void times(int64_t sequences, int64_t length, int64_t hidden, int64_t ffn, int64_t heads) {
   const int64_t rows = sequences * length;
   products(rows, hidden, hidden);
