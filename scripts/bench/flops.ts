@@ -43,15 +43,15 @@ export function flopsOf(
       [some, neurons, hidden],
     ];
     const backward = train && lowest >= 0 && l >= lowest;
+    // In the lowest layer gradients go down to its first module and no further.
+    const first = ranks.findIndex((rank) => rank > 0);
     for (const [site, [rows, input, output]] of sites.entries()) {
-      // Below the first module of the lowest layer nothing needs a gradient.
-      const first = ranks.findIndex((rank) => rank > 0);
-      const reached = backward && (l > lowest || site > first);
+      const reached = backward && (l > lowest || (site > first && site > 2));
       total += 2 * rows * input * output * (reached ? 2 : 1);
       total += 2 * rows * ranks[site]! * (input + output) * (backward ? 3 : 1);
     }
     const products = last ? tokens * width : squares * width;
-    total += 4 * products * (backward ? 3 : 1);
+    total += 4 * products * (backward && (l > lowest || first <= 2) ? 3 : 1);
   }
   return total;
 }
