@@ -1,11 +1,20 @@
 import type { FitProgress } from './fit.ts';
 
-/** Progress on standard error: one line rewritten on a terminal, plain lines otherwise. */
-export function progressTo(stream: NodeJS.WriteStream, name: string): (progress: FitProgress) => void {
+const WIDTH = 24;
+
+const bar = (share: number): string => {
+  const full = Math.round(WIDTH * share);
+  return '█'.repeat(full) + '░'.repeat(WIDTH - full);
+};
+
+/** Progress on standard error: a bar that is drawn again on a terminal, plain lines otherwise. */
+export function progressTo(
+  stream: Pick<NodeJS.WriteStream, 'isTTY' | 'write'>,
+  name: string,
+): (progress: FitProgress) => void {
   return ({ step, steps, loss, tokensPerSecond }) => {
-    const rate = `${Math.round(tokensPerSecond)} tokens/s`;
-    const text = `${name}: step ${step}/${steps}, loss ${loss.toFixed(4)}, ${rate}`;
-    if (!stream.isTTY) stream.write(`${text}\n`);
-    else stream.write(`\r${text}\u001b[K${step === steps ? '\n' : ''}`);
+    const text = `step ${step}/${steps}, loss ${loss.toFixed(4)}, ${Math.round(tokensPerSecond)} tokens/s`;
+    if (!stream.isTTY) stream.write(`${name}: ${text}\n`);
+    else stream.write(`\r${name} ${bar(step / steps)} ${text}\u001b[K${step === steps ? '\n' : ''}`);
   };
 }
