@@ -7,7 +7,7 @@ import { boundaryTimes, dataTimes } from './bench/javascript.ts';
 import { type OpTime, opTimes } from './bench/ops.ts';
 import { type BenchReport, regressions, type Result, table } from './bench/report.ts';
 import { runCase } from './bench/run.ts';
-import { SUITES } from './bench/suites.ts';
+import { type Case, SUITES } from './bench/suites.ts';
 
 const OTHERS = ['ops', 'data', 'boundary'];
 const NAMES = [...Object.keys(SUITES), ...OTHERS];
@@ -16,6 +16,7 @@ const list = (text: string): string[] => text.split(',');
 const program = new Command('bench')
   .option('--suite <names>', `of ${NAMES.join(', ')}`, list, ['step'])
   .option('--case <names>', 'only these cases', list)
+  .option('--dropout <p>', 'only cases of this dropout', Number)
   .option('--json', 'one JSON object on standard output')
   .option('--against <file>', "an earlier run's JSON; exits with 1 where this one is slower beyond the noise")
   .option('--python <program>', "with torch, transformers and peft, for the suite 'peers'", 'python3')
@@ -24,6 +25,7 @@ const program = new Command('bench')
 const given = program.opts<{
   suite: string[];
   case?: string[];
+  dropout?: number;
   json?: boolean;
   against?: string;
   python: string;
@@ -47,6 +49,9 @@ const settings = {
 };
 
 const peaks = new Map<string, number>();
+const wanted = ({ name, dropout }: Case): boolean =>
+  (!given.case || given.case.includes(name)) && (given.dropout === undefined || given.dropout === dropout);
+
 const results: Result[] = [];
 const more: Record<string, unknown> = {};
 for (const name of given.suite) {
@@ -58,7 +63,7 @@ for (const name of given.suite) {
   else {
     const suite = SUITES[name as keyof typeof SUITES];
     for (const of of suite.cases)
-      if (!given.case || given.case.includes(of.name)) {
+      if (wanted(of)) {
         const done = await runCase(name, suite, of, settings);
         results.push(...done.results);
         peaks.set(of.name, done.peak);
