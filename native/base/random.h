@@ -37,12 +37,15 @@ inline Dropout make_dropout(double p, uint64_t seed, uint64_t step, uint64_t mic
   return d;
 }
 
-/// 32 bits for position `counter` of a stream; they serve two decisions. The multipliers are those of a
-/// 32-bit bijection with low bias (github.com/skeeto/hash-prospector).
+// The golden ratio, and the multipliers of a 32-bit bijection with low bias
+// (github.com/skeeto/hash-prospector).
+constexpr uint32_t kMix0 = 0x9E3779B1u, kMix1 = 0x7FEB352Du, kMix2 = 0x846CA68Bu;
+
+/// 32 bits for position `counter` of a stream; they serve two decisions.
 inline uint32_t mix32(uint32_t counter, uint32_t key0, uint32_t key1) {
-  uint32_t x = counter * 0x9E3779B1u + key0;
-  x = (x ^ (x >> 16)) * 0x7FEB352Du;
-  x = (x ^ (x >> 15) ^ key1) * 0x846CA68Bu;
+  uint32_t x = counter * kMix0 + key0;
+  x = (x ^ (x >> 16)) * kMix1;
+  x = (x ^ (x >> 15) ^ key1) * kMix2;
   return x ^ (x >> 16);
 }
 

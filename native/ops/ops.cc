@@ -112,8 +112,15 @@ Tensor apply_dropout(const Tensor& x, const Dropout& dropout) {
 }
 
 Tensor rank_project(const Tensor& x, const Tensor& w, double scale, const Dropout& dropout) {
-  Tensor p = at::empty({x.size(0), w.size(0)}, at::kFloat);
-  const RankProject a{x.const_data_ptr(),        floats(w), mutable_floats(p), x.size(1), w.size(0),
+  const int64_t rank = w.size(0), width = w.size(1);
+  Tensor p = at::empty({x.size(0), rank}, at::kFloat), panels;
+  if (x.scalar_type() == at::kBFloat16 && kernels().pack_ranks) {
+    const int64_t pairs = (width + 1) / 2;
+    panels = at::empty({(rank + kPanelRanks - 1) / kPanelRanks, pairs, 2 * kPanelRanks, 2}, x.options());
+    const RankPanels a{floats(w), panels.mutable_data_ptr(), width, rank};
+    at::parallel_for(0, pairs, 512, [&](int64_t b, int64_t e) { kernels().pack_ranks(a, b, e); });
+  }
+  const RankProject a{x.const_data_ptr(),        floats(w), data(panels), mutable_floats(p), width, rank,
                       static_cast<float>(scale), dropout};
   const auto kernel = typed(x).rank_project;
   over_rows(x.size(0), x.size(1), [&](int64_t b, int64_t e) { kernel(a, b, e); });

@@ -78,6 +78,13 @@ void products(int64_t rows, int64_t in, int64_t out) {
   parameters.freeze();
   LoraSaved saved;
   const Tensor a = random({rank, in}, at::kBFloat16, 5), b = random({out, rank}, at::kBFloat16, 6);
+  t = interleaved({[&] { rank_project(x, parameters[m.a].value, 1, dropout); },
+                   [&] { at::mm(at::dropout(x, 0.05, true), a.t()); }});
+  report("projection on ranks", rows, in, rank, t[0], t[1], 2.0 * rows * rank * in, 2.0 * rows * in);
+  const Tensor p = at::ones({rows, rank}), p16 = p.to(at::kBFloat16);
+  t = interleaved({[&] { rank_outer(p, x, parameters[m.a].grad, dropout); },
+                   [&] { at::mm(p16.t(), at::dropout(x, 0.05, true)); }});
+  report("gradient of ranks", rows, in, rank, t[0], t[1], 2.0 * rows * rank * in, 2.0 * rows * in);
   t = interleaved({[&] {
                      const LowRank branch = lora_forward(m, parameters, x, dropout, &saved);
                      linear_forward(x, linear, &branch, nullptr);

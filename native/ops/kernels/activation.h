@@ -53,6 +53,8 @@ LP_INLINE void activation_backward_block(const ActivationBackward& a, int64_t be
   if (a.mask) mask = load_block(a.mask + c, n);
   for (int64_t row = begin; row < end; ++row) {
     const int64_t at = row * a.width + c;
+    prefetch(static_cast<const T*>(a.z) + at + kAhead);
+    prefetch(static_cast<const T*>(a.dg) + at + kAhead);
     Block z = load_block(static_cast<const T*>(a.z) + at, n),
           d = load_block(static_cast<const T*>(a.dg) + at, n);
     for (int i = 0; i < NV; ++i) {

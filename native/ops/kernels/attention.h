@@ -86,10 +86,7 @@ void attention_forward(const AttentionForward& a, float* scratch, int64_t sequen
       for (int64_t j = 0; j < n; j += kBlock) {
         Block b = load_block(si + j, kBlock);
         for (int x = 0; x < NV; ++x) b.v[x] *= inverse;
-        if (a.dropout.active()) {
-          const Block f = dropout_block(a.dropout, counter, j);
-          for (int x = 0; x < NV; ++x) b.v[x] *= f.v[x];
-        }
+        if (a.dropout.active()) drop(a.dropout, counter, j, b);
         store_block(si + j, b, kBlock);
       }
     }
@@ -146,7 +143,7 @@ void attention_backward(const AttentionBackward& a, float* scratch, int64_t sequ
       for (int64_t j = 0; j < n; j += kBlock) {
         Block f;
         for (int x = 0; x < NV; ++x) f.v[x] = splat(1.f);
-        if (a.dropout.active()) f = dropout_block(a.dropout, counter, j);
+        if (a.dropout.active()) drop(a.dropout, counter, j, f);
         for (int x = 0; x < NV; ++x) {
           const F prob = exp(load(pi + j + x * W) * a.scale - lse);
           const F dprob = f.v[x] * load(dsi + j + x * W) - product;

@@ -1,8 +1,8 @@
 #pragma once
 // The attention of attention.h on the processor's bf16 dot products: probabilities and their gradients are
 // rounded to bf16 before they are multiplied, as PyTorch's are, and all sums are fp32. The backward pass
-// works on transposed scores, keys by queries, so that only the gradient of the queries has to be turned
-// round.
+// works on transposed scores, keys by queries, so that only their gradients have to be turned round, for the
+// gradient of the queries.
 #include "ops/kernels/attention.h"
 #include "ops/kernels/product.h"
 
@@ -13,30 +13,97 @@ namespace lp::LP_ISA {
 LP_INLINE int64_t pad16(int64_t n) { return (n + 15) / 16 * 16; }
 LP_INLINE int64_t even(int64_t n) { return (n + 1) / 2 * 2; }
 
-/// Panels of B [depth, n], where B's element (k, c) is b[k * down + c * across].
-LP_INLINE void pack_panels(const bf16* b, int64_t down, int64_t across, int64_t depth, int64_t n,
-                           bf16* panels) {
-  for (int64_t first = 0; first < n; first += kPanel) {
-    const int64_t width = pad16(n - first < kPanel ? n - first : kPanel),
-                  count = n - first < width ? n - first : width;
-    for (int64_t k = 0; k < depth; k += 2, panels += 2 * width) {
-      const bf16* from = b + k * down + first * across;
-      if (k + 1 < depth && across == 1) {
-        for (int64_t c = 0; c < count; ++c) {
-          panels[2 * c] = from[c];
-          panels[2 * c + 1] = from[down + c];
-        }
-      } else if (k + 1 < depth && down == 1) {
-        for (int64_t c = 0; c < count; ++c) std::memcpy(panels + 2 * c, from + c * across, 4);
-      } else {
-        for (int64_t c = 0; c < count; ++c) {
-          panels[2 * c] = from[c * across];
-          panels[2 * c + 1] = k + 1 < depth ? from[down + c * across] : bf16{0};
-        }
-      }
-      std::memset(panels + 2 * count, 0, 4 * (width - count));
-    }
+/// Row k in lane order of 16 vectors becomes lane k of each.
+LP_INLINE void turn(__m512i (&v)[16]) {
+  __m512i t[16];
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_epi32(v[i], v[i + 1]);
+    t[i + 1] = _mm512_unpackhi_epi32(v[i], v[i + 1]);
   }
+#pragma GCC unroll 4
+  for (int i = 0; i < 16; i += 4) {
+    v[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+    v[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+    v[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+    v[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    const __m512i low = _mm512_shuffle_i32x4(v[i], v[i + 4], 0x88),
+                  high = _mm512_shuffle_i32x4(v[i], v[i + 4], 0xDD),
+                  low2 = _mm512_shuffle_i32x4(v[i + 8], v[i + 12], 0x88),
+                  high2 = _mm512_shuffle_i32x4(v[i + 8], v[i + 12], 0xDD);
+    t[i] = _mm512_shuffle_i32x4(low, low2, 0x88);
+    t[i + 4] = _mm512_shuffle_i32x4(high, high2, 0x88);
+    t[i + 8] = _mm512_shuffle_i32x4(low, low2, 0xDD);
+    t[i + 12] = _mm512_shuffle_i32x4(high, high2, 0xDD);
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) v[i] = t[i];
+}
+
+/// The first n of 16 neighbours, zeros for the others, each in the low half of its lane.
+LP_INLINE __m512i halves(const bf16* p, int64_t n) {
+  const __mmask16 mask = n >= 16 ? 0xFFFF : static_cast<__mmask16>((1 << n) - 1);
+  return _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, p));
+}
+
+/// The first n of 32 neighbours, zeros for the others.
+LP_INLINE __m512i pairs(const bf16* p, int64_t n) {
+  return _mm512_maskz_loadu_epi16(n >= 32 ? ~0u : (1u << n) - 1, p);
+}
+
+/// Panels of B [depth, n] from its rows, `stride` apart.
+LP_INLINE void pack_rows(const bf16* b, int64_t stride, int64_t depth, int64_t n, bf16* panels) {
+  for (int64_t first = 0; first < n; first += kPanel) {
+    const int64_t width = pad16(n - first < kPanel ? n - first : kPanel);
+    for (int64_t k = 0; k < depth; k += 2)
+      for (int64_t c = 0; c < width; c += W, panels += 2 * W) {
+        const bf16* from = b + k * stride + first + c;
+        const __m512i low = halves(from, n - first - c);
+        const __m512i high = k + 1 < depth ? halves(from + stride, n - first - c) : _mm512_setzero_si512();
+        _mm512_storeu_si512(panels, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+      }
+  }
+}
+
+/// Panels of B [depth, n] from its columns, `stride` apart.
+LP_INLINE void pack_columns(const bf16* b, int64_t stride, int64_t depth, int64_t n, bf16* panels) {
+  for (int64_t first = 0; first < n; first += kPanel) {
+    const int64_t width = pad16(n - first < kPanel ? n - first : kPanel);
+    for (int64_t c = 0; c < width; c += W)
+      for (int64_t k = 0; k < depth; k += 2 * W) {
+        __m512i v[16];
+#pragma GCC unroll 16
+        for (int i = 0; i < W; ++i)
+          v[i] =
+              first + c + i < n ? pairs(b + (first + c + i) * stride + k, depth - k) : _mm512_setzero_si512();
+        turn(v);
+        const int64_t count = (depth - k + 1) / 2 < W ? (depth - k + 1) / 2 : W;
+        for (int64_t i = 0; i < count; ++i) _mm512_storeu_si512(panels + ((k / 2 + i) * width + c) * 2, v[i]);
+      }
+    panels += width * even(depth);
+  }
+}
+
+/// to[c, r] = from[r, c]. Writes up to the next multiples of 16 columns and 32 rows.
+LP_INLINE void turn_halves(const bf16* from, int64_t ld_from, int64_t rows, int64_t columns, bf16* to,
+                           int64_t ld_to) {
+  for (int64_t r = 0; r < rows; r += 2 * W)
+    for (int64_t c = 0; c < columns; c += W) {
+      __m512i v[16];
+#pragma GCC unroll 16
+      for (int i = 0; i < W; ++i) {
+        const bf16* at = from + (r + 2 * i) * ld_from + c;
+        v[i] = _mm512_setzero_si512();
+        if (r + 2 * i < rows) v[i] = halves(at, W);
+        if (r + 2 * i + 1 < rows)
+          v[i] = _mm512_or_si512(v[i], _mm512_slli_epi32(halves(at + ld_from, W), 16));
+      }
+      turn(v);
+      for (int i = 0; i < W; ++i) _mm512_storeu_si512(to + (c + i) * ld_to + r, v[i]);
+    }
 }
 
 template <int R, int V>
@@ -99,10 +166,10 @@ class Scratch {
 };
 
 inline int64_t attention_scratch_bf16(int64_t keys, int64_t size) {
-  // Of the backward pass, which needs more: three packings of a query block, K turned round, scores, their
-  // gradients and both in bf16, and sums for keys, values and queries.
+  // Of the backward pass, which needs more: three packings of a query block and one of the keys, scores,
+  // their gradients and both in bf16, these turned round, and sums for keys, values and queries.
   const int64_t d = pad(size) + 32, n = pad(keys) + 32, q = kQueryBlock;
-  return 4 * q * d + 2 * n * d + 4 * n * q + 3 * n * d + 2 * q * d + 1024;
+  return 3 * q * d + n * d + 4 * n * q + 2 * n * d + q * d + 1024;
 }
 
 inline void attention_forward_bf16(const AttentionForward& a, float* memory, int64_t sequence, int64_t head) {
@@ -115,8 +182,8 @@ inline void attention_forward_bf16(const AttentionForward& a, float* memory, int
   float* s = scratch.floats(kQueryBlock * n);
   bf16* p = scratch.halves(kQueryBlock * n);
   float* out = scratch.floats(kQueryBlock * dp);
-  pack_panels(static_cast<const bf16*>(a.k) + k0 * stride + head * a.size, 1, stride, a.size, nk, kt);
-  pack_panels(static_cast<const bf16*>(a.v) + k0 * stride + head * a.size, stride, 1, nk, a.size, v);
+  pack_columns(static_cast<const bf16*>(a.k) + k0 * stride + head * a.size, stride, a.size, nk, kt);
+  pack_rows(static_cast<const bf16*>(a.v) + k0 * stride + head * a.size, stride, nk, a.size, v);
   for (int64_t i0 = 0; i0 < nq; i0 += kQueryBlock) {
     const int64_t rows = nq - i0 < kQueryBlock ? nq - i0 : kQueryBlock;
     const int64_t at = (q0 + i0) * stride + head * a.size;
@@ -139,10 +206,7 @@ inline void attention_forward_bf16(const AttentionForward& a, float* memory, int
       for (int64_t j = 0; j < n; j += kBlock) {
         Block b = load_block(si + j, kBlock);
         for (int x = 0; x < NV; ++x) b.v[x] *= inverse;
-        if (a.dropout.active()) {
-          const Block f = dropout_block(a.dropout, counter, j);
-          for (int x = 0; x < NV; ++x) b.v[x] *= f.v[x];
-        }
+        if (a.dropout.active()) drop(a.dropout, counter, j, b);
         store_block(p + i * n + j, b, kBlock);
       }
     }
@@ -157,16 +221,11 @@ inline void attention_forward_bf16(const AttentionForward& a, float* memory, int
 /// The dropout factors of 16 queries (rows of the stream from `counter` on, `row` apart) for the keys j and j
 /// + 16, which share their draws; j % 32 < 16.
 LP_INLINE void dropout_of_keys(const Dropout& d, uint32_t counter, uint32_t row, int64_t j, F& low, F& high) {
-  I lane;
+  U lane;
   for (int i = 0; i < W; ++i) lane[i] = i;
-  U x = ((U)lane * row + (counter + static_cast<uint32_t>(j / 32 * 16 + j % 16))) * 0x9E3779B1u + d.key0;
-  x = (x ^ (x >> 16)) * 0x7FEB352Du;
-  x = (x ^ (x >> 15) ^ d.key1) * 0x846CA68Bu;
-  x = x ^ (x >> 16);
-  const F zero = {}, scale = splat(d.scale);
-  const I threshold = (I)((U){} + d.threshold);
-  low = (I)(x & 0xFFFFu) < threshold ? zero : scale;
-  high = (I)(x >> 16) < threshold ? zero : scale;
+  const uint32_t first = (counter + static_cast<uint32_t>(j / 32 * 16 + j % 16)) * kMix0;
+  low = high = splat(1.f);
+  drop_halves(d, draws(d, lane * (row * kMix0) + first), low, high);
 }
 
 /// Probabilities after dropout and gradients of the scores, [keys, queries] in bf16, from the two products.
@@ -198,18 +257,17 @@ inline void attention_backward_bf16(const AttentionBackward& a, float* memory, i
   bf16* turned = scratch.halves(even(size) * kQueryBlock);  // Q^T, then dO^T, packed
   bf16* q = scratch.halves(kQueryBlock * pad16(size));      // rows of a block, packed
   bf16* dout = scratch.halves(kQueryBlock * pad16(size));
-  bf16* kt = scratch.halves(size * even(nk));
-  bf16* packed_ds = scratch.halves(even(nk) * kQueryBlock);
+  bf16* packed_k = scratch.halves(even(nk) * pad16(size));
+  bf16* turned_ds = scratch.halves(kQueryBlock * pad(nk));
   float* s = scratch.floats(nk * kQueryBlock);
   float* dprob = scratch.floats(nk * kQueryBlock);
   bf16* p = scratch.halves(nk * kQueryBlock);
   bf16* ds = scratch.halves(nk * kQueryBlock);
   float* dk = scratch.floats(nk * dp);
   float* dv = scratch.floats(nk * dp);
-  float* dq = scratch.floats(size * kQueryBlock);
+  float* dq = scratch.floats(kQueryBlock * dp);
   alignas(64) float lse[kQueryBlock], dots[kQueryBlock];
-  for (int64_t j = 0; j < nk; ++j)
-    for (int64_t c = 0; c < size; ++c) kt[c * nk + j] = k[j * stride + c];
+  pack_rows(k, stride, nk, size, packed_k);
   float mask_grad = 0.f;
   for (int64_t i0 = 0; i0 < nq; i0 += kQueryBlock) {
     const int64_t rows = nq - i0 < kQueryBlock ? nq - i0 : kQueryBlock, wide = pad16(rows);
@@ -228,9 +286,9 @@ inline void attention_backward_bf16(const AttentionBackward& a, float* memory, i
       // Queries past the end get the probability 0.
       lse[i] = i < rows ? a.lse[head * a.q_rows + q0 + i0 + i] : 3.0e38f;
     }
-    pack_panels(qi, 1, stride, size, rows, turned);
+    pack_columns(qi, stride, size, rows, turned);
     scratch_product(k, stride, nk, size, turned, rows, s, kQueryBlock, false);
-    pack_panels(di, 1, stride, size, rows, turned);
+    pack_columns(di, stride, size, rows, turned);
     scratch_product(v, stride, nk, size, turned, rows, dprob, kQueryBlock, false);
     const ScoreBlock block{s, dprob, lse, dots, p, ds, a.scale, mask};
     const uint32_t row = static_cast<uint32_t>(a.heads) * dropout_stride(nk);
@@ -244,21 +302,13 @@ inline void attention_backward_bf16(const AttentionBackward& a, float* memory, i
           if (j + 16 < nk) score_gradients(block, j + 16, c, high);
         }
     }
-    pack_panels(qi, stride, 1, rows, size, q);
-    pack_panels(di, stride, 1, rows, size, dout);
+    pack_rows(qi, stride, rows, size, q);
+    pack_rows(di, stride, rows, size, dout);
     scratch_product(p, kQueryBlock, nk, rows, dout, size, dv, dp, i0 > 0);
     scratch_product(ds, kQueryBlock, nk, rows, q, size, dk, dp, i0 > 0);
-    pack_panels(ds, kQueryBlock, 1, nk, rows, packed_ds);
-    scratch_product(kt, nk, size, nk, packed_ds, rows, dq, kQueryBlock, false);
-    bf16* to = static_cast<bf16*>(a.dq) + at;
-    for (int64_t i = 0; i < rows; ++i) {
-      alignas(64) float gradient[kBlock];
-      for (int64_t c0 = 0; c0 < size; c0 += kBlock) {
-        const int64_t count = size - c0 < kBlock ? size - c0 : kBlock;
-        for (int64_t c = 0; c < count; ++c) gradient[c] = dq[(c0 + c) * kQueryBlock + i];
-        store_block(to + i * stride + c0, load_block(gradient, kBlock), count);
-      }
-    }
+    turn_halves(ds, kQueryBlock, nk, rows, turned_ds, pad(nk));
+    scratch_product(turned_ds, pad(nk), rows, nk, packed_k, size, dq, dp, false);
+    write_head(dq, dp, rows, size, static_cast<bf16*>(a.dq) + at, stride);
   }
   write_head(dk, dp, nk, size, static_cast<bf16*>(a.dk) + k0 * stride + head * size, stride);
   write_head(dv, dp, nk, size, static_cast<bf16*>(a.dv) + k0 * stride + head * size, stride);

@@ -61,11 +61,21 @@ struct NormBackward {
   Dropout dropout;
 };
 
+/// w laid out for a projection of bf16 rows: panels of 8 ranks, in each for every two columns 16 pairs, those
+/// of the ranks' values rounded to bf16, then those of what the rounding left; shares are pairs of columns.
+constexpr int64_t kPanelRanks = 8;
+struct RankPanels {
+  const float* w;  // [rank, width]
+  void* panels;    // bf16 [rank / 8 rounded up, width / 2 rounded up, 16, 2]
+  int64_t width, rank;
+};
+
 /// p[t, k] = scale * sum_c dropout(x)[t, c] * w[k, c]; shares are rows t.
 struct RankProject {
-  const void* x;   // [rows, width]
-  const float* w;  // [rank, width]
-  float* p;        // [rows, rank]
+  const void* x;       // [rows, width]
+  const float* w;      // [rank, width]
+  const void* panels;  // of w, where the kernel wants them
+  float* p;            // [rows, rank]
   int64_t width, rank;
   float scale;
   Dropout dropout;
@@ -187,6 +197,7 @@ struct Kernels {
   void (*adamw)(const AdamW&, int64_t, int64_t);
   /// Null where the instruction set has no bf16 products.
   void (*product)(const Product&, int64_t panel, int64_t begin, int64_t end);
+  void (*pack_ranks)(const RankPanels&, int64_t begin, int64_t end);
   /// Floats of scratch that one thread needs for sequences of up to so many queries and keys.
   int64_t (*attention_scratch)(int64_t queries, int64_t keys, int64_t size);
 };

@@ -18,10 +18,7 @@ void norm_forward(const NormForward& a, int64_t begin, int64_t end) {
     for (int64_t c = 0; c < a.width; c += kBlock) {
       const int64_t n = a.width - c;
       Block b = load_block(static_cast<const T*>(a.z) + at + c, n);
-      if (a.dropout.active()) {
-        const Block d = dropout_block(a.dropout, counter, c);
-        for (int i = 0; i < NV; ++i) b.v[i] *= d.v[i];
-      }
+      if (a.dropout.active()) drop(a.dropout, counter, c, b);
       if (a.residual) {
         const Block r = load_block(static_cast<const T*>(a.residual) + at + c, n);
         for (int i = 0; i < NV; ++i) b.v[i] += r.v[i];
@@ -93,8 +90,7 @@ void norm_backward(const NormBackward& a, int64_t begin, int64_t end) {
       for (int i = 0; i < NV; ++i) d.v[i] = rstd * (d.v[i] * gamma.v[i] - mean1 - hat.v[i] * mean2);
       store_block(static_cast<T*>(a.d_residual) + at + c, d, n);
       if (a.dz) {
-        const Block factor = dropout_block(a.dropout, counter, c);
-        for (int i = 0; i < NV; ++i) d.v[i] *= factor.v[i];
+        drop(a.dropout, counter, c, d);
         store_block(static_cast<T*>(a.dz) + at + c, d, n);
       }
     }

@@ -56,8 +56,10 @@ LP_INLINE void add_terms(const Product& a, int64_t row, int64_t column, __mmask1
     if (term.dropout.active()) {
       const uint32_t counter = static_cast<uint32_t>(row) * dropout_stride(a.n);
       for (int v = 0; v < V; v += NV) {
-        const Block factor = dropout_block(term.dropout, counter, column + v * W);
-        for (int i = 0; i < NV && v + i < V; ++i) branch[v + i] *= factor.v[i];
+        Block b = {};
+        for (int i = 0; i < NV && v + i < V; ++i) b.v[i] = branch[v + i];
+        drop(term.dropout, counter, column + v * W, b);
+        for (int i = 0; i < NV && v + i < V; ++i) branch[v + i] = b.v[i];
       }
     }
     for (int v = 0; v < V; ++v) added[v] += branch[v];

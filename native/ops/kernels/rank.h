@@ -6,29 +6,37 @@
 
 namespace lp::LP_ISA {
 
+/// acc += N rows of x and R of w over the columns [c, c + 32), of which `n` exist.
+template <class T, int N, int R>
+LP_INLINE void project_block(const RankProject& a, int64_t row, int64_t k0, int64_t c, int64_t n,
+                             F (&acc)[N][R]) {
+  Block b[N];
+#pragma GCC unroll 8
+  for (int r = 0; r < N; ++r) {
+    b[r] = load_block(static_cast<const T*>(a.x) + (row + r) * a.width + c, n);
+    if (a.dropout.active())
+      drop(a.dropout, static_cast<uint32_t>(row + r) * dropout_stride(a.width), c, b[r]);
+  }
+#pragma GCC unroll 8
+  for (int k = 0; k < R; ++k) {
+    const Block w = load_block(a.w + (k0 + k) * a.width + c, n);
+#pragma GCC unroll 8
+    for (int r = 0; r < N; ++r)
+#pragma GCC unroll 8
+      for (int i = 0; i < NV; ++i) acc[r][k] += b[r].v[i] * w.v[i];
+  }
+}
+
 /// N rows and R ranks at once, so that each piece of w serves several rows.
 template <class T, int N, int R>
 LP_INLINE void project_ranks(const RankProject& a, int64_t row, int64_t k0) {
-  const T* x = static_cast<const T*>(a.x) + row * a.width;
-  const float* w = a.w + k0 * a.width;
   F acc[N][R] = {};
-  for (int64_t c = 0; c < a.width; c += kBlock) {
-    const int64_t n = a.width - c;
-    Block b[N];
-    for (int r = 0; r < N; ++r) {
-      b[r] = load_block(x + r * a.width + c, n);
-      if (a.dropout.active()) {
-        const Block d = dropout_block(a.dropout, static_cast<uint32_t>(row + r) * dropout_stride(a.width), c);
-        for (int i = 0; i < NV; ++i) b[r].v[i] *= d.v[i];
-      }
-    }
-    for (int k = 0; k < R; ++k) {
-      const Block wk = load_block(w + k * a.width + c, n);
-      for (int r = 0; r < N; ++r)
-        for (int i = 0; i < NV; ++i) acc[r][k] += b[r].v[i] * wk.v[i];
-    }
-  }
+  int64_t c = 0;
+  for (; c + kBlock <= a.width; c += kBlock) project_block<T>(a, row, k0, c, kBlock, acc);
+  if (c < a.width) project_block<T>(a, row, k0, c, a.width - c, acc);
+#pragma GCC unroll 8
   for (int r = 0; r < N; ++r)
+#pragma GCC unroll 8
     for (int k = 0; k < R; ++k) a.p[(row + r) * a.rank + k0 + k] = a.scale * sum(acc[r][k]);
 }
 
@@ -63,10 +71,7 @@ void rank_expand(const RankExpand& a, int64_t begin, int64_t end) {
         for (int i = 0; i < NV; ++i) added.v[i] += w.v[i] * p[k];
       }
       for (int i = 0; i < NV; ++i) added.v[i] *= a.scale;
-      if (a.dropout.active()) {
-        const Block d = dropout_block(a.dropout, counter, c);
-        for (int i = 0; i < NV; ++i) added.v[i] *= d.v[i];
-      }
+      if (a.dropout.active()) drop(a.dropout, counter, c, added);
       Block b = load_block(y + c, n);
       for (int i = 0; i < NV; ++i) {
         base2 += b.v[i] * b.v[i];
@@ -86,11 +91,10 @@ LP_INLINE void outer_ranks(const RankOuter& a, int64_t begin, int64_t end, int64
   Block acc[R];
   for (int k = 0; k < R; ++k) acc[k] = load_block(a.grad + (k0 + k) * a.width + c, n);
   for (int64_t row = begin; row < end; ++row) {
-    Block b = load_block(static_cast<const T*>(a.x) + row * a.width + c, n);
-    if (a.dropout.active()) {
-      const Block d = dropout_block(a.dropout, static_cast<uint32_t>(row) * stride, c);
-      for (int i = 0; i < NV; ++i) b.v[i] *= d.v[i];
-    }
+    const T* x = static_cast<const T*>(a.x) + row * a.width + c;
+    prefetch(x + kAhead);
+    Block b = load_block(x, n);
+    if (a.dropout.active()) drop(a.dropout, static_cast<uint32_t>(row) * stride, c, b);
     const float* p = a.p + row * a.rank + k0;
     for (int k = 0; k < R; ++k)
       for (int i = 0; i < NV; ++i) acc[k].v[i] += b.v[i] * p[k];
@@ -118,8 +122,7 @@ void dropout_apply(const DropoutApply& a, int64_t begin, int64_t end) {
     for (int64_t c = 0; c < a.width; c += kBlock) {
       const int64_t at = row * a.width + c, n = a.width - c;
       Block b = load_block(static_cast<const T*>(a.x) + at, n);
-      const Block d = dropout_block(a.dropout, counter, c);
-      for (int i = 0; i < NV; ++i) b.v[i] *= d.v[i];
+      drop(a.dropout, counter, c, b);
       store_block(static_cast<T*>(a.y) + at, b, n);
     }
   }

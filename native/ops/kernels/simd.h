@@ -30,6 +30,9 @@ constexpr int kBlock = 32;  // columns that a kernel handles at a time: what one
 /// addresses.
 constexpr int64_t kRowBlock = 64;
 constexpr int NV = kBlock / W;  // vectors in a block
+/// How far ahead (in columns) such a walk asks for what it reads: processors guess along rows only. The first
+/// level of the cache has no room for rows that lie a power of two apart; the second has.
+constexpr int64_t kAhead = 2 * kBlock;
 
 typedef float F __attribute__((vector_size(4 * LP_WIDTH)));
 typedef int32_t I __attribute__((vector_size(4 * LP_WIDTH)));
@@ -41,6 +44,8 @@ struct bf16 {
 };
 
 #define LP_INLINE inline __attribute__((always_inline))
+
+LP_INLINE void prefetch(const void* p) { __builtin_prefetch(p, 0, 2); }
 
 LP_INLINE F splat(float x) { return F{} + x; }
 LP_INLINE F as_float(U x) { return (F)x; }
@@ -110,22 +115,31 @@ LP_INLINE void store_block(T* p, const Block& b, int64_t n) {
   }
 }
 
-/// The dropout factors of columns [column, column + 32) of a row; `column` is a multiple of 32.
-LP_INLINE Block dropout_block(const Dropout& d, uint32_t row_counter, int64_t column) {
+/// W of random.h's draws, for counters whose products with its first multiplier are given.
+LP_INLINE U draws(const Dropout& d, U multiplied) {
+  U x = multiplied + d.key0;
+  x = (x ^ (x >> 16)) * kMix1;
+  x = (x ^ (x >> 15) ^ d.key1) * kMix2;
+  return x ^ (x >> 16);
+}
+
+/// What the low and the high halves of draws leave of two vectors.
+LP_INLINE void drop_halves(const Dropout& d, U x, F& low, F& high) {
+  const F zero = {};
+  const U edge = U{} + (d.threshold << 16);
+  low = ((x << 16) < edge) ? zero : low * d.scale;
+  high = (x < edge) ? zero : high * d.scale;
+}
+
+/// Drops from columns [column, column + 32) of a row; `column` is a multiple of 32.
+LP_INLINE void drop(const Dropout& d, uint32_t row_counter, int64_t column, Block& b) {
   constexpr int kHalf = 16 / W;
-  Block b;
-  I lane;
-  for (int i = 0; i < W; ++i) lane[i] = i;
+  U lane;
+  for (int i = 0; i < W; ++i) lane[i] = i * kMix0;
   for (int g = 0; g < kHalf; ++g) {
-    U x = ((U)lane + (row_counter + static_cast<uint32_t>(column / 2) + g * W)) * 0x9E3779B1u + d.key0;
-    x = (x ^ (x >> 16)) * 0x7FEB352Du;
-    x = (x ^ (x >> 15) ^ d.key1) * 0x846CA68Bu;
-    x = x ^ (x >> 16);
-    const F zero = {}, scale = splat(d.scale);
-    b.v[g] = ((I)(x & 0xFFFFu) < (I)((U){} + d.threshold)) ? zero : scale;
-    b.v[g + kHalf] = ((I)(x >> 16) < (I)((U){} + d.threshold)) ? zero : scale;
+    const uint32_t first = (row_counter + static_cast<uint32_t>(column / 2) + g * W) * kMix0;
+    drop_halves(d, draws(d, lane + first), b.v[g], b.v[g + kHalf]);
   }
-  return b;
 }
 
 LP_INLINE float sum(F v) {

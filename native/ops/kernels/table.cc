@@ -5,6 +5,7 @@
 #include "ops/kernels/norm.h"
 #include "ops/kernels/product.h"
 #include "ops/kernels/rank.h"
+#include "ops/kernels/rank_bf16.h"
 
 namespace lp::LP_ISA {
 namespace {
@@ -42,6 +43,7 @@ constexpr TypedKernels typed() {
 #ifdef __AVX512BF16__
 constexpr TypedKernels typed_bf16() {
   TypedKernels t = typed<bf16>();
+  t.rank_project = rank_project_bf16;
   t.attention_forward = attention_forward_bf16;
   t.attention_backward = attention_backward_bf16;
   return t;
@@ -52,9 +54,9 @@ int64_t scratch_of(int64_t queries, int64_t keys, int64_t size) {
   return narrow > wide ? narrow : wide;
 }
 
-const Kernels table = {typed<float>(), typed_bf16(), adamw, product, scratch_of};
+const Kernels table = {typed<float>(), typed_bf16(), adamw, product, pack_ranks, scratch_of};
 #else
-const Kernels table = {typed<float>(), typed<bf16>(), adamw, nullptr, attention_scratch};
+const Kernels table = {typed<float>(), typed<bf16>(), adamw, nullptr, nullptr, attention_scratch};
 #endif
 
 }  // namespace lp::LP_ISA

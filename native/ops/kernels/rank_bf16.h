@@ -1,0 +1,83 @@
+#pragma once
+// LoRA's projection on the processor's bf16 dot products. Each weight is the sum of two bf16 numbers, side by
+// side in a panel's lanes, so that nothing of note is lost beside fp32: at most 2^-17 of a weight.
+#include "ops/kernels/product.h"
+
+#ifdef __AVX512BF16__
+
+namespace lp::LP_ISA {
+
+constexpr int kProjectRows = 12;          // as many sums as hide a dot product's latency
+constexpr int64_t kProjectColumns = 512;  // of rows that dropout is applied to at once
+
+LP_INLINE uint16_t rounded(float x) {
+  return static_cast<uint16_t>(_mm_cvtsi128_si32((__m128i)_mm_cvtneps_pbh(_mm_set_ss(x))));
+}
+
+/// See RankPanels.
+inline void pack_ranks(const RankPanels& a, int64_t begin, int64_t end) {
+  for (int64_t k0 = 0; k0 < a.rank; k0 += kPanelRanks) {
+    auto* panel = static_cast<uint16_t*>(a.panels) + (k0 / kPanelRanks) * ((a.width + 1) / 2) * 2 * W;
+    const int64_t ranks = a.rank - k0 < kPanelRanks ? a.rank - k0 : kPanelRanks;
+    std::memset(panel + begin * 2 * W, 0, (end - begin) * 2 * W * sizeof(uint16_t));
+    for (int64_t k = 0; k < ranks; ++k)
+      for (int64_t c = 2 * begin; c < 2 * end && c < a.width; ++c) {
+        const float w = a.w[(k0 + k) * a.width + c];
+        const uint16_t high = rounded(w);
+        panel[c / 2 * 2 * W + 2 * k + c % 2] = high;
+        panel[c / 2 * 2 * W + 2 * (kPanelRanks + k) + c % 2] = rounded(w - to_float(bf16{high}));
+      }
+  }
+}
+
+/// Which of 32 columns of a row dropout leaves.
+LP_INLINE __mmask32 stays(const Dropout& d, uint32_t row_counter, int64_t column) {
+  U lane;
+  for (int i = 0; i < W; ++i) lane[i] = i * kMix0;
+  const U x32 = draws(d, lane + (row_counter + static_cast<uint32_t>(column / 2)) * kMix0);
+  const __m512i halves = _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi32_epi16((__m512i)x32)),
+                                            _mm512_cvtepi32_epi16((__m512i)(x32 >> 16)), 1);
+  return _mm512_cmpge_epu16_mask(halves, _mm512_set1_epi16(static_cast<short>(d.threshold)));
+}
+
+template <int R>
+LP_INLINE void project_tile(const RankProject& a, int64_t row) {
+  const bf16* x = static_cast<const bf16*>(a.x) + row * a.width;
+  alignas(64) bf16 kept[R * kProjectColumns];
+  const float scale = a.dropout.active() ? a.scale * a.dropout.scale : a.scale;
+  for (int64_t k0 = 0; k0 < a.rank; k0 += kPanelRanks) {
+    const bf16* panel = static_cast<const bf16*>(a.panels) + (k0 / kPanelRanks) * ((a.width + 1) / 2) * 2 * W;
+    F sum[R][1] = {};
+    if (!a.dropout.active()) add_product<R, 1>(x, a.width, a.width, panel, sum);
+    for (int64_t c0 = 0; a.dropout.active() && c0 < a.width; c0 += kProjectColumns) {
+      const int64_t n = a.width - c0 < kProjectColumns ? a.width - c0 : kProjectColumns;
+      for (int r = 0; r < R; ++r)
+        for (int64_t c = 0; c < n; c += kBlock) {
+          const __mmask32 exists = n - c < kBlock ? (1u << (n - c)) - 1 : ~0u;
+          const uint32_t counter = static_cast<uint32_t>(row + r) * dropout_stride(a.width);
+          _mm512_storeu_si512(
+              kept + r * kProjectColumns + c,
+              _mm512_maskz_loadu_epi16(stays(a.dropout, counter, c0 + c) & exists, x + r * a.width + c0 + c));
+        }
+      add_product<R, 1>(kept, kProjectColumns, n, panel + c0 * W, sum);
+    }
+    const int64_t ranks = a.rank - k0 < kPanelRanks ? a.rank - k0 : kPanelRanks;
+    for (int r = 0; r < R; ++r) {
+      const __m512 both = (__m512)sum[r][0];
+      const __m256 p =
+          _mm256_mul_ps(_mm256_add_ps(_mm512_castps512_ps256(both), _mm512_extractf32x8_ps(both, 1)),
+                        _mm256_set1_ps(scale));
+      _mm256_mask_storeu_ps(a.p + (row + r) * a.rank + k0, static_cast<__mmask8>((1 << ranks) - 1), p);
+    }
+  }
+}
+
+inline void rank_project_bf16(const RankProject& a, int64_t begin, int64_t end) {
+  int64_t row = begin;
+  for (; row + kProjectRows <= end; row += kProjectRows) project_tile<kProjectRows>(a, row);
+  for (; row + 4 <= end; row += 4) project_tile<4>(a, row);
+  for (; row < end; ++row) project_tile<1>(a, row);
+}
+
+}  // namespace lp::LP_ISA
+#endif
