@@ -223,14 +223,15 @@ Tensor Network::forward(const Batch& batch, const Pass& pass, Saved* saved) {
   Rows rows;
   rows.first = s.cu_q.narrow(0, 0, sequences).to(at::kLong);
   rows.queries = {at::arange(sequences + 1, at::kInt), s.cu_k, 1, s.longest_k};
-  // Scores are means over all tokens.
-  rows.only = !pass.scores;
   const size_t last = model_->layers.size() - 1;
   Tensor x = embed(batch, pass);
-  for (size_t l = 0; l <= last; ++l)
-    x = layer_forward(l, x, s, l == last && rows.only ? &rows : nullptr, pass,
-                      saved && l >= lowest_ ? &saved->layers[l] : nullptr);
-  if (!rows.only) x = x.index_select(0, rows.first);
+  for (size_t l = 0; l < last; ++l)
+    x = layer_forward(l, x, s, nullptr, pass, saved && l >= lowest_ ? &saved->layers[l] : nullptr);
+  // Of the last layer the head's rows are enough, except for its scores, which are means over all tokens.
+  if (pass.scores) layer_forward(last, x, s, nullptr, pass, nullptr);
+  Pass unscored = pass;
+  unscored.scores = false;
+  x = layer_forward(last, x, s, &rows, unscored, saved && last >= lowest_ ? &saved->layers[last] : nullptr);
 
   const double p = model_->spec.head_dropout;
   const Dropout drop0 = dropout(p, pass, 0, kHead0), drop1 = dropout(p, pass, 0, kHead1);
@@ -260,14 +261,8 @@ void Network::backward(const Tensor& d_logits, const Saved& saved) {
   if (lowest_ == layers) return;
   d = apply_dropout(at::mm(d, parameters_[dense_weight_].value), saved.head_dropout0);
   Tensor dx = d.to(model_->dtype);
-  if (!saved.rows.only) {
-    const Tensor first = dx;
-    dx = at::zeros({saved.sequences.cu_q[-1].item<int32_t>(), first.size(1)}, first.options());
-    dx.index_copy_(0, saved.rows.first, first);
-  }
   for (size_t l = layers; l-- > lowest_;)
-    dx = layer_backward(l, dx, saved.sequences, l + 1 == layers && saved.rows.only ? &saved.rows : nullptr,
-                        saved.layers[l]);
+    dx = layer_backward(l, dx, saved.sequences, l + 1 == layers ? &saved.rows : nullptr, saved.layers[l]);
 }
 
 void Network::penalize(double heads, double neurons) {

@@ -34,11 +34,10 @@ struct Pass {
   uint64_t step = 0, micro = 0;
 };
 
-/// The tokens that the head reads, one of each sequence, and whether the last layer computes nothing else.
+/// The tokens that the head reads, one of each sequence.
 struct Rows {
   Tensor first;  // int64 [B]
   Sequences queries;
-  bool only = false;
 };
 
 struct LayerSaved {

@@ -57,7 +57,8 @@ export const SUITES: Record<'step' | 'inference' | 'estimate' | 'peers' | 'memor
   },
   estimate: {
     kind: 'train',
-    cases: STEP.slice(0, 1),
+    // Two steps, of which estimation scores one.
+    cases: [{ ...STEP[0]!, batches: [...fixed(8, 128), ...fixed(8, 128)] }],
     contenders: () => ['light-peft-vanilla', 'light-peft-estimate'],
   },
   inference: {

@@ -12,8 +12,8 @@ struct ValueSlope {
 template <Activation kind>
 LP_INLINE ValueSlope activate(F z) {
   if constexpr (kind == Activation::gelu) {
-    const F cdf = 0.5f + 0.5f * erf(z * 0.707106781f);
-    return {z * cdf, cdf + z * 0.398942280f * exp(z * z * -0.5f)};
+    const Normal n = normal(z);
+    return {z * n.cdf, n.cdf + z * n.density};
   } else if constexpr (kind == Activation::gelu_tanh) {
     const F t = tanh(0.797884561f * (z + 0.044715f * z * z * z));
     const F inner = 0.797884561f * (1.f + 0.134145f * z * z);

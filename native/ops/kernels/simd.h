@@ -7,7 +7,7 @@
 
 #include "base/random.h"
 
-#ifdef __AVX512BF16__
+#ifdef __AVX512F__
 #include <immintrin.h>
 #endif
 
@@ -142,6 +142,10 @@ LP_INLINE void drop(const Dropout& d, uint32_t row_counter, int64_t column, Bloc
   }
 }
 
+#ifdef __AVX512F__
+LP_INLINE float sum(F v) { return _mm512_reduce_add_ps((__m512)v); }
+LP_INLINE float max_lane(F v) { return _mm512_reduce_max_ps((__m512)v); }
+#else
 LP_INLINE float sum(F v) {
   float lanes[W];
   std::memcpy(lanes, &v, sizeof v);
@@ -149,10 +153,6 @@ LP_INLINE float sum(F v) {
     for (int i = 0; i < step; ++i) lanes[i] += lanes[i + step];
   return lanes[0];
 }
-
-LP_INLINE F vmax(F a, F b) { return a > b ? a : b; }
-LP_INLINE F vmin(F a, F b) { return a < b ? a : b; }
-
 LP_INLINE float max_lane(F v) {
   float lanes[W];
   std::memcpy(lanes, &v, sizeof v);
@@ -160,5 +160,9 @@ LP_INLINE float max_lane(F v) {
   for (int i = 1; i < W; ++i) m = lanes[i] > m ? lanes[i] : m;
   return m;
 }
+#endif
+
+LP_INLINE F vmax(F a, F b) { return a > b ? a : b; }
+LP_INLINE F vmin(F a, F b) { return a < b ? a : b; }
 
 }  // namespace lp::LP_ISA
