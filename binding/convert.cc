@@ -126,6 +126,7 @@ Napi::Value from_metrics(Napi::Env env, const Metrics& m) {
   o.Set("loss", m.loss);
   o.Set("tokens", static_cast<double>(m.tokens));
   o.Set("gradNorm", m.grad_norm);
+  o.Set("activationBytes", static_cast<double>(m.activation_bytes));
   o.Set("notFinite", static_cast<double>(m.not_finite));
   return o;
 }

@@ -59,6 +59,8 @@ export interface StepMetrics {
   tokens: number;
   /** Of the last step, before clipping. */
   gradNorm: number;
+  /** Kept from the forward to the backward pass, of the largest micro-batch since the last read. */
+  activationBytes: number;
   /** The first step whose loss or gradient was not finite; -1: none. Nothing changed from it on. */
   notFinite: number;
 }

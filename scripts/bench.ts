@@ -4,12 +4,16 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import { runSetUpOrExit } from './setup/index.ts';
 import { boundaryTimes, dataTimes } from './bench/javascript.ts';
+import { endToEnd } from './bench/end-to-end.ts';
 import { type OpTime, opTimes } from './bench/ops.ts';
+import { growthPlot } from './bench/plot.ts';
 import { type BenchReport, regressions, type Result, table } from './bench/report.ts';
+import type { Report } from '../lib/index.ts';
+import { writeWhole } from '../lib/whole-file.ts';
 import { runCase } from './bench/run.ts';
 import { type Case, SUITES } from './bench/suites.ts';
 
-const OTHERS = ['ops', 'data', 'boundary'];
+const OTHERS = ['end-to-end', 'ops', 'data', 'boundary'];
 const NAMES = [...Object.keys(SUITES), ...OTHERS];
 
 const list = (text: string): string[] => text.split(',');
@@ -19,6 +23,7 @@ const program = new Command('bench')
   .option('--dropout <p>', 'only cases of this dropout', Number)
   .option('--json', 'one JSON object on standard output')
   .option('--against <file>', "an earlier run's JSON; exits with 1 where this one is slower beyond the noise")
+  .option('--plot <file>', "of the suite 'growth': its plots, as SVG")
   .option('--python <program>', "with torch, transformers and peft, for the suite 'peers'", 'python3')
   .option('--threads <n>', '0: one for each core', Number, 0)
   .parse();
@@ -28,6 +33,7 @@ const given = program.opts<{
   dropout?: number;
   json?: boolean;
   against?: string;
+  plot?: string;
   python: string;
   threads: number;
 }>();
@@ -58,8 +64,15 @@ for (const name of given.suite) {
   if (name === 'ops') {
     const times: OpTime[] = await opTimes(root, 'roberta-base', 8, 128);
     more['ops'] = times;
+  } else if (name === 'end-to-end') {
+    const { vanilla, estimate, light, speedup } = await endToEnd(root, join(root, 'runs/bench'));
+    const row = (phase: string, { seconds, tokensPerSecond, metrics }: Report) => ({
+      ...{ phase, seconds, tokensPerSecond, accuracy: metrics['accuracy'] },
+    });
+    more['end-to-end'] = [row('vanilla', vanilla), row('estimate', estimate), row('light', light)];
+    more['end-to-end: times as fast'] = [speedup];
   } else if (name === 'data') more['data'] = await dataTimes(root);
-  else if (name === 'boundary') more['boundary'] = await boundaryTimes();
+  else if (name === 'boundary') more['boundary'] = await boundaryTimes(root);
   else {
     const suite = SUITES[name as keyof typeof SUITES];
     for (const of of suite.cases)
@@ -92,6 +105,7 @@ else {
     console.table(value);
   }
 }
+if (given.plot !== undefined) await writeWhole(given.plot, [growthPlot(results)]);
 if (given.against !== undefined) {
   const before = JSON.parse(readFileSync(given.against, 'utf8')) as BenchReport;
   const slower = regressions(results, before.results);

@@ -1,6 +1,7 @@
 #include "train/network.h"
 
 #include <cmath>
+#include <unordered_map>
 
 #include "base/error.h"
 
@@ -27,6 +28,24 @@ void fill_normal(Tensor t, double deviation, uint64_t seed, uint64_t stream) {
 }
 
 }  // namespace
+
+int64_t Saved::bytes() const {
+  std::unordered_map<const void*, int64_t> memories;
+  const auto add = [&](std::initializer_list<Tensor> tensors) {
+    for (const Tensor& t : tensors)
+      if (t.defined()) memories[t.storage().data()] = static_cast<int64_t>(t.storage().nbytes());
+  };
+  for (const LayerSaved& l : layers) {
+    add({l.x, l.queried, l.context, l.z, l.middle});
+    add({l.attention.q, l.attention.k, l.attention.v, l.attention.unmasked, l.attention.lse});
+    for (const NormSaved* norm : {&l.attention_norm, &l.output_norm}) add({norm->y, norm->normalized, norm->rstd});
+    for (const LoraSaved& lora : l.lora) add({lora.p});
+  }
+  add({pooled, dense, dropped});
+  int64_t sum = 0;
+  for (const auto& [memory, bytes] : memories) sum += bytes;
+  return sum;
+}
 
 Network::Network(std::shared_ptr<const Model> model, const NetworkConfig& config)
     : model_(std::move(model)), config_(config) {

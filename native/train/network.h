@@ -54,6 +54,9 @@ struct Saved {
   Rows rows;
   Tensor pooled, dense, dropped;  // the head's
   Dropout head_dropout0, head_dropout1;
+
+  /// Of all tensors in it, each memory once.
+  int64_t bytes() const;
 };
 
 class Network {

@@ -59,6 +59,7 @@ void Session::step(const std::vector<Batch>& batches, double learning_rate, bool
     Saved saved;
     const Pass pass{true, true, score, static_cast<uint64_t>(steps_), i};
     const Tensor logits = network_.forward(batches[i], pass, &saved);
+    metrics_.activation_bytes = std::max(metrics_.activation_bytes, saved.bytes());
     double part = 0;
     int64_t labelled = 0;
     const Tensor d = loss_and_gradient(logits, batches[i].labels, config_.network.regression,

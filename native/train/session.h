@@ -15,7 +15,8 @@ struct Metrics {
   int64_t steps = 0;  // optimizer steps since the last read
   double loss = 0;    // sum over these of the mean loss, without the L1 term
   int64_t tokens = 0;
-  double grad_norm = 0;     // of the last step, before clipping
+  double grad_norm = 0;          // of the last step, before clipping
+  int64_t activation_bytes = 0;  // kept from forward to backward pass, of the largest micro-batch
   int64_t not_finite = -1;  // the step whose loss or gradient was not finite; nothing was changed from it on
 };
 

@@ -11,6 +11,7 @@ export interface Measured {
 
 export interface Ended {
   peakMemoryBytes: number;
+  /** 0: no backward pass. */
   activationBytes?: number;
   note?: string;
 }

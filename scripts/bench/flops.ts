@@ -55,3 +55,18 @@ export function flopsOf(
   }
   return total;
 }
+
+/**
+ * Bytes that the backward pass of frozen layers with LoRA needs from the forward pass, in bfloat16, of the largest
+ * batch: of each token in each layer the block's and the FFN's input, query, key, value, context and what goes into
+ * the activation; the layer's output is the next one's input.
+ */
+export function activationMinimum(
+  { hidden, heads: whole }: Shape,
+  layers: readonly LayerWork[],
+  batches: readonly Lengths[],
+): number {
+  const tokens = Math.max(...batches.map((lengths) => countOf(lengths).tokens));
+  const values = layers.map(({ heads, neurons }) => 2 * hidden + (4 * heads * hidden) / whole + neurons);
+  return 2 * tokens * values.reduce((sum, n) => sum + n, 0);
+}

@@ -5,6 +5,7 @@ import { packBatch } from '../../lib/data/batches.ts';
 import { Model, Session } from '../../lib/engine.ts';
 import { native } from '../../lib/native.ts';
 import { Tokenizer } from '../../lib/tokenizer.ts';
+import { callTime, microseconds } from './probe/index.ts';
 
 /** Tokenizing and packing. */
 export async function dataTimes(root: string) {
@@ -32,9 +33,9 @@ export async function dataTimes(root: string) {
   ];
 }
 
-/** The cost of a call that does nothing: answered at once, and through the lane. */
-export async function boundaryTimes() {
-  const checkpoint = await openCheckpoint(join(import.meta.dirname, '../../demo/encoder'));
+/** The cost of a call that does nothing: answered at once by either binding, and through the lane. */
+export async function boundaryTimes(root: string) {
+  const checkpoint = await openCheckpoint(join(root, 'demo/encoder'));
   using model = await Model.load(checkpoint, { threads: 1 });
   using session = new Session(
     model,
@@ -47,14 +48,15 @@ export async function boundaryTimes() {
   const calls = 20_000;
   let started = performance.now();
   for (let i = 0; i < calls; i++) native().machine();
-  const direct = ((performance.now() - started) * 1000) / calls;
+  const direct = microseconds(started, calls);
   await session.metrics();
   started = performance.now();
   for (let i = 0; i < calls / 4; i++) await session.metrics();
-  const lane = ((performance.now() - started) * 4000) / calls;
+  const lane = microseconds(started, calls / 4);
   return [
-    { call: 'machine() through N-API, which makes an object of three values', microseconds: direct },
+    { call: 'an object of three values through N-API', ...(await callTime(root, 'napi')) },
+    { call: 'the same through nan', ...(await callTime(root, 'nan')) },
+    { call: 'the same from the engine: machine()', microseconds: direct },
     { call: 'metrics() through N-API, the lane and a promise', microseconds: lane },
-    { call: 'the same through nan', microseconds: null, why: 'nan is not built here' },
   ];
 }

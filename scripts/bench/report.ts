@@ -12,6 +12,11 @@ export interface Result {
   gflops: number;
   peakShare: number;
   peakMemoryBytes: number;
+  /** Kept from the forward to the backward pass, and what a block's backward cannot do without in bfloat16. */
+  activationBytes?: number | undefined;
+  activationMinimumBytes?: number | undefined;
+  /** Of the step's time, what attention alone takes; where texts are of one length. */
+  attentionShare?: number | undefined;
   /** Median of the rounds' ratios of this contender's seconds to the first contender's in the same round. */
   ratio: number;
   note?: string | undefined;
@@ -57,6 +62,7 @@ export function table(results: readonly Result[]): string {
           `${r.gflops.toFixed(0).padStart(4)} GF/s`,
           `${(100 * r.peakShare).toFixed(0)} % of peak`,
           `${Math.round(r.peakMemoryBytes / 2 ** 20)} MiB`,
+          ...(r.activationBytes ? [`(${Math.round(r.activationBytes / 2 ** 20)} of activations)`] : []),
         ].join(' '),
       );
   }

@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { randomCheckpoint } from './checkpoint.ts';
 import { Contender, type Measured } from './contender.ts';
-import { gemmPeak } from './ops.ts';
-import { flopsOf } from './flops.ts';
+import { gemmPeak, opTimes } from './ops.ts';
+import { activationMinimum, flopsOf } from './flops.ts';
 import { quantile, type Result } from './report.ts';
 import { SHAPES } from './shapes.ts';
 import { type Case, type Contenders, lightLayers, type Suite, wholeLayers } from './suites.ts';
@@ -67,6 +67,16 @@ function executed(name: Contenders, of: Case, suite: Suite, work: Work): number 
   return of.batches.reduce((sum, lengths) => sum + count(lengths), 0);
 }
 
+/** Of attention in both passes of all layers over a batch of texts of one length. */
+async function attentionSeconds(root: string, { shape, batches }: Case): Promise<number> {
+  const [lengths] = batches;
+  const times = await opTimes(root, shape, lengths!.length, lengths![0]!);
+  const layer = times
+    .filter(({ op }) => op.startsWith('attention'))
+    .reduce((sum, { seconds }) => sum + seconds, 0);
+  return layer * SHAPES[shape].layers;
+}
+
 /**
  * Contenders and the machine's own products take turns, each after the other in every round; contenders that do
  * not start are left out and named.
@@ -93,10 +103,11 @@ export async function runCase(
     for (const { contender, rounds } of running) rounds.push(await contender.measure());
   }
   const peak = quantile(peaks, 0.5);
+  const attention = suite.attention ? await attentionSeconds(settings.root, of) : undefined;
 
   const results: Result[] = [];
   for (const { contender, work, rounds } of running) {
-    const { peakMemoryBytes, note } = await contender.end();
+    const { peakMemoryBytes, activationBytes, note } = await contender.end();
     const seconds = rounds.map((one) => one.seconds);
     const medianSeconds = quantile(seconds, 0.5);
     const gflops = executed(contender.name as Contenders, of, suite, work) / medianSeconds / 1e9;
@@ -111,7 +122,12 @@ export async function runCase(
       paddedTokensPerSecond: rounds[0]!.paddedTokens / medianSeconds,
       gflops,
       peakShare: gflops / peak,
+      ...(attention !== undefined && { attentionShare: attention / medianSeconds }),
       peakMemoryBytes,
+      ...(activationBytes && {
+        activationBytes,
+        activationMinimumBytes: activationMinimum(SHAPES[of.shape], work.layers, of.batches),
+      }),
       ratio: quantile(
         seconds.map((one, i) => one / running[0]!.rounds[i]!.seconds),
         0.5,

@@ -10,6 +10,10 @@ export interface Shape {
 export const SHAPES = {
   minilm: { hidden: 384, layers: 6, heads: 12, ffn: 1536 },
   'roberta-base': { hidden: 768, layers: 12, heads: 12, ffn: 3072 },
+  'roberta-base-3-layers': { hidden: 768, layers: 3, heads: 12, ffn: 3072 },
+  'roberta-base-6-layers': { hidden: 768, layers: 6, heads: 12, ffn: 3072 },
+  'roberta-base-9-layers': { hidden: 768, layers: 9, heads: 12, ffn: 3072 },
+  'opt-1.3b-4-layers': { hidden: 2048, layers: 4, heads: 32, ffn: 8192 },
   'roberta-large': { hidden: 1024, layers: 24, heads: 16, ffn: 4096 },
 } satisfies Record<string, Shape>;
 

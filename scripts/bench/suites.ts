@@ -25,6 +25,8 @@ export interface Suite {
   kind: 'train' | 'inference';
   cases: Case[];
   contenders: (of: Case) => Contenders[];
+  /** Whether attention is timed by itself, too. */
+  attention?: boolean;
 }
 
 const STEP: Case[] = [
@@ -40,21 +42,35 @@ const MORE: Case[] = [
   { name: 'minilm-32x128', shape: 'minilm', batches: fixed(32, 128), dropout: 0.1, rounds: 5 },
   { name: 'rte-32', shape: 'roberta-base', batches: lengthsOf('rte', 32, 1), dropout: 0.1, rounds: 5 },
   { name: 'boolq-16', shape: 'roberta-base', batches: lengthsOf('boolq', 16, 1), dropout: 0.1, rounds: 5 },
-  ...[1, 2, 4, 16].map((n): Case => ({
-    ...{ name: `roberta-base-${n}x128`, shape: 'roberta-base', batches: fixed(n, 128) },
-    ...{ dropout: 0.1, rounds: 5 },
-  })),
-  { name: 'roberta-base-2x512', shape: 'roberta-base', batches: fixed(2, 512), dropout: 0.1, rounds: 5 },
+  {
+    name: 'opt-1.3b-4-layers-4x128',
+    shape: 'opt-1.3b-4-layers',
+    batches: fixed(4, 128),
+    dropout: 0.1,
+    rounds: 5,
+  },
+];
+
+const grown = (shape: ShapeName, batch: number, length: number): Case => ({
+  ...{ name: `${shape}-${batch}x${length}`, shape, batches: fixed(batch, length), dropout: 0.1, rounds: 5 },
+});
+
+/** What grows with the texts of a batch, with layers, and with the length of texts: 1,024 tokens in all of the last. */
+const GROWTH: Case[] = [
+  ...[1, 2, 4, 8, 16].map((batch) => grown('roberta-base', batch, 128)),
+  ...([3, 6, 9] as const).map((layers) => grown(`roberta-base-${layers}-layers`, 8, 128)),
+  ...[32, 16, 4, 2].map((batch) => grown('roberta-base', batch, 1024 / batch)),
 ];
 
 const isReference = ({ name }: Case) => name === 'sst2-32';
 
-export const SUITES: Record<'step' | 'inference' | 'estimate' | 'peers' | 'memory', Suite> = {
+export const SUITES: Record<'step' | 'growth' | 'inference' | 'estimate' | 'peers' | 'memory', Suite> = {
   step: {
     kind: 'train',
     cases: [...STEP, ...MORE],
     contenders: () => ['light-peft-vanilla', 'light-peft-light'],
   },
+  growth: { kind: 'train', cases: GROWTH, contenders: () => ['light-peft-vanilla'], attention: true },
   estimate: {
     kind: 'train',
     // Two steps, of which estimation scores one.

@@ -55,6 +55,7 @@ const padded = work.batches.reduce((sum, lengths) => sum + lengths.length * Math
 
 // Estimation scores the second half of its steps.
 let measured = 0;
+let activationBytes = 0;
 
 async function measure() {
   const started = performance.now();
@@ -62,14 +63,13 @@ async function measure() {
     if (work.kind === 'inference') await session.evaluate(batch);
     else await session.step([batch], 3e-4, masks && (measured + i) % 2 === 1);
   measured++;
-  const { loss, steps, tokens } = await session.metrics();
+  const { loss, steps, tokens, ...metrics } = await session.metrics();
+  activationBytes = metrics.activationBytes;
   return {
     seconds: (performance.now() - started) / 1000,
     tokens: work.kind === 'inference' ? batches.reduce((sum, { ids }) => sum + ids.length, 0) : tokens,
     paddedTokens: padded,
     loss: loss / steps,
-    faults: process.resourceUsage().minorPageFault,
-    sys: process.cpuUsage().system,
   };
 }
 
@@ -79,7 +79,7 @@ await measure();
 tell('ready');
 for await (const line of createInterface({ input: process.stdin })) {
   if (line === 'end') {
-    tell({ peakMemoryBytes: process.resourceUsage().maxRSS * 1024 });
+    tell({ peakMemoryBytes: process.resourceUsage().maxRSS * 1024, activationBytes });
     break;
   }
   tell(await measure());

@@ -1,0 +1,57 @@
+import { execFile } from 'node:child_process';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { bagOfWordsAccuracy } from '../../demo/bag-of-words.ts';
+import { type DemoExample, generateTask } from '../../demo/task.ts';
+import type { Report } from '../../lib/index.ts';
+
+export interface EndToEnd {
+  bagOfWords: number;
+  vanilla: Report;
+  estimate: Report;
+  light: Report;
+  /** How many times as fast as vanilla's the light model's training is, without and with the estimation, and its inference. */
+  speedup: { train: number; withEstimation: number; inference: number };
+}
+
+/** Each phase is a process of its own: peak memory never falls within one. */
+const phase = (root: string, name: string, flags: string[]): Promise<Report> =>
+  new Promise((resolve, reject) => {
+    const args = ['--import', 'tsx', join(root, 'scripts/cli.ts'), name, ...flags, '--json'];
+    const child = execFile(process.execPath, args, { cwd: root }, (error, stdout) =>
+      error ? reject(new Error(`${name} failed`, { cause: error })) : resolve(JSON.parse(stdout) as Report),
+    );
+    child.stderr?.pipe(process.stderr);
+  });
+
+/** The demo's task, four epochs: with LoRA on the whole encoder, and estimated, cut, and trained; files in `out`. */
+export async function endToEnd(root: string, out: string): Promise<EndToEnd> {
+  const task = generateTask({ seed: 1, train: 6000, validation: 1000 });
+  const lines = (examples: DemoExample[]) =>
+    examples.map((example) => `${JSON.stringify(example)}\n`).join('');
+  await mkdir(out, { recursive: true });
+  const trainFile = join(out, 'train.jsonl');
+  const validationFile = join(out, 'validation.jsonl');
+  await writeFile(trainFile, lines(task.train));
+  await writeFile(validationFile, lines(task.validation));
+  const run = (name: string, folder: string, ...flags: string[]) =>
+    phase(root, name, [
+      ...['--model', join(root, 'demo/encoder'), '--learning-rate', '1e-3', '--seed', '1'],
+      ...['--train-file', trainFile, '--validation-file', validationFile],
+      ...['--out', join(out, folder), ...flags],
+    ]);
+  const vanilla = await run('vanilla-train', 'vanilla', '--epochs', '4');
+  const estimate = await run('estimate', 'estimate', '--max-steps', '500');
+  // The task leans on more of this small encoder's modules than the quarter that the default keeps.
+  const from = ['--from', join(out, 'estimate')];
+  const light = await run('train', 'light', '--epochs', '4', '--module-ratio', '0.5', ...from);
+  return {
+    bagOfWords: bagOfWordsAccuracy(task.train, task.validation),
+    ...{ vanilla, estimate, light },
+    speedup: {
+      train: vanilla.seconds / light.seconds,
+      withEstimation: vanilla.seconds / (light.seconds + estimate.seconds),
+      inference: light.inferenceTokensPerSecond! / vanilla.inferenceTokensPerSecond!,
+    },
+  };
+}
