@@ -83,6 +83,12 @@ std::vector<LayerCut> to_cuts(const Napi::Array& a) {
   return out;
 }
 
+std::vector<Tensor> to_vectors(const Napi::Array& a) {
+  std::vector<Tensor> out;
+  for (uint32_t i = 0; i < a.Length(); ++i) out.push_back(vector(a.Get(i)));
+  return out;
+}
+
 at::ScalarType to_dtype(const Napi::Value& v) {
   return v.ToString().Utf8Value() == "bfloat16" ? at::kBFloat16 : at::kFloat;
 }
@@ -120,6 +126,12 @@ Napi::Value from_floats(Napi::Env env, const Tensor& t) {
   return out;
 }
 
+Napi::Value from_list(Napi::Env env, const std::vector<Tensor>& tensors) {
+  auto a = Napi::Array::New(env, tensors.size());
+  for (uint32_t i = 0; i < tensors.size(); ++i) a.Set(i, from_floats(env, tensors[i]));
+  return a;
+}
+
 Napi::Value from_metrics(Napi::Env env, const Metrics& m) {
   auto o = Napi::Object::New(env);
   o.Set("steps", static_cast<double>(m.steps));
@@ -132,19 +144,12 @@ Napi::Value from_metrics(Napi::Env env, const Metrics& m) {
 }
 
 Napi::Value from_scores(Napi::Env env, const Scores& s) {
-  auto o = Napi::Object::New(env);
-  const auto list = [&](const std::vector<Tensor>& tensors) {
-    auto a = Napi::Array::New(env, tensors.size());
-    for (uint32_t i = 0; i < tensors.size(); ++i) a.Set(i, from_floats(env, tensors[i]));
-    return a;
-  };
-  auto ratios = Napi::Array::New(env, s.ratios.size());
-  for (uint32_t i = 0; i < s.ratios.size(); ++i) ratios.Set(i, s.ratios[i]);
+  auto o = Napi::Object::New(env), measures = Napi::Object::New(env);
+  for (const auto& [name, tensors] : s.measures) measures.Set(name, from_list(env, tensors));
   o.Set("steps", static_cast<double>(s.steps));
-  o.Set("heads", list(s.heads));
-  o.Set("neurons", list(s.neurons));
-  o.Set("ratios", ratios);
-  o.Set("ranks", list(s.ranks));
+  o.Set("heads", from_list(env, s.heads));
+  o.Set("neurons", from_list(env, s.neurons));
+  o.Set("measures", measures);
   return o;
 }
 

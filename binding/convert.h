@@ -12,7 +12,10 @@ SessionConfig to_session_config(const Napi::Object& o);
 Batch to_batch(const Napi::Object& o);
 at::ScalarType to_dtype(const Napi::Value& v);
 
+std::vector<Tensor> to_vectors(const Napi::Array& a);
+
 Napi::Value from_floats(Napi::Env env, const Tensor& t);
+Napi::Value from_list(Napi::Env env, const std::vector<Tensor>& tensors);
 Napi::Value from_metrics(Napi::Env env, const Metrics& m);
 Napi::Value from_scores(Napi::Env env, const Scores& s);
 

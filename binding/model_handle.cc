@@ -6,6 +6,8 @@ namespace lp::binding {
 Napi::Function ModelHandle::define(Napi::Env env) {
   return DefineClass(env, "Model",
                      {InstanceMethod("load", &ModelHandle::load), InstanceMethod("cut", &ModelHandle::cut),
+                      InstanceMethod("norms", &ModelHandle::norms),
+                      InstanceMethod("shifts", &ModelHandle::shifts),
                       InstanceMethod("dispose", &ModelHandle::dispose)});
 }
 
@@ -38,6 +40,48 @@ Napi::Value ModelHandle::cut(const Napi::CallbackInfo& info) {
       *slot = from->cut(cuts);
       return Answer([](Napi::Env env) { return env.Undefined(); });
     });
+  });
+}
+
+Napi::Value ModelHandle::norms(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    return promise(info.Env(), *lane_, [model = model(info.Env())] {
+      return Answer([all = model->norms()](Napi::Env env) -> Napi::Value {
+        const auto list = [&](Tensor LayerNorms::*part) {
+          std::vector<Tensor> parts;
+          for (const LayerNorms& layer : all) parts.push_back(layer.*part);
+          return from_list(env, parts);
+        };
+        auto o = Napi::Object::New(env);
+        o.Set("context", list(&LayerNorms::context));
+        o.Set("neuronOut", list(&LayerNorms::neuron_out));
+        o.Set("heads", list(&LayerNorms::heads));
+        o.Set("neurons", list(&LayerNorms::neurons));
+        return o;
+      });
+    });
+  });
+}
+
+Napi::Value ModelHandle::shifts(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    std::vector<LayerMeans> means;
+    const auto contexts = to_vectors(info[1].As<Napi::Array>()), neurons = to_vectors(info[2].As<Napi::Array>());
+    for (size_t l = 0; l < contexts.size() && l < neurons.size(); ++l) means.push_back({contexts[l], neurons[l]});
+    return promise(info.Env(), *lane_,
+                   [model = model(info.Env()), cuts = to_cuts(info[0].As<Napi::Array>()), means] {
+                     return Answer([all = model->shifts(cuts, means)](Napi::Env env) -> Napi::Value {
+                       std::vector<Tensor> attention, output;
+                       for (const LayerShift& shift : all) {
+                         attention.push_back(shift.attention);
+                         output.push_back(shift.output);
+                       }
+                       auto o = Napi::Object::New(env);
+                       o.Set("attention", from_list(env, attention));
+                       o.Set("output", from_list(env, output));
+                       return o;
+                     });
+                   });
   });
 }
 

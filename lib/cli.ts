@@ -4,6 +4,7 @@ import { type Command, checkNeeded, COMMANDS, optionsOf } from './flags.ts';
 import { estimate } from './estimate.ts';
 import { evaluate, predict } from './evaluate.ts';
 import type { Options } from './options.ts';
+import { diffPlans, inspectPlan, type PlanReportOptions } from './plan-report.ts';
 import { progressTo } from './progress.ts';
 import type { RunOptions } from './run.ts';
 import { train, vanillaTrain } from './train.ts';
@@ -57,6 +58,31 @@ function command(name: Command, signal: AbortSignal): Program {
   return phase;
 }
 
+/** `plan inspect` and `plan diff`. */
+function planCommand(): Program {
+  const quiet = (program: Program) => program.exitOverride().configureOutput({ writeErr: () => undefined });
+  const number = (text: string) => Number(text);
+  const plan = quiet(new Program('plan').description('Shows what light adapters keep of their base.'));
+  quiet(plan.command('inspect'))
+    .description('A map of the layers, shares of parameters and operations, and the speed-up.')
+    .argument('<adapter>', 'folder that train wrote')
+    .option('--model <folder>', 'the base, where it is no longer where it was')
+    .option('--length <n>', 'tokens of a text', number)
+    .option('--measure', 'time the base and what is left of it')
+    .option('--threads <n>', '0: one for each core', number)
+    .action(async (adapter: string, options: PlanReportOptions) => {
+      process.stdout.write(`${await inspectPlan(adapter, options)}\n`);
+    });
+  quiet(plan.command('diff'))
+    .description('How far the plans of two adapters are apart: shares of units that only one of them keeps.')
+    .arguments('<a> <b>')
+    .option('--model <folder>', 'the base, where it is no longer where it was')
+    .action(async (a: string, b: string, options: PlanReportOptions) => {
+      process.stdout.write(`${await diffPlans(a, b, options)}\n`);
+    });
+  return plan;
+}
+
 /** Signals closer than this to the first are that one again: npm passes on what the terminal has sent already. */
 const SAME_SIGNAL_MS = 1000;
 
@@ -88,6 +114,7 @@ export async function main(argv: string[]): Promise<number> {
   });
   const program = new Program('light-peft').exitOverride().configureOutput({ writeErr: () => undefined });
   for (const name of Object.keys(COMMANDS) as Command[]) program.addCommand(command(name, abort.signal));
+  program.addCommand(planCommand());
   try {
     await program.parseAsync(argv, { from: 'user' });
     return 0;

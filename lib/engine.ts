@@ -5,6 +5,7 @@ import {
   coded,
   type ComputeDtype,
   type LayerCut,
+  type Measures,
   type ModuleConfig,
   type NamedTensor,
   native,
@@ -15,6 +16,7 @@ import {
   type SessionState,
   type StepMetrics,
   typed,
+  type WeightNorms,
   type WeightRef,
 } from './native.ts';
 
@@ -54,6 +56,15 @@ export class Model implements Disposable {
     const handle = new (native().Model)(threads);
     await coded(() => handle.cut(this.handle, layers));
     return new Model(this.checkpoint, this.dtype, handle);
+  }
+
+  norms(): Promise<WeightNorms> {
+    return coded(() => this.handle.norms());
+  }
+
+  /** What the biases of attention output and FFN output gain where the mean of what a cut removes is put in its place. */
+  shifts(layers: LayerCut[], { contextMean, neuronMean }: Pick<Measures, 'contextMean' | 'neuronMean'>) {
+    return coded(() => this.handle.shifts(layers, contextMean, neuronMean));
   }
 
   /** The name that Python's PEFT gives the module at a site of a layer. */

@@ -1,7 +1,9 @@
 import { join } from 'node:path';
 import { writePeftAdapter } from './adapter/peft.ts';
+import { EarlyStop } from './early-stop.ts';
 import type { Options } from './options.ts';
-import { SCORES, writeScores } from './plan/scores-file.ts';
+import { SCORES, writeEstimate } from './plan/estimate-file.ts';
+import { estimatorOf } from './plan/estimators.ts';
 import type { RunOptions } from './run.ts';
 import { type Phase, runTraining, startHead } from './training.ts';
 import type { Report } from './workbench.ts';
@@ -12,22 +14,26 @@ const ESTIMATION_STEPS = 800;
 const PHASE: Phase = {
   name: 'estimate',
   writes: 'peft',
-  async begin(bench, labels) {
+  async begin(bench, { labels }) {
     const session = bench.session(bench.model, labels, bench.modules(), true);
     await startHead(bench, session, labels);
     return { session };
   },
   steps: (_, settings) => settings.maxSteps || ESTIMATION_STEPS,
-  scoreFrom: (steps) => Math.floor(steps / 2),
-  async save(out, { session }, tensors, info) {
-    const { steps, heads, neurons, ratios, ranks } = await session.scores();
+  // What has settled is told from the first steps on.
+  scoreFrom: (steps, { earlyStop }) => (earlyStop ? 0 : Math.floor(steps / 2)),
+  early: (bench, { session }, train) =>
+    bench.settings.earlyStop ? new EarlyStop(bench, session, train.examples) : undefined,
+  async save(out, { session }, tensors, info, settings) {
+    const { steps, heads, neurons, measures } = await session.scores();
     await writePeftAdapter(out, tensors, info);
-    await writeScores(join(out, SCORES), {
+    await writeEstimate(join(out, SCORES), {
       fingerprint: info.fingerprint,
       steps,
-      heads,
-      neurons,
-      modules: session.modules.map(({ name }, i) => ({ name, ratio: ratios[i]!, ranks: ranks[i]! })),
+      estimator: estimatorOf(settings),
+      masks: { heads, neurons },
+      measures,
+      modules: session.modules.map(({ name }) => name),
     });
   },
   // Scores of a part of the steps would pass for those of all.
@@ -35,9 +41,9 @@ const PHASE: Phase = {
 };
 
 /**
- * The masked run of Light-PEFT: trains PEFT, task head and L1-penalised head and neuron masks together, and measures
- * what each module and rank contributes, averaged over the last half of the steps. Writes the Scores and the adapter
- * trained so far, in full shape, to `out`.
+ * The masked run of Light-PEFT: trains PEFT and task head, and head and neuron masks under an L1 penalty where the
+ * estimator asks for them, and measures what each head, neuron, module and rank contributes, averaged over the last half
+ * of the steps. Writes the Scores and the adapter trained so far, in full shape, to `out`.
  */
 export const estimate = (options: Options, run: RunOptions = {}): Promise<Report> =>
   runTraining(options, run, PHASE);

@@ -3,6 +3,7 @@ import { layerCuts } from './adapter/delta.ts';
 import { kindOfAdapter } from './adapter/files.ts';
 import { readLightAdapter } from './adapter/light.ts';
 import { readPeftAdapter } from './adapter/peft.ts';
+import { SITES } from './checkpoint/spec.ts';
 import type { Dataset } from './data/dataset.ts';
 import type { LabelSet } from './data/labels.ts';
 import type { Session } from './engine.ts';
@@ -13,7 +14,7 @@ import { needed, type Options, settle } from './options.ts';
 import { parsePlan } from './plan/plan.ts';
 import { noteTruncation, type RunOptions } from './run.ts';
 import { outputsOf, taskHeadOf } from './task-head.ts';
-import { type Report, SITES, Workbench } from './workbench.ts';
+import { type Report, Workbench } from './workbench.ts';
 
 interface Loaded {
   session: Session;

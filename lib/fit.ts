@@ -16,6 +16,17 @@ export interface Position extends SamplerState {
   step: number;
   tokens: number;
   seconds: number;
+  /** Of what may end it early. */
+  early?: unknown;
+}
+
+/** What may end a run before its last step. */
+export interface EarlyEnd {
+  /** Steps between two looks. */
+  window: number;
+  /** Plain data: what a resumed run must know of the looks so far. */
+  state: unknown;
+  look(step: number): Promise<boolean>;
 }
 
 export interface FitOptions {
@@ -23,6 +34,7 @@ export interface FitOptions {
   steps: number;
   /** Steps from this one on count for the scores. */
   scoreFrom?: number | undefined;
+  early?: EarlyEnd | undefined;
   /** Where an interrupted run stood; the session is in that state already. */
   from?: Position | undefined;
   /** Called every `saveSteps` steps and when the signal fires; the session's state is that of the position. */
@@ -72,7 +84,8 @@ export async function fit(
   examples: readonly EncodedExample[],
   options: FitOptions,
 ): Promise<Position> {
-  const { settings, steps, scoreFrom = Infinity, save, signal, onProgress } = options;
+  const { settings, steps, scoreFrom = Infinity, early, save, signal, onProgress } = options;
+  if (early && options.from?.early !== undefined) early.state = options.from.early;
   const sampler = new BatchSampler(examples.length, settings.batchSize, settings.seed);
   const reportEvery = Math.max(1, Math.min(50, Math.floor(steps / 20)));
   const from = options.from ?? { step: 0, epoch: 0, position: 0, tokens: 0, seconds: 0 };
@@ -80,7 +93,7 @@ export async function fit(
   const started = performance.now();
   let last = started;
 
-  const report = async () => {
+  const report = async (ends = false) => {
     const metrics = await session.metrics();
     if (metrics.notFinite >= 0)
       throw new LightPeftError(
@@ -92,7 +105,12 @@ export async function fit(
     at.seconds = from.seconds + (now - started) / 1000;
     if (metrics.steps === 0) return;
     const tokensPerSecond = (metrics.tokens / (now - last)) * 1000;
-    onProgress?.({ step: at.step, steps, loss: metrics.loss / metrics.steps, tokensPerSecond });
+    onProgress?.({
+      step: at.step,
+      steps: ends ? at.step : steps,
+      loss: metrics.loss / metrics.steps,
+      tokensPerSecond,
+    });
     last = now;
   };
 
@@ -106,8 +124,11 @@ export async function fit(
     const batches = micro.map((chosen) => packBatch([...chosen].map((i) => examples[i]!)));
     await session.step(batches, rateAt(at.step, steps, settings), at.step >= scoreFrom);
     Object.assign(at, next, { step: at.step + 1 });
+    const ends = early !== undefined && at.step % early.window === 0 && (await early.look(at.step));
+    if (early) at.early = early.state;
     const saves = settings.saveSteps > 0 && at.step % settings.saveSteps === 0 && at.step < steps;
-    if (saves || at.step % reportEvery === 0 || at.step === steps) await report();
+    if (saves || ends || at.step % reportEvery === 0 || at.step === steps) await report(ends);
+    if (ends) break;
     if (saves) await save?.(at);
   }
   return at;

@@ -1,6 +1,7 @@
 import { Option } from 'commander';
 import { LightPeftError } from './errors.ts';
 import { flagOf, type Options, type Settings, settle } from './options.ts';
+import { ESTIMATOR_NAMES, MODULE_ESTIMATORS } from './plan/estimators.ts';
 import { TASK_NAMES } from './tasks.ts';
 
 const number = (text: string): number => {
@@ -114,7 +115,48 @@ const FLAGS: Flag[] = [
   { name: 'maxGradNorm', takes: 'x', help: '0: no clipping', of: TRAINING, parse: number },
   { name: 'warmupRatio', takes: 'x', help: 'share of the steps', of: TRAINING, parse: number },
   { name: 'weightDecay', takes: 'x', help: 'of AdamW', of: TRAINING, parse: number },
-  { name: 'l1', takes: 'x', help: 'weight of the L1 norm of the masks', of: ['estimate'], parse: number },
+  {
+    name: 'estimator',
+    takes: 'name',
+    help: `of heads and neurons: ${ESTIMATOR_NAMES.join(', ')}`,
+    of: ['estimate', 'train'],
+  },
+  {
+    name: 'moduleEstimator',
+    takes: 'name',
+    help: `of PEFT modules and ranks: ${MODULE_ESTIMATORS.join(', ')}`,
+    of: ['train'],
+  },
+  {
+    name: 'l1Heads',
+    takes: 'x',
+    help: "weight of the L1 norm of heads' masks",
+    of: ['estimate'],
+    parse: number,
+  },
+  {
+    name: 'l1Neurons',
+    takes: 'x',
+    help: "weight of the L1 norm of neurons' masks",
+    of: ['estimate'],
+    parse: number,
+  },
+  { name: 'earlyStop', help: 'end when what would be cut has settled', of: ['estimate'] },
+  {
+    name: 'stopWindow',
+    takes: 'n',
+    help: 'steps between two looks at what would be cut',
+    of: ['estimate'],
+    parse: number,
+  },
+  {
+    name: 'stopDistance',
+    takes: 'x',
+    help: 'share of the units that may still change',
+    of: ['estimate'],
+    parse: number,
+  },
+  { name: 'minSteps', takes: 'n', help: 'the fewest steps of estimation', of: ['estimate'], parse: number },
   {
     name: 'headMaskLr',
     takes: 'x',
@@ -133,8 +175,35 @@ const FLAGS: Flag[] = [
   { name: 'neuronRatio', takes: 'x', help: 'share of FFN neurons to cut', of: ['train'], parse: number },
   { name: 'moduleRatio', takes: 'x', help: 'share of PEFT modules to cut', of: ['train'], parse: number },
   { name: 'rankRatio', takes: 'x', help: 'share of ranks to cut', of: ['train'], parse: number },
+  {
+    name: 'targetParameters',
+    takes: 'x',
+    help: "share of the encoder's parameters to keep, instead of the ratios of heads and neurons",
+    of: ['train'],
+    parse: number,
+  },
+  {
+    name: 'targetFlops',
+    takes: 'x',
+    help: "the same of the encoder's operations",
+    of: ['train'],
+    parse: number,
+  },
+  { name: 'roundTo', takes: 'n', help: 'neurons of a layer go by so many', of: ['train'], parse: number },
+  {
+    name: 'protect',
+    takes: 'layers',
+    help: 'that lose neither heads nor neurons, from 0, by comma',
+    of: ['train'],
+    parse: (text) => list(text).map(number),
+  },
   { name: 'headScope', takes: 'scope', help: 'layer or global', of: ['train'] },
   { name: 'neuronScope', takes: 'scope', help: 'layer or global', of: ['train'] },
+  {
+    name: 'compensate',
+    help: 'put the mean output of what is cut into the biases that follow',
+    of: ['train'],
+  },
   { name: 'foldMasks', help: 'keep the values of the surviving masks', of: ['train'] },
   {
     name: 'saveSteps',

@@ -65,13 +65,25 @@ export interface StepMetrics {
   notFinite: number;
 }
 
+export const MEASURES = [
+  ...(['headTaylor', 'neuronTaylor', 'headSalience', 'neuronSalience'] as const),
+  ...(['contextMean', 'contextSquare', 'neuronMean', 'neuronSquare'] as const),
+  ...(['ratios', 'ranks', 'rankTaylor'] as const),
+] as const;
+
 export interface RawScores {
   steps: number;
+  /** The masks as they are now. */
   heads: Float32Array[];
   neurons: Float32Array[];
-  ratios: number[];
-  ranks: Float32Array[];
+  measures: Measures;
 }
+
+/** What scored steps measured, by layer or by module: native/train/importance.h says what each is. */
+export type Measures = Record<(typeof MEASURES)[number], Float32Array[]>;
+
+/** Euclidean norms of weights by layer: columns of attention output and FFN output, whole heads, whole neurons. */
+export type WeightNorms = Record<'context' | 'neuronOut' | 'heads' | 'neurons', Float32Array[]>;
 
 export interface SessionState {
   stepsDone: number;
@@ -93,6 +105,12 @@ export interface LayerCut {
 export interface NativeModel {
   load(spec: Spec, weights: WeightRef[], dtype: ComputeDtype): Promise<void>;
   cut(from: NativeModel, layers: LayerCut[]): Promise<void>;
+  norms(): Promise<WeightNorms>;
+  shifts(
+    layers: LayerCut[],
+    contextMeans: Float32Array[],
+    neuronMeans: Float32Array[],
+  ): Promise<Record<'attention' | 'output', Float32Array[]>>;
   dispose(): void;
 }
 

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { LightPeftError } from './errors.ts';
 import type { MetricName } from './metrics.ts';
+import { ESTIMATOR_NAMES, MODULE_ESTIMATORS } from './plan/estimators.ts';
 
 const ratio = z.number().min(0).lt(1);
 const count = z.int().min(1);
@@ -52,8 +53,12 @@ const SCHEMA = z.strictObject({
   maxGradNorm: z.number().nonnegative().default(1),
   warmupRatio: ratio.default(0.06),
   weightDecay: z.number().nonnegative().default(0),
-  /** Weight of the L1 norm of the masks in the loss. */
-  l1: z.number().nonnegative().default(1e-4),
+  /** How heads and neurons are valued; `train` takes what `estimate` was run for, if nothing else is asked for. */
+  estimator: z.enum(ESTIMATOR_NAMES).optional(),
+  moduleEstimator: z.enum(MODULE_ESTIMATORS).default('taylor'),
+  /** Weights of the L1 norms of the masks in the loss, where masks are trained. */
+  l1Heads: z.number().nonnegative().default(1e-4),
+  l1Neurons: z.number().nonnegative().default(1e-4),
   /** Multipliers of the learning rate. */
   headMaskLr: z.number().nonnegative().default(1),
   neuronMaskLr: z.number().nonnegative().default(1),
@@ -61,10 +66,24 @@ const SCHEMA = z.strictObject({
   neuronRatio: ratio.default(1 / 3),
   moduleRatio: ratio.default(0.75),
   rankRatio: ratio.default(0.5),
+  /** Shares of the encoder that may stay, of its parameters or its operations, instead of the ratios of heads and neurons. */
+  targetParameters: z.number().gt(0).max(1).optional(),
+  targetFlops: z.number().gt(0).max(1).optional(),
+  /** Neurons go and stay by so many of a layer where there is a target. */
+  roundTo: count.default(16),
+  /** Layers that lose neither heads nor neurons, from 0. */
+  protect: z.array(z.int().nonnegative()).default([]),
   headScope: z.enum(['layer', 'global']).default('layer'),
   neuronScope: z.enum(['layer', 'global']).default('global'),
+  /** Whether the mean output of what is cut goes into the biases that follow (FLAP). */
+  compensate: z.boolean().default(false),
   /** Whether surviving masks keep the values that estimation gave them, or are one again (Light-PEFT). */
   foldMasks: z.boolean().default(false),
+  /** Whether estimation ends when what it would cut has settled (early-bird), and how that is told. */
+  earlyStop: z.boolean().default(false),
+  stopWindow: count.default(25),
+  stopDistance: z.number().min(0).max(1).default(0.1),
+  minSteps: z.int().min(0).default(0),
   /** What `estimate` wrote. */
   from: z.string().optional(),
   adapter: z.string().optional(),

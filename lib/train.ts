@@ -1,15 +1,19 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { cutAdapter } from './adapter/cut.ts';
+import type { EncodedExample } from './data/batches.ts';
+import { type Adapter, compensation } from './adapter/compensation.ts';
 import { foldedMasks, layerCuts } from './adapter/delta.ts';
 import { writeLightAdapter } from './adapter/light.ts';
 import { readPeftAdapter, writePeftAdapter } from './adapter/peft.ts';
+import { LightPeftError } from './errors.ts';
 import { stepsOf } from './fit.ts';
 import type { ModuleConfig } from './native.ts';
-import { needed, type Options, type Settings, settle } from './options.ts';
+import { needed, type Options, settle } from './options.ts';
 import { makePlan, type Plan } from './plan/plan.ts';
-import type { Scores } from './plan/scores.ts';
-import { readScores, SCORES } from './plan/scores-file.ts';
+import { readEstimate, SCORES } from './plan/estimate-file.ts';
+import { planOptions } from './plan-options.ts';
+import { scoresOf, trainsMasks } from './plan/estimators.ts';
 import type { RunOptions } from './run.ts';
 import { type Phase, runTraining, startHead } from './training.ts';
 import { removeFile } from './whole-file.ts';
@@ -17,7 +21,7 @@ import type { Report, Workbench } from './workbench.ts';
 
 const VANILLA: Phase = {
   name: 'vanilla-train',
-  async begin(bench, labels) {
+  async begin(bench, { labels }) {
     const session = bench.session(bench.model, labels, bench.modules());
     await startHead(bench, session, labels);
     return { session };
@@ -36,35 +40,41 @@ const VANILLA: Phase = {
 export const vanillaTrain = (options: Options, run: RunOptions = {}): Promise<Report> =>
   runTraining(options, run, VANILLA);
 
-const planOptions = (settings: Settings) => ({
-  ratios: {
-    heads: settings.headRatio,
-    neurons: settings.neuronRatio,
-    modules: settings.moduleRatio,
-    ranks: settings.rankRatio,
-  },
-  scopes: { heads: settings.headScope, neurons: settings.neuronScope },
-});
-
 /** The modules that a Plan keeps; the scale stays that of the uncut module. */
 const cutModules = (modules: ModuleConfig[], plan: Plan): ModuleConfig[] =>
   plan.modules.map(({ name, ranks }) => ({ ...modules.find((m) => m.name === name)!, rank: ranks.length }));
 
-function scoresOf(bench: Workbench, from: string): Promise<Scores> {
-  return readScores(join(from, SCORES), bench.checkpoint.fingerprint);
+/** Scores, the Plan that they make, and what it changes in the base. */
+async function planOf(bench: Workbench, adapter: Adapter, examples: readonly EncodedExample[], from: string) {
+  const { settings, checkpoint, model } = bench;
+  const estimate = await readEstimate(join(from, SCORES), checkpoint.fingerprint);
+  const by = {
+    units: settings.estimator ?? estimate.estimator,
+    modules: settings.moduleEstimator,
+    seed: settings.seed,
+  };
+  const plan = makePlan(scoresOf(estimate, by, await model.norms()), planOptions(bench, examples));
+  if (settings.foldMasks && !trainsMasks(estimate.estimator))
+    throw new LightPeftError(
+      'BAD_OPTION',
+      `--fold-masks: the estimation was run for ${estimate.estimator}, which trains no masks`,
+    );
+  const delta = new Map([
+    ...(settings.foldMasks ? foldedMasks(plan, estimate.masks) : []),
+    ...(settings.compensate ? await compensation(plan, estimate.measures, bench, adapter) : []),
+  ]);
+  return { plan, delta: delta.size > 0 ? delta : undefined };
 }
 
 const LIGHT: Phase = {
   name: 'train',
-  async begin(bench, labels) {
+  async begin(bench, { labels, examples }) {
     const from = needed(bench.settings, 'from');
-    const scores = await scoresOf(bench, from);
-    const plan = makePlan(scores, planOptions(bench.settings));
-    const delta = bench.settings.foldMasks ? foldedMasks(plan, scores) : undefined;
+    const { tensors: adapter } = await readPeftAdapter(from);
+    const { plan, delta } = await planOf(bench, adapter, examples, from);
     const modules = bench.modules();
-    const adapter = await readPeftAdapter(from);
     const siteOf = (name: string) => modules.find((m) => m.name === name);
-    const tensors = cutAdapter(adapter.tensors, plan, bench.checkpoint.spec.headSize, siteOf, delta);
+    const tensors = cutAdapter(adapter, plan, bench.checkpoint.spec.headSize, siteOf, delta);
     const { threads } = bench.settings;
     using model = await bench.model.cut(layerCuts(plan, delta ?? null), { threads });
     const session = bench.session(model, labels, cutModules(modules, plan));

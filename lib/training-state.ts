@@ -44,6 +44,7 @@ const POSITION: z.ZodType<Position> = z.strictObject({
   position: count,
   tokens: count,
   seconds: z.number().nonnegative(),
+  early: z.unknown().optional(),
 });
 
 /** The file of a run that was interrupted, or is to survive an interruption: everything that it needs to go on. */

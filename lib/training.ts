@@ -2,11 +2,12 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { BaseDelta } from './adapter/delta.ts';
 import type { AdapterInfo } from './adapter/info.ts';
+import type { Dataset } from './data/dataset.ts';
 import type { LabelSet } from './data/labels.ts';
 import type { Session } from './engine.ts';
 import { LightPeftError } from './errors.ts';
 import { evaluateAll } from './evaluation.ts';
-import { fit } from './fit.ts';
+import { type EarlyEnd, fit } from './fit.ts';
 import type { NamedTensor } from './native.ts';
 import { needed, type Options, type Settings, settle } from './options.ts';
 import type { Plan } from './plan/plan.ts';
@@ -29,11 +30,19 @@ export interface Start {
 /** Where estimate, train and vanilla-train differ. */
 export interface Phase {
   name: string;
-  begin(bench: Workbench, labels: LabelSet): Promise<Start>;
+  begin(bench: Workbench, train: Dataset): Promise<Start>;
   steps(examples: number, settings: Settings): number;
-  scoreFrom?(steps: number): number;
+  scoreFrom?(steps: number, settings: Settings): number;
+  /** What may end it before its last step. */
+  early?(bench: Workbench, start: Start, train: Dataset): EarlyEnd | undefined;
   writes: 'peft' | 'light';
-  save(out: string, start: Start, tensors: NamedTensor[], info: AdapterInfo): Promise<void>;
+  save(
+    out: string,
+    start: Start,
+    tensors: NamedTensor[],
+    info: AdapterInfo,
+    settings: Settings,
+  ): Promise<void>;
   /** Whether a run that was cut short has a result worth saving. */
   savesUnfinished: boolean;
 }
@@ -76,7 +85,7 @@ export async function runTraining(options: Options, run: RunOptions, phase: Phas
   noteTruncation(run, trainFile, train);
   const validation = settings.validationFile && (await bench.read(settings.validationFile, train.labels));
   if (validation) noteTruncation(run, settings.validationFile!, validation);
-  const start = await phase.begin(bench, train.labels);
+  const start = await phase.begin(bench, train);
   using session = start.session;
   await makeFolder(out);
   checkVacant(out, phase.writes);
@@ -96,7 +105,7 @@ export async function runTraining(options: Options, run: RunOptions, phase: Phas
         'NOT_FINITE',
         'a trained parameter is not finite; a lower --learning-rate may help',
       );
-    await phase.save(out, start, tensors, bench.adapterInfo(train));
+    await phase.save(out, start, tensors, bench.adapterInfo(train), settings);
     return tensors;
   };
   let learned = from !== undefined;
@@ -105,11 +114,13 @@ export async function runTraining(options: Options, run: RunOptions, phase: Phas
     run.onProgress?.(progress);
   };
   const steps = phase.steps(train.examples.length, settings);
+  const early = phase.early?.(bench, start, train);
   try {
     const { step, seconds, tokens } = await fit(session, train.examples, {
       settings,
       steps,
-      scoreFrom: phase.scoreFrom?.(steps),
+      scoreFrom: phase.scoreFrom?.(steps, settings),
+      early,
       from,
       save: async (position) => state.write(position, await session.state()),
       signal: run.signal,

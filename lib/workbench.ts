@@ -1,5 +1,6 @@
 import type { AdapterInfo } from './adapter/info.ts';
 import { type Checkpoint, openCheckpoint } from './checkpoint/folder.ts';
+import { SITES } from './checkpoint/spec.ts';
 import { type Dataset, readDataset, type Reading, readingOf } from './data/dataset.ts';
 import type { LabelSet } from './data/labels.ts';
 import { Model, Session } from './engine.ts';
@@ -8,10 +9,10 @@ import { type Evaluation } from './evaluation.ts';
 import type { MetricName } from './metrics.ts';
 import type { ModuleConfig, NamedTensor, SessionConfig } from './native.ts';
 import type { Settings } from './options.ts';
+import { encoderCost, parameterCosts } from './plan/costs.ts';
+import { estimatorOf, trainsMasks } from './plan/estimators.ts';
 import type { RunOptions } from './run.ts';
 import { Tokenizer } from './tokenizer.ts';
-
-export const SITES = ['query', 'key', 'value', 'attention.output', 'intermediate', 'output'] as const;
 
 /** What every phase prints with --json. */
 export interface Report {
@@ -110,15 +111,16 @@ export class Workbench implements Disposable {
 
   session(model: Model, labels: LabelSet, modules: ModuleConfig[], masks = false): Session {
     const { settings } = this;
+    const learned = masks && trainsMasks(estimatorOf(settings));
     const config: SessionConfig = {
       modules,
       labels: labels.kind === 'classes' ? labels.names.length : 1,
       regression: labels.kind === 'regression',
       masks,
-      headMaskRate: settings.headMaskLr,
-      neuronMaskRate: settings.neuronMaskLr,
-      l1Heads: masks ? settings.l1 : 0,
-      l1Neurons: masks ? settings.l1 : 0,
+      headMaskRate: learned ? settings.headMaskLr : 0,
+      neuronMaskRate: learned ? settings.neuronMaskLr : 0,
+      l1Heads: learned ? settings.l1Heads : 0,
+      l1Neurons: learned ? settings.l1Neurons : 0,
       weightDecay: settings.weightDecay,
       maxGradNorm: settings.maxGradNorm,
       seed: settings.seed,
@@ -144,15 +146,10 @@ export class Workbench implements Disposable {
 
   /** Parameters of the encoder's layers, without embeddings, for the heads and neurons kept of each. */
   encoderParameters(kept?: { heads: number[]; neurons: number[] }[]): number {
-    const { layers, hidden, heads, headSize, ffn } = this.checkpoint.spec;
-    let total = 0;
-    for (let l = 0; l < layers; l++) {
-      const width = (kept?.[l]?.heads.length ?? heads) * headSize;
-      const neurons = kept?.[l]?.neurons.length ?? ffn;
-      total += 3 * (hidden + 1) * width + (width + 1) * hidden;
-      total += (hidden + 1) * neurons + (neurons + 1) * hidden + 4 * hidden;
-    }
-    return total;
+    const { spec } = this.checkpoint;
+    const whole = { heads: { length: spec.heads }, neurons: { length: spec.ffn } };
+    const layers = kept ?? Array.from({ length: spec.layers }, () => whole);
+    return encoderCost(parameterCosts(spec), layers);
   }
 
   report(

@@ -21,3 +21,6 @@ export interface Spec {
   /** The most tokens that one sequence may have. */
   maxLength: number;
 }
+
+/** The places of a layer where a PEFT module can sit, in the order of the forward pass. */
+export const SITES = ['query', 'key', 'value', 'attention.output', 'intermediate', 'output'] as const;

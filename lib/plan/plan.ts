@@ -1,5 +1,6 @@
 import * as z from 'zod';
 import { LightPeftError } from '../errors.ts';
+import { keepWithin } from './budget.ts';
 import type { Scores } from './scores.ts';
 import { keepAboveQuantile, keepTop, type Scope, type SelectOptions } from './select.ts';
 
@@ -12,6 +13,8 @@ export interface Plan {
   /** Of the base that the plan was made for. */
   fingerprint: string;
   rule: Rule;
+  /** Where heads and neurons were cut to a budget rather than by ratios: the share of the encoder's cost that may stay. */
+  budget?: { of: 'parameters' | 'flops'; keep: number } | undefined;
   /** The shares to prune, in [0, 1), as asked for. */
   ratios: { heads: number; neurons: number; modules: number; ranks: number };
   /** For ranks, a layer is a module. */
@@ -37,8 +40,20 @@ const ruleSchema = z.enum(['exact', 'quantile']);
 const scopeSchema = z.enum(['layer', 'global']);
 const ratioSchema = z.number().min(0).lt(1);
 
+const budgetSchema = z.strictObject({ of: z.enum(['parameters', 'flops']), keep: z.number().gt(0).max(1) });
+const cost = z.number().nonnegative();
+
 const optionsSchema = z.strictObject({
   rule: ruleSchema.default('exact'),
+  budget: budgetSchema
+    .extend({
+      costs: z.strictObject({ head: cost, neuron: cost, rest: cost }),
+      /** Neurons go and stay by so many of a layer. */
+      roundTo: z.int().min(1),
+    })
+    .optional(),
+  /** Layers that lose neither heads nor neurons. */
+  protect: z.array(z.int().nonnegative()).default([]),
   ratios: z
     .strictObject({
       heads: ratioSchema.default(1 / 3),
@@ -58,6 +73,8 @@ const optionsSchema = z.strictObject({
 
 export type PlanOptions = z.input<typeof optionsSchema>;
 
+const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
+
 const ascends = (indices: readonly number[]): boolean =>
   indices.every((index, i) => i === 0 || indices[i - 1]! < index);
 
@@ -70,6 +87,7 @@ const planSchema: z.ZodType<Plan> = z.strictObject({
   version: z.literal(1),
   fingerprint: z.string().min(1),
   rule: ruleSchema,
+  budget: budgetSchema.optional(),
   ratios: z.strictObject({
     heads: ratioSchema,
     neurons: ratioSchema,
@@ -112,6 +130,31 @@ const RULES: Record<Rule, Select> = {
   quantile: (scores, ratio, options) => (ratio === 0 ? keepTop : keepAboveQuantile)(scores, ratio, options),
 };
 
+type PlanSettings = z.output<typeof optionsSchema>;
+
+/** Heads and neurons that stay of each layer. */
+function keepUnits(scores: Scores, { rule, ratios, scopes, budget, protect }: PlanSettings): Plan['layers'] {
+  const least = { minHeads: MIN_HEADS, minNeurons: MIN_NEURONS };
+  if (budget) {
+    const kept = keepWithin(scores, budget.costs, { ...budget, ...least, protect });
+    return kept.heads.map((heads, l) => ({ heads, neurons: kept.neurons[l]! }));
+  }
+  const stray = protect.find((layer) => layer >= scores.heads.length);
+  if (stray !== undefined)
+    throw new LightPeftError(
+      'BAD_OPTION',
+      `there is no layer ${stray} among ${scores.heads.length} to protect`,
+    );
+  const select = RULES[rule];
+  const heads = select(scores.heads, ratios.heads, { scope: scopes.heads, atLeast: MIN_HEADS });
+  const neurons = select(scores.neurons, ratios.neurons, { scope: scopes.neurons, atLeast: MIN_NEURONS });
+  return heads.map((kept, l) =>
+    protect.includes(l)
+      ? { heads: range(scores.heads[l]!.length), neurons: range(scores.neurons[l]!.length) }
+      : { heads: kept, neurons: neurons[l]! },
+  );
+}
+
 /** Which ranks of each module stay: none of some, but one at least in all. */
 const keepRanks = (ranks: Float32Array[], ratio: number, scope: Scope, select: Select): number[][] => {
   const kept = select(ranks, ratio, { scope, atLeast: 0 });
@@ -129,11 +172,9 @@ const keepRanks = (ranks: Float32Array[], ratio: number, scope: Scope, select: S
 export const makePlan = (scores: Scores, options: PlanOptions = {}): Plan => {
   const checked = optionsSchema.safeParse(options);
   if (!checked.success) throw new LightPeftError('BAD_OPTION', complaint(checked.error));
-  const { rule, ratios, scopes } = checked.data;
+  const { rule, ratios, scopes, budget } = checked.data;
   checkScores(scores);
   const select = RULES[rule];
-  const heads = select(scores.heads, ratios.heads, { scope: scopes.heads, atLeast: MIN_HEADS });
-  const neurons = select(scores.neurons, ratios.neurons, { scope: scopes.neurons, atLeast: MIN_NEURONS });
   const moduleRatios = Float32Array.from(scores.modules, ({ ratio }) => ratio);
   const [kept] = select([moduleRatios], ratios.modules, { scope: 'global', atLeast: 1 });
   const survivors = kept!.map((i) => scores.modules[i]!);
@@ -147,16 +188,15 @@ export const makePlan = (scores: Scores, options: PlanOptions = {}): Plan => {
     version: 1,
     fingerprint: scores.fingerprint,
     rule,
+    ...(budget && { budget: { of: budget.of, keep: budget.keep } }),
     ratios,
     scopes,
-    layers: heads.map((kept, i) => ({ heads: kept, neurons: neurons[i]! })),
+    layers: keepUnits(scores, checked.data),
     modules: survivors
       .map(({ name }, i) => ({ name, ranks: ranks[i]! }))
       .filter((module) => module.ranks.length > 0),
   };
 };
-
-const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
 
 /** The plan that keeps everything, so that training without pruning is training like any other. */
 export const emptyPlan = (base: PlanBase, modules: readonly { name: string; rank: number }[]): Plan => ({

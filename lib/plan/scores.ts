@@ -1,12 +1,12 @@
-/** What the estimation measured; a higher score is worth more. */
+/** By what a Plan is made; a higher score is worth more. */
 export interface Scores {
   /** Of the base that was measured. */
   fingerprint: string;
-  /** Training steps that the scores were taken over. */
+  /** Training steps that they were taken over. */
   steps: number;
-  /** Per layer [heads]: the learned head masks, signed. */
+  /** Per layer [heads]. */
   heads: Float32Array[];
-  /** Per layer [FFN]: the learned neuron masks, signed. */
+  /** Per layer [FFN]. */
   neurons: Float32Array[];
   modules: ModuleScores[];
 }
@@ -14,7 +14,7 @@ export interface Scores {
 export interface ModuleScores {
   /** The module's path in the Hugging Face model, such as `roberta.encoder.layer.0.attention.self.query`. */
   name: string;
-  /** Mean over tokens of |branch| / |base output|. */
+  /** Of the module as a whole; Light-PEFT's is the mean over tokens of |branch| / |base output|. */
   ratio: number;
   /** [r] */
   ranks: Float32Array;

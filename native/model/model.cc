@@ -96,6 +96,41 @@ std::shared_ptr<const Model> Model::load(const Spec& spec, const std::vector<Wei
   return model;
 }
 
+std::vector<LayerNorms> Model::norms() const {
+  std::vector<LayerNorms> all;
+  for (const Layer& layer : layers) {
+    const auto squares = [&](int site, int64_t over) {
+      return layer.linear[site].weight().to(at::kFloat).square().sum(over);
+    };
+    const Tensor context = squares(kAttentionOutput, 0), out = squares(kOutput, 0);
+    const Tensor rows = squares(kQuery, 1) + squares(kKey, 1) + squares(kValue, 1) + context;
+    all.push_back({context.sqrt(), out.sqrt(), rows.view({layer.heads, -1}).sum(1).sqrt(),
+                   (squares(kIntermediate, 1) + out).sqrt()});
+  }
+  return all;
+}
+
+std::vector<LayerShift> Model::shifts(const std::vector<LayerCut>& plan,
+                                      const std::vector<LayerMeans>& means) const {
+  if (plan.size() != layers.size() || means.size() != layers.size())
+    throw Error("BAD_PLAN", "the Plan has another number of layers than the model");
+  std::vector<LayerShift> all;
+  for (size_t l = 0; l < layers.size(); ++l) {
+    const int64_t d = spec.head_size;
+    const auto removed = [](const Tensor& mean, const std::vector<int64_t>& kept, int64_t each) {
+      Tensor rest = mean.clone();
+      if (!kept.empty()) rest.view({-1, each}).index_fill_(0, at::tensor(kept, at::kLong), 0);
+      return rest;
+    };
+    const auto shift = [&](int site, const Tensor& mean) {
+      return at::mv(layers[l].linear[site].weight().to(at::kFloat), mean);
+    };
+    all.push_back({shift(kAttentionOutput, removed(means[l].context, plan[l].heads, d)),
+                   shift(kOutput, removed(means[l].neurons, plan[l].neurons, 1))});
+  }
+  return all;
+}
+
 std::shared_ptr<const Model> Model::cut(const std::vector<LayerCut>& plan) const {
   if (plan.size() != layers.size())
     throw Error("BAD_PLAN", "the Plan has another number of layers than the model");

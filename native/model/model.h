@@ -41,6 +41,22 @@ struct LayerCut {
   Tensor attention_shift, output_shift;  // fp32 [h], added to the biases that follow
 };
 
+/// Euclidean norms of a layer's weights, fp32.
+struct LayerNorms {
+  Tensor context, neuron_out;  // of the columns of attention output [H * size] and of FFN output [F]
+  Tensor heads, neurons;       // of all weights of a head [H] and of a neuron [F]
+};
+
+/// Means of what a layer's attention output [H * size] and FFN output [F] read, fp32.
+struct LayerMeans {
+  Tensor context, neurons;
+};
+
+/// What biases gain where the mean of what was cut is put in its place, fp32 [h].
+struct LayerShift {
+  Tensor attention, output;
+};
+
 struct Model {
   Spec spec;
   at::ScalarType dtype;
@@ -53,6 +69,11 @@ struct Model {
                                            at::ScalarType dtype);
   /// The smaller model that keeps the given heads and neurons of each layer; embeddings are shared.
   std::shared_ptr<const Model> cut(const std::vector<LayerCut>& plan) const;
+
+  std::vector<LayerNorms> norms() const;
+  /// The mean output of the heads and neurons that a cut does not keep, which FLAP (An et al. 2024) adds to the biases
+  /// that follow.
+  std::vector<LayerShift> shifts(const std::vector<LayerCut>& plan, const std::vector<LayerMeans>& means) const;
 };
 
 /// The tensors of `weights` by site, memory-mapped (one mapping for each file).

@@ -52,16 +52,22 @@ Tensor activation_forward(const Tensor& z, const Tensor& mask, Activation kind) 
   return g;
 }
 
-void activation_backward(Tensor z, Tensor dg, const Tensor& mask, Tensor mask_grad, Activation kind) {
+void activation_backward(Tensor z, Tensor dg, const Tensor& mask, const MaskTotals& totals, Activation kind) {
   const ActivationBackward a{z.mutable_data_ptr(),
                              dg.mutable_data_ptr(),
                              floats(mask),
-                             mutable_floats(mask_grad),
+                             {mutable_floats(totals.gradient), mutable_floats(totals.salience)},
                              z.size(1),
                              z.size(0),
                              kind};
   const auto kernel = typed(z).activation_backward;
   over_columns(z.size(1), z.size(0), [&](int64_t b, int64_t e) { kernel(a, b, e); });
+}
+
+void add_moments(const Tensor& x, Tensor sum, Tensor square) {
+  const Moments a{x.const_data_ptr(), mutable_floats(sum), mutable_floats(square), x.size(1), x.size(0)};
+  const auto kernel = typed(x).moments;
+  over_columns(x.size(1), x.size(0), [&](int64_t b, int64_t e) { kernel(a, b, e); });
 }
 
 Tensor norm_forward(const Tensor& z, const Tensor& residual, const NormWeights& w, const Dropout& dropout,
@@ -171,11 +177,13 @@ Tensor attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, cons
 }
 
 AttentionGrads attention_backward(const Tensor& d_context, const AttentionSaved& saved, const Sequences& s,
-                                  int64_t heads, const Tensor& head_mask, Tensor mask_grad) {
+                                  int64_t heads, const Tensor& head_mask, const MaskTotals& totals) {
   const int64_t size = d_context.size(1) / heads;
   AttentionGrads grads{at::empty_like(saved.q), at::empty_like(saved.k), at::empty_like(saved.v)};
-  Tensor partial;
-  if (mask_grad.defined()) partial = at::empty({s.cu_q.size(0) - 1, heads}, at::kFloat);
+  const auto partial = [&](const Tensor& total) {
+    return total.defined() ? at::empty({s.cu_q.size(0) - 1, heads}, at::kFloat) : Tensor();
+  };
+  Tensor gradient = partial(totals.gradient), salience = partial(totals.salience);
   const AttentionBackward a{saved.q.const_data_ptr(),
                             saved.k.const_data_ptr(),
                             saved.v.const_data_ptr(),
@@ -188,7 +196,7 @@ AttentionGrads attention_backward(const Tensor& d_context, const AttentionSaved&
                             grads.q.mutable_data_ptr(),
                             grads.k.mutable_data_ptr(),
                             grads.v.mutable_data_ptr(),
-                            mutable_floats(partial),
+                            {mutable_floats(gradient), mutable_floats(salience)},
                             heads,
                             size,
                             d_context.size(0),
@@ -196,7 +204,8 @@ AttentionGrads attention_backward(const Tensor& d_context, const AttentionSaved&
                             saved.dropout};
   const auto kernel = typed(d_context).attention_backward;
   over_heads(s, heads, size, [&](float* scratch, int64_t b, int64_t h) { kernel(a, scratch, b, h); });
-  if (mask_grad.defined()) mask_grad.add_(partial.sum(0));
+  if (gradient.defined()) totals.gradient.add_(gradient.sum(0));
+  if (salience.defined()) totals.salience.add_(salience.sum(0));
   return grads;
 }
 

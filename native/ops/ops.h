@@ -9,8 +9,17 @@ namespace lp {
 using at::Tensor;
 
 Tensor activation_forward(const Tensor& z, const Tensor& mask, Activation kind);
-/// Overwrites dg with dz and z with the activation's output; adds to mask_grad where that is defined.
-void activation_backward(Tensor z, Tensor dg, const Tensor& mask, Tensor mask_grad, Activation kind);
+/// What is summed for a mask: the products of its units' outputs (before the mask) with their gradients, and the sizes
+/// of these products. fp32 [units] each, added to; either may be undefined.
+struct MaskTotals {
+  Tensor gradient, salience;
+};
+
+/// Overwrites dg with dz and z with the activation's output.
+void activation_backward(Tensor z, Tensor dg, const Tensor& mask, const MaskTotals& totals, Activation kind);
+
+/// Adds the sums over tokens of x [T, n] and of its squares, fp32 [n].
+void add_moments(const Tensor& x, Tensor sum, Tensor square);
 
 struct NormWeights {
   Tensor gamma, beta;  // fp32 [h]
@@ -54,8 +63,8 @@ Tensor attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, cons
 struct AttentionGrads {
   Tensor q, k, v;
 };
-/// Adds to mask_grad [H] where that is defined.
+/// A head's product is that of its context and gradient, summed over the head's size.
 AttentionGrads attention_backward(const Tensor& d_context, const AttentionSaved& saved, const Sequences& s,
-                                  int64_t heads, const Tensor& head_mask, Tensor mask_grad);
+                                  int64_t heads, const Tensor& head_mask, const MaskTotals& totals);
 
 }  // namespace lp

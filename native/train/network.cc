@@ -53,7 +53,6 @@ Network::Network(std::shared_ptr<const Model> model, const NetworkConfig& config
   const size_t layers = model_->layers.size();
   modules_.resize(layers * kSites);
   order_.assign(layers * kSites, -1);
-  ratios_.assign(config.modules.size(), 0);
   lowest_ = config.masks ? 0 : layers;
   for (size_t i = 0; i < config.modules.size(); ++i) {
     const ModuleConfig& m = config.modules[i];
@@ -133,8 +132,8 @@ Tensor Network::site_forward(size_t layer, int site, const Tensor& x, const Pass
       lora_forward(*modules_[at], parameters_, x, dropout(modules_[at]->dropout, pass, layer, site),
                    saved ? &saved->lora[site] : nullptr);
   Tensor ratio;
-  const Tensor y = linear_forward(x, base, &branch, pass.scores ? &ratio : nullptr);
-  if (pass.scores) ratios_[order_[at]] = ratio.nan_to_num(0, 0, 0).sum(at::kDouble).item<double>();
+  const Tensor y = linear_forward(x, base, &branch, pass.ratios ? &ratio : nullptr);
+  if (pass.ratios) pass.ratios->now(order_[at]).add_(ratio.nan_to_num(0, 0, 0).sum());
   return y;
 }
 
@@ -160,12 +159,18 @@ Tensor Network::layer_forward(size_t layer, const Tensor& x, const Sequences& s,
   const Tensor context = attention_forward(q, k, v, rows ? rows->queries : s, l.heads, head_mask(layer),
                                            dropout(spec.attention_dropout, pass, layer, kProbabilities),
                                            saved ? &saved->attention : nullptr);
+  if (Importance* const m = pass.moments) {
+    add_moments(context, m->context_sum.now(layer), m->context_square.now(layer));
+    m->tokens.now(layer).add_(static_cast<double>(context.size(0)));
+  }
   const Tensor o = site_forward(layer, kAttentionOutput, context, pass, saved);
   const Tensor middle =
       norm_forward(o, queried, l.attention_norm, dropout(spec.hidden_dropout, pass, layer, kAfterAttention),
                    saved ? &saved->attention_norm : nullptr);
   const Tensor z = site_forward(layer, kIntermediate, middle, pass, saved);
   const Tensor g = activation_forward(z, neuron_mask(layer), spec.activation);
+  if (Importance* const m = pass.moments)
+    add_moments(g, m->neuron_sum.now(layer), m->neuron_square.now(layer));
   const Tensor u = site_forward(layer, kOutput, g, pass, saved);
   if (saved) {
     saved->x = x;
@@ -179,7 +184,7 @@ Tensor Network::layer_forward(size_t layer, const Tensor& x, const Sequences& s,
 }
 
 Tensor Network::layer_backward(size_t layer, const Tensor& dy, const Sequences& s, const Rows* rows,
-                               const LayerSaved& saved) {
+                               const LayerSaved& saved, Importance* scored) {
   const Spec& spec = model_->spec;
   const Layer& l = model_->layers[layer];
   // Within the lowest layer nothing needs the gradient of what comes before the first trainable place.
@@ -198,8 +203,16 @@ Tensor Network::layer_backward(size_t layer, const Tensor& dy, const Sequences& 
   }
   // The activation's output is computed again rather than kept, and takes the place of its input.
   const Tensor dz = linear_backward(output, Tensor()), g = saved.z;
-  activation_backward(g, dz, neuron_mask(layer),
-                      config_.masks ? parameters_[neuron_masks_[layer]].grad : Tensor(), spec.activation);
+  MaskTotals neurons, heads;
+  if (config_.masks) {
+    neurons.gradient = parameters_[neuron_masks_[layer]].grad;
+    heads.gradient = parameters_[head_masks_[layer]].grad;
+    if (scored) {
+      neurons.salience = scored->neuron_salience.now(layer);
+      heads.salience = scored->head_salience.now(layer);
+    }
+  }
+  activation_backward(g, dz, neuron_mask(layer), neurons, spec.activation);
   input_seen(layer, kOutput, g, output);
   const LinearGradient intermediate = site_backward(layer, kIntermediate, dz, saved);
   input_seen(layer, kIntermediate, saved.middle, intermediate);
@@ -213,7 +226,7 @@ Tensor Network::layer_backward(size_t layer, const Tensor& dy, const Sequences& 
   if (!reaches(kAttentionOutput) && !config_.masks) return {};
   const AttentionGrads d = attention_backward(
       linear_backward(attended, Tensor()), saved.attention, rows ? rows->queries : s, l.heads,
-      head_mask(layer), config_.masks ? parameters_[head_masks_[layer]].grad : Tensor());
+      head_mask(layer), heads);
   const LinearGradient query = site_backward(layer, kQuery, d.q, saved),
                        key = site_backward(layer, kKey, d.k, saved),
                        value = site_backward(layer, kValue, d.v, saved);
@@ -227,7 +240,7 @@ Tensor Network::layer_backward(size_t layer, const Tensor& dy, const Sequences& 
   return dx;
 }
 
-Tensor Network::forward(const Batch& batch, const Pass& pass, Saved* saved) {
+Tensor Network::forward(const Batch& batch, const Pass& how, Saved* saved, Importance* scored) {
   const int64_t sequences = static_cast<int64_t>(batch.cu_seqlens.size()) - 1;
   Sequences s;
   s.cu_q = at::tensor(at::ArrayRef<int32_t>(batch.cu_seqlens), at::kInt);
@@ -243,14 +256,18 @@ Tensor Network::forward(const Batch& batch, const Pass& pass, Saved* saved) {
   rows.first = s.cu_q.narrow(0, 0, sequences).to(at::kLong);
   rows.queries = {at::arange(sequences + 1, at::kInt), s.cu_k, 1, s.longest_k};
   const size_t last = model_->layers.size() - 1;
+  Pass pass = how;
+  pass.moments = scored;
+  pass.ratios = scored ? &scored->ratios : nullptr;
   Tensor x = embed(batch, pass);
   for (size_t l = 0; l < last; ++l)
     x = layer_forward(l, x, s, nullptr, pass, saved && l >= lowest_ ? &saved->layers[l] : nullptr);
-  // Of the last layer the head's rows are enough, except for its scores, which are means over all tokens.
-  if (pass.scores) layer_forward(last, x, s, nullptr, pass, nullptr);
-  Pass unscored = pass;
-  unscored.scores = false;
-  x = layer_forward(last, x, s, &rows, unscored, saved && last >= lowest_ ? &saved->layers[last] : nullptr);
+  // Of the last layer the head's rows are enough, except for its ratios, which are means over all tokens.
+  pass.moments = nullptr;
+  if (scored) layer_forward(last, x, s, nullptr, pass, nullptr);
+  pass.moments = scored;
+  pass.ratios = nullptr;
+  x = layer_forward(last, x, s, &rows, pass, saved && last >= lowest_ ? &saved->layers[last] : nullptr);
 
   const double p = model_->spec.head_dropout;
   const Dropout drop0 = dropout(p, pass, 0, kHead0), drop1 = dropout(p, pass, 0, kHead1);
@@ -269,7 +286,7 @@ Tensor Network::forward(const Batch& batch, const Pass& pass, Saved* saved) {
   return at::addmm(parameters_[out_bias_].value, dropped, parameters_[out_weight_].value.t());
 }
 
-void Network::backward(const Tensor& d_logits, const Saved& saved) {
+void Network::backward(const Tensor& d_logits, const Saved& saved, Importance* scored) {
   parameters_[out_weight_].grad.addmm_(d_logits.t(), saved.dropped);
   parameters_[out_bias_].grad.add_(d_logits.sum(0));
   Tensor d = apply_dropout(at::mm(d_logits, parameters_[out_weight_].value), saved.head_dropout1);
@@ -281,13 +298,20 @@ void Network::backward(const Tensor& d_logits, const Saved& saved) {
   d = apply_dropout(at::mm(d, parameters_[dense_weight_].value), saved.head_dropout0);
   Tensor dx = d.to(model_->dtype);
   for (size_t l = layers; l-- > lowest_;)
-    dx = layer_backward(l, dx, saved.sequences, l + 1 == layers ? &saved.rows : nullptr, saved.layers[l]);
+    dx = layer_backward(l, dx, saved.sequences, l + 1 == layers ? &saved.rows : nullptr, saved.layers[l],
+                        scored);
 }
 
 void Network::penalize(double heads, double neurons) {
+  const auto add = [](Parameter& mask, double lambda) {
+    if (mask.rate == 0)
+      mask.grad.zero_();
+    else
+      mask.grad.add_(mask.value.sign(), lambda);
+  };
   for (size_t l = 0; l < head_masks_.size(); ++l) {
-    parameters_[head_masks_[l]].grad.add_(parameters_[head_masks_[l]].value.sign(), heads);
-    parameters_[neuron_masks_[l]].grad.add_(parameters_[neuron_masks_[l]].value.sign(), neurons);
+    add(parameters_[head_masks_[l]], heads);
+    add(parameters_[neuron_masks_[l]], neurons);
   }
 }
 

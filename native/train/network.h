@@ -7,6 +7,7 @@
 #include "model/model.h"
 #include "peft/lora.h"
 #include "train/batch.h"
+#include "train/importance.h"
 
 namespace lp {
 
@@ -28,9 +29,11 @@ struct NetworkConfig {
 
 /// How one forward pass runs. Dropout streams are keyed by (seed, step, micro, site).
 struct Pass {
-  bool train = false;   // dropout is on
-  bool saves = false;   // a backward pass follows
-  bool scores = false;  // module ratios are taken
+  bool train = false;  // dropout is on
+  bool saves = false;  // a backward pass follows
+  // What is measured, if anything is: modules, and what attention output and FFN output read.
+  RunningSum* ratios = nullptr;
+  Importance* moments = nullptr;
   uint64_t step = 0, micro = 0;
 };
 
@@ -63,10 +66,10 @@ class Network {
  public:
   Network(std::shared_ptr<const Model> model, const NetworkConfig& config);
 
-  /// Logits [B, labels] in fp32.
-  Tensor forward(const Batch& batch, const Pass& pass, Saved* saved);
-  /// Adds the gradients for d_logits [B, labels].
-  void backward(const Tensor& d_logits, const Saved& saved);
+  /// Logits [B, labels] in fp32. Adds to `scored` what the forward pass tells.
+  Tensor forward(const Batch& batch, const Pass& pass, Saved* saved, Importance* scored);
+  /// Adds the gradients for d_logits [B, labels], and to `scored` what masks tell beside theirs.
+  void backward(const Tensor& d_logits, const Saved& saved, Importance* scored);
 
   Parameters& parameters() { return parameters_; }
   const Model& model() const { return *model_; }
@@ -75,14 +78,14 @@ class Network {
   Tensor neuron_mask(size_t layer) {
     return config_.masks ? parameters_[neuron_masks_[layer]].value : Tensor();
   }
-  /// Adds lambda * sign(mask) to the masks' gradients, the gradient of lambda * |mask|_1.
+  Parameter& head_mask_parameter(size_t layer) { return parameters_[head_masks_[layer]]; }
+  Parameter& neuron_mask_parameter(size_t layer) { return parameters_[neuron_masks_[layer]]; }
+  /// Adds lambda * sign(mask) to the masks' gradients, the gradient of lambda * |mask|_1. Those of masks that are not
+  /// trained have served the scores alone and are cleared: they are no part of the gradient's norm.
   void penalize(double heads, double neurons);
   LoraModule* module(size_t layer, int site) {
     return modules_[layer * kSites + site] ? &*modules_[layer * kSites + site] : nullptr;
   }
-  /// Sum over tokens of |branch| / |base| of the last scoring pass, by module in the config's order, and its
-  /// tokens.
-  const std::vector<double>& ratios() const { return ratios_; }
 
  private:
   Tensor embed(const Batch& batch, const Pass& pass);
@@ -94,7 +97,7 @@ class Network {
   Tensor layer_forward(size_t layer, const Tensor& x, const Sequences& s, const Rows* rows, const Pass& pass,
                        LayerSaved* saved);
   Tensor layer_backward(size_t layer, const Tensor& dy, const Sequences& s, const Rows* rows,
-                        const LayerSaved& saved);
+                        const LayerSaved& saved, Importance* scored);
   Dropout dropout(double p, const Pass& pass, size_t layer, int place) const;
 
   std::shared_ptr<const Model> model_;
@@ -105,7 +108,6 @@ class Network {
   std::vector<size_t> head_masks_, neuron_masks_;
   size_t dense_weight_, dense_bias_, out_weight_, out_bias_;
   size_t lowest_ = 0;  // the lowest layer with something trainable: no backward below it
-  std::vector<double> ratios_;
 };
 
 }  // namespace lp

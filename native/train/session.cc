@@ -36,14 +36,20 @@ Tensor loss_and_gradient(const Tensor& logits, const std::vector<float>& labels,
   return gradient;
 }
 
-Session::Session(std::shared_ptr<const Model> model, const SessionConfig& config)
-    : config_(config), network_(std::move(model), config.network) {
-  int64_t ranks = 0;
-  for (const auto& m : config.network.modules) ranks += m.rank;
-  ratio_sum_ = at::zeros({static_cast<int64_t>(config.network.modules.size())}, at::kDouble);
-  rank_sum_ = at::zeros({ranks}, at::kDouble);
-  scored_ = at::zeros({1}, at::kDouble);
+namespace {
+
+std::vector<int64_t> ranks_of(const NetworkConfig& config) {
+  std::vector<int64_t> ranks;
+  for (const auto& m : config.modules) ranks.push_back(m.rank);
+  return ranks;
 }
+
+}  // namespace
+
+Session::Session(std::shared_ptr<const Model> model, const SessionConfig& config)
+    : config_(config),
+      network_(std::move(model), config.network),
+      importance_(network_.model(), ranks_of(config.network), config.network.masks) {}
 
 void Session::step(const std::vector<Batch>& batches, double learning_rate, bool score) {
   if (metrics_.not_finite >= 0) return;  // the last good state stays
@@ -54,26 +60,31 @@ void Session::step(const std::vector<Batch>& batches, double learning_rate, bool
   parameters.zero_grad();
   double loss = 0;
   int64_t tokens = 0;
-  std::vector<double> ratios(config_.network.modules.size(), 0);
+  Importance* const scored = score ? &importance_ : nullptr;
+  if (scored) scored->begin();
   for (size_t i = 0; i < batches.size(); ++i) {
     Saved saved;
-    const Pass pass{true, true, score, static_cast<uint64_t>(steps_), i};
-    const Tensor logits = network_.forward(batches[i], pass, &saved);
+    Pass pass;
+    pass.train = pass.saves = true;
+    pass.step = static_cast<uint64_t>(steps_);
+    pass.micro = i;
+    const Tensor logits = network_.forward(batches[i], pass, &saved, scored);
     metrics_.activation_bytes = std::max(metrics_.activation_bytes, saved.bytes());
     double part = 0;
     int64_t labelled = 0;
     const Tensor d = loss_and_gradient(logits, batches[i].labels, config_.network.regression,
                                        std::max<int64_t>(1, examples), &part, &labelled);
-    network_.backward(d, saved);
+    network_.backward(d, saved, scored);
     loss += part;
     tokens += static_cast<int64_t>(batches[i].ids.size());
-    if (score)
-      for (size_t m = 0; m < ratios.size(); ++m) ratios[m] += network_.ratios()[m];
   }
   loss /= std::max<int64_t>(1, examples);
-  network_.penalize(config_.l1_heads, config_.l1_neurons);
   // Taken of the values before the update, kept only if there is one.
-  const Tensor ranks = score ? rank_scores() : Tensor();
+  if (score) {
+    score_units();
+    score_ranks();
+  }
+  network_.penalize(config_.l1_heads, config_.l1_neurons);
   const double norm =
       std::isfinite(loss) ? parameters.step(config_.optimizer, learning_rate, steps_ + 1) : std::nan("");
   metrics_.grad_norm = norm;
@@ -81,37 +92,36 @@ void Session::step(const std::vector<Batch>& batches, double learning_rate, bool
     metrics_.not_finite = steps_;
     return;
   }
-  if (score) {
-    double* sums = ratio_sum_.mutable_data_ptr<double>();
-    for (size_t m = 0; m < ratios.size(); ++m) sums[m] += ratios[m] / std::max<int64_t>(1, tokens);
-    rank_sum_ += ranks;
-    scored_ += 1;
-  }
+  if (score) importance_.accept(tokens);
   ++steps_;
   ++metrics_.steps;
   metrics_.loss += loss;
   metrics_.tokens += tokens;
 }
 
-/// First order (Light-PEFT): |mean over inputs of A_k dA_k| + |mean over outputs of B_k dB_k| for each rank
-/// k.
-Tensor Session::rank_scores() {
-  Parameters& parameters = network_.parameters();
-  Tensor ranks = at::zeros_like(rank_sum_);
-  int64_t at = 0;
-  for (const auto& c : config_.network.modules) {
-    const LoraModule& m = *network_.module(c.layer, c.site);
-    const Tensor a = (parameters[m.a].value.to(at::kDouble) * parameters[m.a].grad).mean(1).abs();
-    const Tensor b = (parameters[m.b].value.to(at::kDouble) * parameters[m.b].grad).mean(0).abs();
-    ranks.narrow(0, at, m.rank) += (a + b).nan_to_num(0, 0, 0);
-    at += m.rank;
+void Session::score_units() {
+  const auto add = [](const Parameter& mask, Tensor taylor) { taylor.add_((mask.value * mask.grad).abs_()); };
+  for (size_t l = 0; config_.network.masks && l < network_.model().layers.size(); ++l) {
+    add(network_.head_mask_parameter(l), importance_.head_taylor.now(l));
+    add(network_.neuron_mask_parameter(l), importance_.neuron_taylor.now(l));
   }
-  return ranks;
+}
+
+void Session::score_ranks() {
+  Parameters& parameters = network_.parameters();
+  for (size_t i = 0; i < config_.network.modules.size(); ++i) {
+    const LoraModule& m = *network_.module(config_.network.modules[i].layer, config_.network.modules[i].site);
+    const Parameter &a = parameters[m.a], &b = parameters[m.b];
+    const Tensor by_a = (a.value.to(at::kDouble) * a.grad).sum(1).abs_().nan_to_num_(0, 0, 0);
+    const Tensor by_b = (b.value.to(at::kDouble) * b.grad).sum(0).abs_().nan_to_num_(0, 0, 0);
+    importance_.ranks.now(i).add_(by_a / static_cast<double>(a.shape[1]) + by_b / static_cast<double>(b.shape[0]));
+    importance_.rank_taylor.now(i).add_(by_a);
+  }
 }
 
 Session::Evaluation Session::evaluate(const Batch& batch) {
   Evaluation result;
-  result.logits = network_.forward(batch, Pass{}, nullptr).contiguous();
+  result.logits = network_.forward(batch, Pass{}, nullptr, nullptr).contiguous();
   loss_and_gradient(result.logits, batch.labels, config_.network.regression, 1, &result.loss,
                     &result.labelled);
   return result;
@@ -125,29 +135,25 @@ Metrics Session::take_metrics() {
   return m;
 }
 
-Scores Session::scores() const {
+Scores Session::scores() {
   Scores s;
-  auto& network = const_cast<Network&>(network_);
-  for (size_t l = 0; config_.network.masks && l < network.model().layers.size(); ++l) {
-    s.heads.push_back(network.head_mask(l).clone());
-    s.neurons.push_back(network.neuron_mask(l).clone());
+  for (size_t l = 0; config_.network.masks && l < network_.model().layers.size(); ++l) {
+    s.heads.push_back(network_.head_mask(l).clone());
+    s.neurons.push_back(network_.neuron_mask(l).clone());
   }
-  s.steps = static_cast<int64_t>(scored_.item<double>());
-  const double n = std::max(1.0, scored_.item<double>());
-  int64_t at = 0;
-  for (size_t m = 0; m < config_.network.modules.size(); ++m) {
-    const int64_t rank = config_.network.modules[m].rank;
-    s.ratios.push_back(ratio_sum_[m].item<double>() / n);
-    s.ranks.push_back((rank_sum_.narrow(0, at, rank) / n).to(at::kFloat));
-    at += rank;
-  }
+  s.steps = static_cast<int64_t>(importance_.steps.item<double>());
+  s.measures = importance_.means();
   return s;
 }
 
 std::vector<std::pair<std::string, Tensor>> Session::state() {
   Parameters& p = network_.parameters();
-  return {{"parameters", p.value()},     {"moment1", p.moment1()},    {"moment2", p.moment2()},
-          {"scores.ratios", ratio_sum_}, {"scores.ranks", rank_sum_}, {"scores.steps", scored_}};
+  std::vector<std::pair<std::string, Tensor>> state = {{"parameters", p.value()},
+                                                       {"moment1", p.moment1()},
+                                                       {"moment2", p.moment2()},
+                                                       {"scores.steps", importance_.steps}};
+  for (RunningSum* sum : importance_.all()) state.emplace_back("scores." + sum->name(), sum->sum());
+  return state;
 }
 
 }  // namespace lp

@@ -23,8 +23,7 @@ struct Metrics {
 struct Scores {
   int64_t steps = 0;
   std::vector<Tensor> heads, neurons;  // the masks as they are now
-  std::vector<double> ratios;          // by module, averaged over the scored steps
-  std::vector<Tensor> ranks;           // [r] by module, likewise
+  std::vector<std::pair<std::string, std::vector<Tensor>>> measures;  // Importance's
 };
 
 class Session {
@@ -40,7 +39,7 @@ class Session {
   };
   Evaluation evaluate(const Batch& batch);
   Metrics take_metrics();
-  Scores scores() const;
+  Scores scores();
 
   Network& network() { return network_; }
   int64_t steps_done() const { return steps_; }
@@ -53,13 +52,14 @@ class Session {
   }
 
  private:
-  Tensor rank_scores();
+  void score_units();
+  void score_ranks();
 
   SessionConfig config_;
   Network network_;
   int64_t steps_ = 0;
   Metrics metrics_;
-  Tensor ratio_sum_, rank_sum_, scored_;  // fp64 [modules], [sum of ranks], [1]
+  Importance importance_;
 };
 
 /// Mean loss over `denominator` examples and its gradient by the logits; sum of losses in `loss`.

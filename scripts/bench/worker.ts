@@ -5,7 +5,7 @@ import { type PackedBatch, packBatch } from '../../lib/data/batches.ts';
 import { Random } from '../../lib/data/random.ts';
 import { Model, Session } from '../../lib/engine.ts';
 import type { ModuleConfig } from '../../lib/native.ts';
-import { SITES } from '../../lib/workbench.ts';
+import { SITES } from '../../lib/checkpoint/spec.ts';
 import { type Lengths, VOCAB } from './shapes.ts';
 import type { Work } from './work.ts';
 

@@ -75,14 +75,14 @@ describe('masks and scores are what the written-out forward computes', () => {
     await session.step([batch], 0);
     await session.step([batch], 0, true);
     expect((await session.metrics()).loss / 3 / truth.unmasked_loss - 1).within(-1e-5, 1e-5);
-    const { steps, ratios, ranks, heads, neurons } = await session.scores();
+    const { steps, measures, heads, neurons } = await session.scores();
     expect(steps).equal(2);
     for (const mask of [...heads, ...neurons]) expect([...mask].every((value) => value === 1)).equal(true);
     const modules = recorded.modules(model);
     expect(modules).lengthOf(Object.keys(truth.module_importance).length);
     for (const [i, { name }] of modules.entries()) {
-      expect(Math.abs(ratios[i]! / truth.module_importance[name]! - 1), name).below(1e-4);
-      expect(distance(ranks[i]!, truth.rank_importance[name]!), name).below(1e-4);
+      expect(Math.abs(measures.ratios[i]![0]! / truth.module_importance[name]! - 1), name).below(1e-4);
+      expect(distance(measures.ranks[i]!, truth.rank_importance[name]!), name).below(1e-4);
     }
   });
 });

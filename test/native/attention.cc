@@ -73,8 +73,9 @@ void attention() {
 
           AttentionSaved saved;
           const Tensor context = attention_forward(q, k, v, s, shape.heads, mask, dropout, &saved);
-          const Tensor mask_grad = masked ? at::zeros({shape.heads}, at::kFloat) : Tensor();
-          const AttentionGrads grads = attention_backward(dc, saved, s, shape.heads, mask, mask_grad);
+          const Tensor mask_grad = masked ? at::zeros({shape.heads}, at::kFloat) : Tensor(),
+                       salience = masked ? at::ones({shape.heads}, at::kFloat) : Tensor();
+          const AttentionGrads grads = attention_backward(dc, saved, s, shape.heads, mask, {mask_grad, salience});
           const std::string op = "attention " + std::to_string(shape.heads) + "x" + std::to_string(shape.size) +
                                  " of " + std::to_string(tq) + " on " + std::to_string(tk) +
                                  (masked ? " masked" : "") + (drops ? " dropout" : "");
@@ -85,7 +86,11 @@ void attention() {
           compare(op, "dq", dtype, grads.q, q64.grad(), bound);
           compare(op, "dk", dtype, grads.k, k64.grad(), bound);
           compare(op, "dv", dtype, grads.v, v64.grad(), bound);
-          if (masked) compare(op, "dmask", dtype, mask_grad, mask64.grad(), bound);
+          if (!masked) continue;
+          compare(op, "dmask", dtype, mask_grad, mask64.grad(), bound);
+          const Tensor unmasked = written_out(q64, k64, v64, shape, Tensor(), dropout);
+          const Tensor products = (unmasked * dc.to(at::kDouble)).view({tq, shape.heads, shape.size}).sum(2);
+          compare(op, "salience", dtype, salience, 1 + products.abs().sum(0), bound);
         }
 }
 

@@ -28,6 +28,7 @@ void compare(const std::string& op, const std::string& what, at::ScalarType dtyp
              const Tensor& truth, double bound, const Tensor& part = {});
 
 void activations();
+void moments();
 void norms();
 void dropouts();
 void linears();

@@ -51,6 +51,7 @@ int main(int count, char** given) {
       return 0;
     }
     activations();
+    moments();
     norms();
     dropouts();
     linears();

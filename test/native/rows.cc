@@ -44,13 +44,29 @@ void activations() {
           g64.backward(dg.to(at::kDouble));
           const std::string op = std::string("activation ") + names[kind] + (masked ? " masked " : " ") + at_size(s);
           compare(op, "value", dtype, activation_forward(z, mask, act), g64, 2e-6);
-          const Tensor mask_grad = masked ? at::zeros({s.width}, at::kFloat) : Tensor();
+          const Tensor mask_grad = masked ? at::zeros({s.width}, at::kFloat) : Tensor(),
+                       salience = masked ? at::ones({s.width}, at::kFloat) : Tensor();
           const Tensor found = z.clone(), dz = dg.clone();
-          activation_backward(found, dz, mask, mask_grad, act);
+          activation_backward(found, dz, mask, {mask_grad, salience}, act);
           compare(op, "dz", dtype, dz, z64.grad(), 2e-6);
           compare(op, "value again", dtype, found, g64, 2e-6);
-          if (masked) compare(op, "dmask", dtype, mask_grad, mask64.grad(), 2e-6);
+          if (!masked) continue;
+          compare(op, "dmask", dtype, mask_grad, mask64.grad(), 2e-6);
+          const Tensor products = activation(z64, act) * dg.to(at::kDouble);
+          compare(op, "salience", dtype, salience, 1 + products.abs().sum(0), 2e-6);
         }
+}
+
+void moments() {
+  for (const auto dtype : kTypes)
+    for (const Size s : kSizes) {
+      const Tensor x = random({s.rows, s.width}, dtype, 1);
+      const Tensor sum = at::ones({s.width}, at::kFloat), square = at::ones({s.width}, at::kFloat);
+      add_moments(x, sum, square);
+      const Tensor x64 = x.to(at::kDouble), sizes = x64.abs().sum(0);
+      compare("moments " + at_size(s), "sum", at::kFloat, sum, 1 + x64.sum(0), 2e-6, sizes);
+      compare("moments " + at_size(s), "square", at::kFloat, square, 1 + x64.square().sum(0), 2e-6);
+    }
 }
 
 void norms() {

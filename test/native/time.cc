@@ -129,7 +129,7 @@ void rows_of(int64_t rows, int64_t hidden, int64_t ffn) {
   report("dropout, residual, norm backward", rows, hidden, hidden, t[0], t[1], 0, 4 * small);
   t = interleaved({[&] { activation_forward(z, Tensor(), Activation::gelu); }, [&] { at::gelu(z); }});
   report("gelu forward", rows, ffn, ffn, t[0], t[1], 0, 2 * large);
-  t = interleaved({[&] { activation_backward(z, dz, Tensor(), Tensor(), Activation::gelu); },
+  t = interleaved({[&] { activation_backward(z, dz, Tensor(), {}, Activation::gelu); },
                    [&] { at::gelu_backward(dz, z); }});
   report("gelu backward", rows, ffn, ffn, t[0], t[1], 0, 3 * large);
 }
@@ -153,7 +153,7 @@ void attention_of(int64_t sequences, int64_t length, int64_t heads, int64_t size
   report("attention forward", rows, length, width, t[0], t[1], flops, bytes);
   const auto leaf = [&](const Tensor& t) { return heads_of(t).detach().requires_grad_(); };
   const Tensor q1 = leaf(q), k1 = leaf(k), v1 = leaf(v), d1 = heads_of(d);
-  t = interleaved({[&] { attention_backward(d, saved, s, heads, Tensor(), Tensor()); },
+  t = interleaved({[&] { attention_backward(d, saved, s, heads, Tensor(), {}); },
                    [&] { at::scaled_dot_product_attention(q1, k1, v1, {}, 0.1).backward(d1); }});
   report("attention backward (ATen: and forward)", rows, length, width, t[0], t[1], 2.5 * flops, 2 * bytes);
 }

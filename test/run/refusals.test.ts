@@ -13,7 +13,7 @@ describe('what is wrong is refused before it is used', () => {
   const [estimated, light] = [folder.file('estimated'), folder.file('light')];
 
   before(async () => {
-    await estimate(options({ out: estimated }));
+    await estimate(options({ out: estimated, estimator: 'l1' }));
     await train(options({ from: estimated, out: light, foldMasks: true }));
   });
 

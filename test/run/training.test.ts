@@ -5,6 +5,7 @@ import { PEFT_TENSORS, LIGHT_TENSORS } from '../../lib/adapter/files.ts';
 import { readTensors } from '../../lib/checkpoint/safetensors.ts';
 import { estimate, evaluate, type Options, predict, type RunOptions, train } from '../../lib/index.ts';
 import { vanillaTrain } from '../../lib/index.ts';
+import { diffPlans, inspectPlan } from '../../lib/plan-report.ts';
 import { errorOf, Folder } from './bench.ts';
 
 /** A run that is told to stop at its first report past `step`. */
@@ -99,10 +100,52 @@ describe('a training run', () => {
   });
 
   it('may keep the values of the masks', async () => {
-    const [from, out] = [folder.file('estimate-whole'), folder.file('folded')];
+    const [from, out] = [folder.file('estimate-l1'), folder.file('folded')];
+    await estimate(options({ out: from, maxSteps: 4, estimator: 'l1' }));
     const { metrics } = await train(options({ out, from, foldMasks: true }));
     expect(existsSync(folder.file('folded', 'base_delta.safetensors'))).equal(true);
     expect((await evaluate(options({ adapter: out }))).metrics).deep.equal(metrics);
+  });
+
+  it('may put the mean of what is cut in its place', async () => {
+    const [from, out] = [folder.file('estimate-whole'), folder.file('compensated')];
+    const { metrics } = await train(options({ out, from, compensate: true, targetParameters: 0.4 }));
+    const delta = await readTensors(folder.file('compensated', 'base_delta.safetensors'));
+    expect([...delta.keys()]).include('layers.0.output.bias_shift');
+    expect((await evaluate(options({ adapter: out }))).metrics).deep.equal(metrics);
+  });
+
+  it('meets a target of parameters', async () => {
+    const [from, out] = [folder.file('estimate-whole'), folder.file('target')];
+    const { encoderParametersKept, encoderParameters } = await train(
+      options({ out, from, targetParameters: 0.6, protect: [0], maxSteps: 2 }),
+    );
+    expect(encoderParametersKept / encoderParameters).within(0.58, 0.6);
+    const text = await inspectPlan(out, { measure: true, threads: 1 });
+    expect(text)
+      .match(/60\.0 % of its parameters asked for/)
+      .match(/times as fast measured/);
+    expect(text).contain('0  ●●●●●●●●');
+    expect(await diffPlans(out, out)).contain('heads      0.0 %');
+    expect(await errorOf(train(options({ out, from, targetParameters: 0.01 })))).include({
+      code: 'BAD_OPTION',
+    });
+  });
+
+  it('ends an estimation when what it would cut has settled', async () => {
+    const early = (changes: Partial<Options>) =>
+      options({ maxSteps: 40, earlyStop: true, stopWindow: 2, stopDistance: 0.9, ...changes });
+    const notes: string[] = [];
+    const straight = await estimate(early({ out: folder.file('early') }), {
+      onNote: (line) => notes.push(line),
+    });
+    expect(straight.steps).equal(10);
+    expect(notes.some((line) => line.startsWith('settled: heads at step 10'))).equal(true);
+    const out = folder.file('early-stopped');
+    await errorOf(estimate(early({ out }), stoppingAt(7)));
+    expect((await estimate(early({ out, resume: true }))).steps).equal(10);
+    for (const file of [PEFT_TENSORS, 'scores.safetensors'])
+      expect(folder.bytes('early-stopped', file).equals(folder.bytes('early', file))).equal(true);
   });
 
   it('goes on with the rank, alpha and targets that the estimate used', async () => {

@@ -48,7 +48,7 @@ void activation_forward_of(const ActivationForward& a, int64_t begin, int64_t en
 template <class T, Activation kind>
 LP_INLINE void activation_backward_block(const ActivationBackward& a, int64_t begin, int64_t end, int64_t c) {
   const int64_t n = a.width - c;
-  Block mask, grad = {};
+  Block mask, gradient = {}, salience = {};
   for (int i = 0; i < NV; ++i) mask.v[i] = splat(1.f);
   if (a.mask) mask = load_block(a.mask + c, n);
   for (int64_t row = begin; row < end; ++row) {
@@ -59,18 +59,17 @@ LP_INLINE void activation_backward_block(const ActivationBackward& a, int64_t be
           d = load_block(static_cast<const T*>(a.dg) + at, n);
     for (int i = 0; i < NV; ++i) {
       const ValueSlope f = activate<kind>(z.v[i]);
-      grad.v[i] += d.v[i] * f.value;
+      const F product = d.v[i] * f.value;
+      gradient.v[i] += product;
+      salience.v[i] += vmax(product, -product);
       d.v[i] *= f.slope * mask.v[i];
       z.v[i] = f.value * mask.v[i];
     }
     store_block(static_cast<T*>(a.dg) + at, d, n);
     store_block(static_cast<T*>(a.z) + at, z, n);
   }
-  if (a.mask_grad) {
-    Block total = load_block(a.mask_grad + c, n);
-    for (int i = 0; i < NV; ++i) total.v[i] += grad.v[i];
-    store_block(a.mask_grad + c, total, n);
-  }
+  if (a.sums.gradient) add_block(a.sums.gradient + c, gradient, n);
+  if (a.sums.salience) add_block(a.sums.salience + c, salience, n);
 }
 
 template <class T, Activation kind>

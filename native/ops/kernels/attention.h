@@ -122,7 +122,7 @@ void attention_backward(const AttentionBackward& a, float* scratch, int64_t sequ
   transpose(k, d, nk, a.size, kt, n);
   transpose(v, d, nk, a.size, vt, n);
   std::memset(dk, 0, 2 * n * d * sizeof(float));
-  float mask_grad = 0.f;
+  float mask_gradient = 0.f, mask_salience = 0.f;
   for (int64_t i0 = 0; i0 < nq; i0 += kQueryBlock) {
     const int64_t rows = nq - i0 < kQueryBlock ? nq - i0 : kQueryBlock;
     const int64_t at = (q0 + i0) * stride + head * a.size;
@@ -136,7 +136,8 @@ void attention_backward(const AttentionBackward& a, float* scratch, int64_t sequ
       F dot = {};
       for (int64_t c = 0; c < d; c += W) dot += load(dout + i * d + c) * load(o + i * d + c);
       const float product = sum(dot);  // <d_context, context before the mask>
-      mask_grad += product;
+      mask_gradient += product;
+      mask_salience += __builtin_fabsf(product);
       const float lse = a.lse[head * a.q_rows + q0 + i0 + i];
       for (int64_t j = nk; j < n; ++j) pi[j] = -3.0e38f;
       const uint32_t counter = drop_counter(q0 + i0 + i, a.heads, head, nk);
@@ -160,7 +161,9 @@ void attention_backward(const AttentionBackward& a, float* scratch, int64_t sequ
   }
   write_head(dk, d, nk, a.size, static_cast<T*>(a.dk) + k0 * stride + head * a.size, stride);
   write_head(dv, d, nk, a.size, static_cast<T*>(a.dv) + k0 * stride + head * a.size, stride);
-  if (a.mask_grad) a.mask_grad[sequence * a.heads + head] = mask_grad;
+  const int64_t unit = sequence * a.heads + head;
+  if (a.sums.gradient) a.sums.gradient[unit] = mask_gradient;
+  if (a.sums.salience) a.sums.salience[unit] = mask_salience;
 }
 
 }  // namespace lp::LP_ISA

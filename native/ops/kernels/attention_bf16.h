@@ -268,7 +268,7 @@ inline void attention_backward_bf16(const AttentionBackward& a, float* memory, i
   float* dq = scratch.floats(kQueryBlock * dp);
   alignas(64) float lse[kQueryBlock], dots[kQueryBlock];
   pack_rows(k, stride, nk, size, packed_k);
-  float mask_grad = 0.f;
+  float mask_gradient = 0.f, mask_salience = 0.f;
   for (int64_t i0 = 0; i0 < nq; i0 += kQueryBlock) {
     const int64_t rows = nq - i0 < kQueryBlock ? nq - i0 : kQueryBlock, wide = pad16(rows);
     const int64_t at = (q0 + i0) * stride + head * size;
@@ -282,7 +282,8 @@ inline void attention_backward_bf16(const AttentionBackward& a, float* memory, i
         for (int e = 0; e < NV; ++e) dot += x.v[e] * y.v[e];
       }
       dots[i] = sum(dot);  // <d_context, context before the mask>
-      mask_grad += dots[i];
+      mask_gradient += dots[i];
+      mask_salience += __builtin_fabsf(dots[i]);
       // Queries past the end get the probability 0.
       lse[i] = i < rows ? a.lse[head * a.q_rows + q0 + i0 + i] : 3.0e38f;
     }
@@ -312,7 +313,9 @@ inline void attention_backward_bf16(const AttentionBackward& a, float* memory, i
   }
   write_head(dk, dp, nk, size, static_cast<bf16*>(a.dk) + k0 * stride + head * size, stride);
   write_head(dv, dp, nk, size, static_cast<bf16*>(a.dv) + k0 * stride + head * size, stride);
-  if (a.mask_grad) a.mask_grad[sequence * a.heads + head] = mask_grad;
+  const int64_t unit = sequence * a.heads + head;
+  if (a.sums.gradient) a.sums.gradient[unit] = mask_gradient;
+  if (a.sums.salience) a.sums.salience[unit] = mask_salience;
 }
 
 }  // namespace lp::LP_ISA

@@ -19,15 +19,29 @@ struct ActivationForward {
   Activation kind;
 };
 
-/// dz = dg * mask * act'(z) in dg's place, g = act(z) * mask in z's, mask_grad += sum over rows of dg *
-/// act(z); shares are blocks of 32 columns.
+/// What a unit's output and its gradient tell of its mask, summed: their products, which are the mask's gradient,
+/// and the products' sizes. Each may be null.
+struct MaskSums {
+  float* gradient;
+  float* salience;
+};
+
+/// dz = dg * mask * act'(z) in dg's place, g = act(z) * mask in z's, and over rows the sums of dg * act(z); shares
+/// are blocks of 32 columns.
 struct ActivationBackward {
   void* z;
   void* dg;
   const float* mask;  // [width] or null
-  float* mask_grad;   // [width] or null
+  MaskSums sums;      // [width]
   int64_t width, rows;
   Activation kind;
+};
+
+/// Sums over rows of x and of its squares, added to what is there; shares are blocks of 32 columns.
+struct Moments {
+  const void* x;        // [rows, width]
+  float *sum, *square;  // [width]
+  int64_t width, rows;
 };
 
 /// The widest row of a norm, which lies on the stack.
@@ -123,13 +137,14 @@ struct AttentionForward {
   Dropout dropout;
 };
 
+/// The sums are over the queries of a sequence, and not added to what is there.
 struct AttentionBackward {
   const void *q, *k, *v, *unmasked, *d_context;
   const int32_t *cu_q, *cu_k;
   const float* head_mask;
   const float* lse;
   void *dq, *dk, *dv;
-  float* mask_grad;  // [sequences, heads] or null
+  MaskSums sums;  // [sequences, heads]
   int64_t heads, size, q_rows;
   float scale;
   Dropout dropout;
@@ -182,6 +197,7 @@ struct Product {
 struct TypedKernels {
   void (*activation_forward)(const ActivationForward&, int64_t, int64_t);
   void (*activation_backward)(const ActivationBackward&, int64_t, int64_t);
+  void (*moments)(const Moments&, int64_t, int64_t);
   void (*norm_forward)(const NormForward&, int64_t, int64_t);
   void (*norm_backward)(const NormBackward&, int64_t, int64_t);
   void (*rank_project)(const RankProject&, int64_t, int64_t);

@@ -115,6 +115,13 @@ LP_INLINE void store_block(T* p, const Block& b, int64_t n) {
   }
 }
 
+template <class T>
+LP_INLINE void add_block(T* p, const Block& b, int64_t n) {
+  Block total = load_block(p, n);
+  for (int i = 0; i < NV; ++i) total.v[i] += b.v[i];
+  store_block(p, total, n);
+}
+
 /// W of random.h's draws, for counters whose products with its first multiplier are given.
 LP_INLINE U draws(const Dropout& d, U multiplied) {
   U x = multiplied + d.key0;

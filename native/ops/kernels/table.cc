@@ -2,6 +2,7 @@
 #include "ops/kernels/activation.h"
 #include "ops/kernels/attention.h"
 #include "ops/kernels/attention_bf16.h"
+#include "ops/kernels/moments.h"
 #include "ops/kernels/norm.h"
 #include "ops/kernels/product.h"
 #include "ops/kernels/rank.h"
@@ -33,7 +34,7 @@ void adamw(const AdamW& a, int64_t begin, int64_t end) {
 
 template <class T>
 constexpr TypedKernels typed() {
-  return {activation_forward<T>, activation_backward<T>, norm_forward<T>, norm_backward<T>,
+  return {activation_forward<T>, activation_backward<T>, moments<T>, norm_forward<T>, norm_backward<T>,
           rank_project<T>,       rank_expand<T>,         rank_outer<T>,   dropout_apply<T>,
           attention_forward<T>,  attention_backward<T>};
 }

@@ -1,0 +1,60 @@
+import type { EncodedExample } from './data/batches.ts';
+import type { Session } from './engine.ts';
+import type { EarlyEnd } from './fit.ts';
+import { planOptions } from './plan-options.ts';
+import { estimatorOf, scoresOf } from './plan/estimators.ts';
+import { GRANULARITIES } from './plan/distance.ts';
+import { makePlan, type PlanOptions } from './plan/plan.ts';
+import { Settling, type SettlingState } from './plan/settling.ts';
+import type { WeightNorms } from './native.ts';
+import type { Workbench } from './workbench.ts';
+
+/** Ends an estimation when what it would cut has settled. */
+export class EarlyStop implements EarlyEnd {
+  readonly window: number;
+  private readonly settling: Settling;
+  private readonly options: PlanOptions;
+  private norms: Promise<WeightNorms> | undefined;
+
+  constructor(
+    private readonly bench: Workbench,
+    private readonly session: Session,
+    examples: readonly EncodedExample[],
+  ) {
+    const { settings, checkpoint } = bench;
+    const { layers, heads, ffn } = checkpoint.spec;
+    const ranks = session.modules.reduce((sum, { rank }) => sum + rank, 0);
+    const totals = { heads: layers * heads, neurons: layers * ffn, modules: session.modules.length, ranks };
+    this.window = settings.stopWindow;
+    this.settling = new Settling(totals, settings.stopDistance);
+    this.options = planOptions(bench, examples);
+  }
+
+  get state(): unknown {
+    return this.settling.state;
+  }
+
+  set state(state: unknown) {
+    this.settling.state = state as SettlingState;
+  }
+
+  async look(step: number): Promise<boolean> {
+    const { settings, checkpoint, model, note } = this.bench;
+    const { steps, heads, neurons, measures } = await this.session.scores();
+    const estimator = estimatorOf(settings);
+    const estimate = {
+      ...{ fingerprint: checkpoint.fingerprint, steps, estimator, measures },
+      masks: { heads, neurons },
+      modules: this.session.modules.map(({ name }) => name),
+    };
+    const by = { units: estimator, modules: settings.moduleEstimator, seed: settings.seed };
+    this.norms ??= model.norms();
+    const plan = makePlan(scoresOf(estimate, by, await this.norms), this.options);
+    const ends = this.settling.add(plan, step) && step >= settings.minSteps;
+    if (ends)
+      note(
+        `settled: ${GRANULARITIES.map((name) => `${name} at step ${this.settling.settled[name]!}`).join(', ')}`,
+      );
+    return ends;
+  }
+}

@@ -1,0 +1,103 @@
+import { z } from 'zod';
+import { readHeader, readTensors, writeSafetensors } from '../checkpoint/safetensors.ts';
+import { LightPeftError, messageOf } from '../errors.ts';
+import { MEASURES, type Measures } from '../native.ts';
+import { type Estimator, ESTIMATOR_NAMES } from './estimators.ts';
+
+/** Beside the adapter that estimation trained. */
+export const SCORES = 'scores.safetensors';
+
+/** What the estimation measured: estimators make Scores of it. */
+export interface Estimate {
+  /** Of the base that was measured. */
+  fingerprint: string;
+  /** Training steps that were measured. */
+  steps: number;
+  /** What the estimation was set up for. */
+  estimator: Estimator;
+  /** By layer, signed: as the estimation left them. */
+  masks: { heads: Float32Array[]; neurons: Float32Array[] };
+  measures: Measures;
+  /** Paths in the Hugging Face model, such as `roberta.encoder.layer.0.attention.self.query`. */
+  modules: string[];
+}
+
+/**
+ * An estimate as a safetensors file: masks.heads.N, and for each measure MEASURE.N, by layer or by module; the rest is
+ * in the metadata, where the modules' names are JSON, for safetensors has room for strings only.
+ */
+export async function writeEstimate(file: string, estimate: Estimate): Promise<void> {
+  const { masks, measures, modules, ...about } = estimate;
+  const lists = Object.entries({ 'masks.heads': masks.heads, 'masks.neurons': masks.neurons, ...measures });
+  const tensors = lists.flatMap(([name, arrays]) =>
+    arrays.map((data, i) => [`${name}.${i}`, { shape: [data.length], data }] as const),
+  );
+  await writeSafetensors(file, new Map(tensors), {
+    version: '2',
+    fingerprint: about.fingerprint,
+    steps: String(about.steps),
+    estimator: about.estimator,
+    modules: JSON.stringify(modules),
+  });
+}
+
+const METADATA = z.object({
+  version: z.literal('2'),
+  fingerprint: z.string().min(1),
+  steps: z.string().regex(/^\d+$/).transform(Number),
+  estimator: z.enum(ESTIMATOR_NAMES),
+  modules: z
+    .string()
+    .transform((text, context): unknown => {
+      try {
+        return JSON.parse(text);
+      } catch {
+        context.addIssue('not JSON');
+        return z.NEVER;
+      }
+    })
+    .pipe(z.array(z.string().min(1))),
+});
+
+/** @throws {LightPeftError} BAD_SCORES: not such a file, or made for another base */
+export async function readEstimate(file: string, fingerprint: string): Promise<Estimate> {
+  const bad = (why: string, cause?: unknown) =>
+    new LightPeftError('BAD_SCORES', `${file}: ${why}`, { cause });
+  const broken = (error: unknown): never => {
+    throw bad(messageOf(error), error);
+  };
+  const { metadata } = await readHeader(file).catch(broken);
+  const tensors = await readTensors(file).catch(broken);
+  const about = METADATA.safeParse(metadata);
+  if (!about.success) throw bad('not a file of scores, or one of another version', about.error);
+  const { fingerprint: found, steps, estimator, modules } = about.data;
+  if (found !== fingerprint) throw bad('these scores were taken on another base');
+  const list = (prefix: string): Float32Array[] => {
+    const out: Float32Array[] = [];
+    for (let i = 0; tensors.has(`${prefix}.${i}`); i++) out.push(tensors.get(`${prefix}.${i}`)!.data);
+    return out;
+  };
+  const masks = { heads: list('masks.heads'), neurons: list('masks.neurons') };
+  const measures = Object.fromEntries(MEASURES.map((name) => [name, list(name)])) as Measures;
+  for (const [name, { length }] of Object.entries(measures)) {
+    const perModule = name.startsWith('rank') || name === 'ratios';
+    const expected = perModule ? modules.length : masks.heads.length;
+    if (length !== expected) throw bad(`${name} is there ${length} times, not ${expected}`);
+  }
+  if (masks.heads.length === 0 || masks.neurons.length !== masks.heads.length) throw bad('masks are missing');
+  for (const [i, heads] of masks.heads.entries()) {
+    const fits =
+      measures.headTaylor[i]!.length === heads.length && measures.headSalience[i]!.length === heads.length;
+    const neurons = masks.neurons[i]!.length;
+    const whole = (['neuronTaylor', 'neuronSalience', 'neuronMean', 'neuronSquare'] as const).every(
+      (name) => measures[name][i]!.length === neurons,
+    );
+    const context = measures.contextMean[i]!.length;
+    const even = context % heads.length === 0 && measures.contextSquare[i]!.length === context;
+    if (!fits || !whole || !even) throw bad(`the measures of layer ${i} are of different sizes`);
+  }
+  for (const [i, name] of modules.entries())
+    if (measures.ratios[i]!.length !== 1 || measures.ranks[i]!.length !== measures.rankTaylor[i]!.length)
+      throw bad(`the measures of ${name} are of different sizes`);
+  return { fingerprint, steps, estimator, masks, measures, modules };
+}

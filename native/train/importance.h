@@ -1,0 +1,56 @@
+#pragma once
+// What scored steps tell of heads, neurons, modules and ranks.
+#include "model/model.h"
+
+namespace lp {
+
+/// A sum over steps of one measure, for several pieces: layers, or modules.
+class RunningSum {
+ public:
+  RunningSum(std::string name, const std::vector<int64_t>& sizes);
+
+  const std::string& name() const { return name_; }
+  /// Of the step under way, fp32 [size]; views to be added to.
+  Tensor now(size_t piece) const { return now_[piece]; }
+  void begin() { all_now_.zero_(); }
+  /// The step counts, with this weight.
+  void accept(double weight) { sum_.add_(all_now_, weight); }
+  /// fp64, all pieces in a row.
+  Tensor& sum() { return sum_; }
+  /// fp32 [size] for each piece, divided by `by`: one number for all, or one for each.
+  std::vector<Tensor> over(const Tensor& by) const;
+
+ private:
+  std::string name_;
+  Tensor all_now_, sum_;
+  std::vector<Tensor> now_;
+};
+
+/// All measures. What is taken of masks (the first four) needs a network that has them.
+struct Importance {
+  Importance(const Model& model, const std::vector<int64_t>& ranks, bool masks);
+
+  /// |m * dL/dm| of each head's and each neuron's mask m, the mean over steps: first-order Taylor (Molchanov et al.
+  /// 2019; Michel et al. 2019 for heads, there for each example).
+  RunningSum head_taylor, neuron_taylor;
+  /// Sum over tokens of |activation * its gradient| (APT, Zhao et al. 2024, without the weight's part).
+  RunningSum head_salience, neuron_salience;
+  /// Sums over tokens of what attention output [H * size] and FFN output [F] read, and of its squares, and the tokens
+  /// that were counted [1]; of the last layer only those that the head reads.
+  RunningSum context_sum, context_square, neuron_sum, neuron_square, tokens;
+  /// Mean over tokens of |branch| / |base| of each module [1] (Light-PEFT), the mean over steps.
+  RunningSum ratios;
+  /// [rank] of each module, means over steps: first order as Light-PEFT has it, |mean over inputs of A_k dA_k| + |mean
+  /// over outputs of B_k dB_k|; and |A_k . dA_k|, by which the loss changes where rank k goes.
+  RunningSum ranks, rank_taylor;
+  Tensor steps;  // fp64 [1]
+
+  void begin();
+  /// The step that began counts; its ratios are sums over so many tokens.
+  void accept(int64_t tokens);
+  std::vector<RunningSum*> all();
+  /// By name, one tensor for each piece: means over steps, and of activations over tokens.
+  std::vector<std::pair<std::string, std::vector<Tensor>>> means();
+};
+
+}  // namespace lp

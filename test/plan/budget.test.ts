@@ -1,0 +1,101 @@
+import { expect } from 'chai';
+import { Random } from '../../lib/data/random.ts';
+import { type BudgetOptions, keepWithin } from '../../lib/plan/budget.ts';
+import { encoderCost, operationCosts, parameterCosts } from '../../lib/plan/costs.ts';
+import { randomLayers, range } from './arrays.ts';
+
+const SPEC = { hidden: 64, headSize: 16 };
+const COSTS = parameterCosts(SPEC);
+const OPTIONS: BudgetOptions = { keep: 0.6, roundTo: 16, minHeads: 1, minNeurons: 8, protect: [] };
+
+const scores = (seed: number) => {
+  const random = new Random(seed);
+  return { heads: randomLayers(random, 4, 4), neurons: randomLayers(random, 4, 128) };
+};
+
+const layersOf = ({ heads, neurons }: { heads: number[][]; neurons: number[][] }) =>
+  heads.map((kept, l) => ({ heads: kept, neurons: neurons[l]! }));
+
+const share = (kept: { heads: number[][]; neurons: number[][] }) =>
+  encoderCost(COSTS, layersOf(kept)) /
+  encoderCost(
+    COSTS,
+    layersOf({ heads: range(4).map(() => range(4)), neurons: range(4).map(() => range(128)) }),
+  );
+
+describe('costs', () => {
+  it('count the parameters of a layer', () => {
+    const layer = { heads: range(4), neurons: range(128) };
+    const linear = (inputs: number, outputs: number) => (inputs + 1) * outputs;
+    const expected = 4 * linear(64, 64) + linear(64, 128) + linear(128, 64) + 4 * 64;
+    expect(encoderCost(COSTS, [layer])).equal(expected);
+  });
+
+  it('count the operations of a token in texts of different lengths', () => {
+    const { head, neuron } = operationCosts(SPEC, [10, 30]);
+    // 8 products of hidden x 16, and scores and context over (100 + 900) / 40 = 25 keys.
+    expect(head).equal(8 * 64 * 16 + 4 * 25 * 16);
+    expect(neuron).equal(4 * 64);
+  });
+});
+
+describe('a budget', () => {
+  it('is met and nearly spent, with widths rounded and every layer alive', () => {
+    for (const keep of [0.3, 0.45, 0.6, 0.9, 1]) {
+      const kept = keepWithin(scores(1), COSTS, { ...OPTIONS, keep });
+      const found = share(kept);
+      const largest = Math.max(COSTS.head, 16 * COSTS.neuron);
+      expect(found).within(
+        keep - largest / encoderCost(COSTS, [{ heads: range(4), neurons: range(128) }]),
+        keep,
+      );
+      for (const heads of kept.heads) expect(heads.length).least(1);
+      for (const neurons of kept.neurons) {
+        expect(neurons.length).least(8);
+        expect(neurons.length % 16).equal(0);
+      }
+    }
+  });
+
+  it('keeps the best of each layer', () => {
+    const given = scores(2);
+    const kept = keepWithin(given, COSTS, OPTIONS);
+    for (const [l, neurons] of kept.neurons.entries()) {
+      const worst = Math.min(...neurons.map((i) => given.neurons[l]![i]!));
+      const lost = range(128).filter((i) => !neurons.includes(i));
+      for (const i of lost) expect(given.neurons[l]![i]!).most(worst);
+    }
+  });
+
+  it('weighs heads against neurons by what they cost', () => {
+    const equal = { heads: [Float32Array.of(1, 1)], neurons: [new Float32Array(32).fill(1)] };
+    // A head costs as much as thirty neurons and more: of equal scores the neurons are worth more.
+    const { heads, neurons } = keepWithin(equal, COSTS, { ...OPTIONS, keep: 0.75, roundTo: 1 });
+    expect(neurons[0]).lengthOf(32);
+    expect(heads[0]).lengthOf(1);
+  });
+
+  it('leaves protected layers whole', () => {
+    const kept = keepWithin(scores(3), COSTS, { ...OPTIONS, protect: [2] });
+    expect(kept.heads[2]).deep.equal(range(4));
+    expect(kept.neurons[2]).deep.equal(range(128));
+    expect(share(kept)).most(0.6);
+  });
+
+  it('says what can be met where it cannot be', () => {
+    const refused = () => keepWithin(scores(4), COSTS, { ...OPTIONS, keep: 0.05 });
+    expect(refused).throw(/5\.0 % cannot be met: what must stay takes [12]\d\.\d %/);
+    const stray = () => keepWithin(scores(4), COSTS, { ...OPTIONS, protect: [4] });
+    expect(stray).throw(/there is no layer 4 among 4/);
+  });
+
+  it('takes NaN for the lowest', () => {
+    const given = {
+      heads: [Float32Array.of(NaN, 1)],
+      neurons: [Float32Array.from({ length: 32 }, (_, i) => (i < 16 ? NaN : 1))],
+    };
+    const { heads, neurons } = keepWithin(given, COSTS, { ...OPTIONS, keep: 0.62 });
+    expect(heads[0]).deep.equal([1]);
+    expect(neurons[0]).deep.equal(range(32).slice(16));
+  });
+});
