@@ -106,6 +106,8 @@ SessionConfig to_session_config(const Napi::Object& o) {
   c.network.masks = flag(o, "masks");
   c.network.head_mask_rate = number(o, "headMaskRate");
   c.network.neuron_mask_rate = number(o, "neuronMaskRate");
+  c.network.prefix_cache = integer(o, "prefixCacheBytes");
+  c.network.prefix_folder = text(o, "prefixCacheFolder");
   c.network.seed = static_cast<uint64_t>(integer(o, "seed"));
   c.optimizer.weight_decay = number(o, "weightDecay");
   c.optimizer.max_grad_norm = number(o, "maxGradNorm");
@@ -116,7 +118,7 @@ SessionConfig to_session_config(const Napi::Object& o) {
 
 Batch to_batch(const Napi::Object& o) {
   return {values<int32_t>(o.Get("ids")), values<int32_t>(o.Get("typeIds")),
-          values<int32_t>(o.Get("cuSeqlens")), values<float>(o.Get("labels"))};
+          values<int32_t>(o.Get("cuSeqlens")), values<float>(o.Get("labels")), values<int32_t>(o.Get("idx"))};
 }
 
 Napi::Value from_floats(Napi::Env env, const Tensor& t) {

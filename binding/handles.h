@@ -12,10 +12,11 @@ class ModelHandle : public Napi::ObjectWrap<ModelHandle> {
   std::shared_ptr<const Model> model(Napi::Env env) const;
 
  private:
-  Napi::Value load(const Napi::CallbackInfo& info);  // (spec, weights, dtype) -> Promise<void>
-  Napi::Value cut(const Napi::CallbackInfo& info);   // (from, layers) -> Promise<void>
-  Napi::Value norms(const Napi::CallbackInfo& info);   // () -> Promise<four lists, one vector for each layer>
-  Napi::Value shifts(const Napi::CallbackInfo& info);  // (layers, context means, neuron means) -> Promise<two lists>
+  Napi::Value load(const Napi::CallbackInfo& info);   // (spec, weights, dtype) -> Promise<void>
+  Napi::Value cut(const Napi::CallbackInfo& info);    // (from, layers) -> Promise<void>
+  Napi::Value norms(const Napi::CallbackInfo& info);  // () -> Promise<four lists, one vector for each layer>
+  Napi::Value shifts(
+      const Napi::CallbackInfo& info);  // (layers, context means, neuron means) -> Promise<two lists>
   void dispose(const Napi::CallbackInfo& info);
 
   // Shared with the work in the lane, which may outlive the handle's use of it; declared before the lane, so

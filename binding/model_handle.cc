@@ -4,11 +4,11 @@
 namespace lp::binding {
 
 Napi::Function ModelHandle::define(Napi::Env env) {
-  return DefineClass(env, "Model",
-                     {InstanceMethod("load", &ModelHandle::load), InstanceMethod("cut", &ModelHandle::cut),
-                      InstanceMethod("norms", &ModelHandle::norms),
-                      InstanceMethod("shifts", &ModelHandle::shifts),
-                      InstanceMethod("dispose", &ModelHandle::dispose)});
+  return DefineClass(
+      env, "Model",
+      {InstanceMethod("load", &ModelHandle::load), InstanceMethod("cut", &ModelHandle::cut),
+       InstanceMethod("norms", &ModelHandle::norms), InstanceMethod("shifts", &ModelHandle::shifts),
+       InstanceMethod("dispose", &ModelHandle::dispose)});
 }
 
 ModelHandle::ModelHandle(const Napi::CallbackInfo& info)
@@ -66,8 +66,10 @@ Napi::Value ModelHandle::norms(const Napi::CallbackInfo& info) {
 Napi::Value ModelHandle::shifts(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     std::vector<LayerMeans> means;
-    const auto contexts = to_vectors(info[1].As<Napi::Array>()), neurons = to_vectors(info[2].As<Napi::Array>());
-    for (size_t l = 0; l < contexts.size() && l < neurons.size(); ++l) means.push_back({contexts[l], neurons[l]});
+    const auto contexts = to_vectors(info[1].As<Napi::Array>()),
+               neurons = to_vectors(info[2].As<Napi::Array>());
+    for (size_t l = 0; l < contexts.size() && l < neurons.size(); ++l)
+      means.push_back({contexts[l], neurons[l]});
     return promise(info.Env(), *lane_,
                    [model = model(info.Env()), cuts = to_cuts(info[0].As<Napi::Array>()), means] {
                      return Answer([all = model->shifts(cuts, means)](Napi::Env env) -> Napi::Value {

@@ -45,7 +45,7 @@ export class EarlyStop implements EarlyEnd {
     const estimate = {
       ...{ fingerprint: checkpoint.fingerprint, steps, estimator, measures },
       masks: { heads, neurons },
-      modules: this.session.modules.map(({ name }) => name),
+      modules: this.session.modules.map(({ name, layer, site }) => ({ name, layer, site })),
     };
     const by = { units: estimator, modules: settings.moduleEstimator, seed: settings.seed };
     this.norms ??= model.norms();

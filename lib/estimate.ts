@@ -15,7 +15,7 @@ const PHASE: Phase = {
   name: 'estimate',
   writes: 'peft',
   async begin(bench, { labels }) {
-    const session = bench.session(bench.model, labels, bench.modules(), true);
+    const session = bench.session(bench.model, labels, bench.modules(), { masks: true });
     await startHead(bench, session, labels);
     return { session };
   },
@@ -33,7 +33,7 @@ const PHASE: Phase = {
       estimator: estimatorOf(settings),
       masks: { heads, neurons },
       measures,
-      modules: session.modules.map(({ name }) => name),
+      modules: session.modules.map(({ name, layer, site }) => ({ name, layer, site })),
     });
   },
   // Scores of a part of the steps would pass for those of all.

@@ -189,6 +189,27 @@ const FLAGS: Flag[] = [
     of: ['train'],
     parse: number,
   },
+  {
+    name: 'targetPeft',
+    takes: 'x',
+    help: "share of the adapter's parameters to keep, instead of the ratios of modules and ranks",
+    of: ['train'],
+    parse: number,
+  },
+  {
+    name: 'depth',
+    takes: 'x',
+    help: 'the lowest layers lose their modules where these are worth no more than this share',
+    of: ['train'],
+    parse: number,
+  },
+  {
+    name: 'prefixCache',
+    takes: 'MiB',
+    help: 'memory for what layers below the lowest module give; 0: computed each time, with dropout',
+    of: ['train'],
+    parse: number,
+  },
   { name: 'roundTo', takes: 'n', help: 'neurons of a layer go by so many', of: ['train'], parse: number },
   {
     name: 'protect',

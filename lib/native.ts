@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Spec } from './checkpoint/spec.ts';
+import type { Site, Spec } from './checkpoint/spec.ts';
 import type { PackedBatch } from './data/batches.ts';
 import { type ErrorCode, LightPeftError, messageOf } from './errors.ts';
 
@@ -22,7 +22,7 @@ export interface ModuleConfig {
   /** As Python's PEFT names the module: roberta.encoder.layer.0.attention.self.query, say. */
   name: string;
   layer: number;
-  site: string;
+  site: Site;
   rank: number;
   /** alpha / r of the uncut module. */
   scale: number;
@@ -40,6 +40,12 @@ export interface SessionConfig {
   neuronMaskRate: number;
   l1Heads: number;
   l1Neurons: number;
+  /**
+   * Memory for what the layers below the lowest trained one make of each text, which its `idx` names; 0: they are
+   * computed every time, with dropout. Past it a file in the folder is used; '': nothing is kept past it.
+   */
+  prefixCacheBytes: number;
+  prefixCacheFolder: string;
   weightDecay: number;
   /** 0: no clipping. */
   maxGradNorm: number;

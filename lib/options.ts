@@ -69,6 +69,15 @@ const SCHEMA = z.strictObject({
   /** Shares of the encoder that may stay, of its parameters or its operations, instead of the ratios of heads and neurons. */
   targetParameters: z.number().gt(0).max(1).optional(),
   targetFlops: z.number().gt(0).max(1).optional(),
+  /** The share of the adapter's parameters that may stay, instead of the ratios of modules and ranks. */
+  targetPeft: z.number().gt(0).max(1).optional(),
+  /** The lowest layers lose all modules where those are together worth no more than this share of all. */
+  depth: ratio.default(0),
+  /**
+   * MiB of memory for what the layers below the lowest module make of the training texts, computed once and without
+   * dropout; past them a file in `out`. 0: computed every time.
+   */
+  prefixCache: z.int().min(0).default(1024),
   /** Neurons go and stay by so many of a layer where there is a target. */
   roundTo: count.default(16),
   /** Layers that lose neither heads nor neurons, from 0. */

@@ -12,7 +12,7 @@ export function planOptions(
   { settings, checkpoint: { spec } }: Pick<Workbench, 'settings' | 'checkpoint'>,
   examples: readonly EncodedExample[],
 ): PlanOptions {
-  const { targetParameters, targetFlops, roundTo, protect } = settings;
+  const { targetParameters, targetFlops, targetPeft, depth, roundTo, protect } = settings;
   if (targetParameters !== undefined && targetFlops !== undefined)
     throw new LightPeftError('BAD_OPTION', '--target-parameters and --target-flops exclude each other');
   const lengths = () => examples.map(({ ids }) => ids.length);
@@ -24,6 +24,10 @@ export function planOptions(
         : undefined;
   return {
     ...(budget && { budget }),
+    ...(targetPeft !== undefined && {
+      peft: { keep: targetPeft, sizes: { hidden: spec.hidden, headSize: spec.headSize } },
+    }),
+    depth,
     protect,
     ratios: {
       heads: settings.headRatio,

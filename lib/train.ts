@@ -77,7 +77,8 @@ const LIGHT: Phase = {
     const tensors = cutAdapter(adapter, plan, bench.checkpoint.spec.headSize, siteOf, delta);
     const { threads } = bench.settings;
     using model = await bench.model.cut(layerCuts(plan, delta ?? null), { threads });
-    const session = bench.session(model, labels, cutModules(modules, plan));
+    const { prefixCache } = bench.settings;
+    const session = bench.session(model, labels, cutModules(modules, plan), { prefixCache });
     await session.setTensors(tensors);
     const start = createHash('sha256').update(JSON.stringify(plan));
     for (const { data } of tensors) start.update(data);

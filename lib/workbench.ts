@@ -109,7 +109,13 @@ export class Workbench implements Disposable {
       .map((place) => ({ ...place, rank: loraR, scale: loraAlpha / loraR, dropout: loraDropout }));
   }
 
-  session(model: Model, labels: LabelSet, modules: ModuleConfig[], masks = false): Session {
+  /** @param prefixCache MiB for what the layers below the lowest module make of the training texts */
+  session(
+    model: Model,
+    labels: LabelSet,
+    modules: ModuleConfig[],
+    { masks = false, prefixCache = 0 } = {},
+  ): Session {
     const { settings } = this;
     const learned = masks && trainsMasks(estimatorOf(settings));
     const config: SessionConfig = {
@@ -121,6 +127,8 @@ export class Workbench implements Disposable {
       neuronMaskRate: learned ? settings.neuronMaskLr : 0,
       l1Heads: learned ? settings.l1Heads : 0,
       l1Neurons: learned ? settings.l1Neurons : 0,
+      prefixCacheBytes: prefixCache * 2 ** 20,
+      prefixCacheFolder: settings.out ?? '',
       weightDecay: settings.weightDecay,
       maxGradNorm: settings.maxGradNorm,
       seed: settings.seed,

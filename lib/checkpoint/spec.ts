@@ -24,3 +24,4 @@ export interface Spec {
 
 /** The places of a layer where a PEFT module can sit, in the order of the forward pass. */
 export const SITES = ['query', 'key', 'value', 'attention.output', 'intermediate', 'output'] as const;
+export type Site = (typeof SITES)[number];

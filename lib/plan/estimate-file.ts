@@ -1,8 +1,10 @@
 import { z } from 'zod';
+import { SITES } from '../checkpoint/spec.ts';
 import { readHeader, readTensors, writeSafetensors } from '../checkpoint/safetensors.ts';
 import { LightPeftError, messageOf } from '../errors.ts';
 import { MEASURES, type Measures } from '../native.ts';
 import { type Estimator, ESTIMATOR_NAMES } from './estimators.ts';
+import type { ModulePlace } from './scores.ts';
 
 /** Beside the adapter that estimation trained. */
 export const SCORES = 'scores.safetensors';
@@ -18,8 +20,7 @@ export interface Estimate {
   /** By layer, signed: as the estimation left them. */
   masks: { heads: Float32Array[]; neurons: Float32Array[] };
   measures: Measures;
-  /** Paths in the Hugging Face model, such as `roberta.encoder.layer.0.attention.self.query`. */
-  modules: string[];
+  modules: ModulePlace[];
 }
 
 /**
@@ -56,7 +57,9 @@ const METADATA = z.object({
         return z.NEVER;
       }
     })
-    .pipe(z.array(z.string().min(1))),
+    .pipe(
+      z.array(z.strictObject({ name: z.string().min(1), layer: z.int().nonnegative(), site: z.enum(SITES) })),
+    ),
 });
 
 /** @throws {LightPeftError} BAD_SCORES: not such a file, or made for another base */
@@ -96,7 +99,7 @@ export async function readEstimate(file: string, fingerprint: string): Promise<E
     const even = context % heads.length === 0 && measures.contextSquare[i]!.length === context;
     if (!fits || !whole || !even) throw bad(`the measures of layer ${i} are of different sizes`);
   }
-  for (const [i, name] of modules.entries())
+  for (const [i, { name }] of modules.entries())
     if (measures.ratios[i]!.length !== 1 || measures.ranks[i]!.length !== measures.rankTaylor[i]!.length)
       throw bad(`the measures of ${name} are of different sizes`);
   return { fingerprint, steps, estimator, masks, measures, modules };

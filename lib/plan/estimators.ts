@@ -139,6 +139,6 @@ export function scoresOf(
     fingerprint: estimate.fingerprint,
     steps: estimate.steps,
     ...UNITS[by.units](estimate, norms, random),
-    modules: estimate.modules.map((name, i) => ({ name, ...modules[i]! })),
+    modules: estimate.modules.map((place, i) => ({ ...place, ...modules[i]! })),
   };
 }

@@ -1,7 +1,8 @@
 import * as z from 'zod';
 import { LightPeftError } from '../errors.ts';
 import { keepWithin } from './budget.ts';
-import type { Scores } from './scores.ts';
+import { rankCost } from './costs.ts';
+import type { ModuleScores, Scores } from './scores.ts';
 import { keepAboveQuantile, keepTop, type Scope, type SelectOptions } from './select.ts';
 
 /** 'exact' prunes the share that was asked for; 'quantile' is the rule of the Light-PEFT paper's code. */
@@ -15,6 +16,10 @@ export interface Plan {
   rule: Rule;
   /** Where heads and neurons were cut to a budget rather than by ratios: the share of the encoder's cost that may stay. */
   budget?: { of: 'parameters' | 'flops'; keep: number } | undefined;
+  /** Where ranks were cut to a budget: the share of the adapter's parameters that may stay. */
+  peft?: { keep: number } | undefined;
+  /** The lowest layers whose modules together were worth at most this share lost them all. */
+  depth?: number | undefined;
   /** The shares to prune, in [0, 1), as asked for. */
   ratios: { heads: number; neurons: number; modules: number; ranks: number };
   /** For ranks, a layer is a module. */
@@ -52,6 +57,13 @@ const optionsSchema = z.strictObject({
       roundTo: z.int().min(1),
     })
     .optional(),
+  peft: z
+    .strictObject({
+      keep: z.number().gt(0).max(1),
+      sizes: z.strictObject({ hidden: cost, headSize: cost }),
+    })
+    .optional(),
+  depth: ratioSchema.default(0),
   /** Layers that lose neither heads nor neurons. */
   protect: z.array(z.int().nonnegative()).default([]),
   ratios: z
@@ -88,6 +100,8 @@ const planSchema: z.ZodType<Plan> = z.strictObject({
   fingerprint: z.string().min(1),
   rule: ruleSchema,
   budget: budgetSchema.optional(),
+  peft: z.strictObject({ keep: z.number().gt(0).max(1) }).optional(),
+  depth: ratioSchema.optional(),
   ratios: z.strictObject({
     heads: ratioSchema,
     neurons: ratioSchema,
@@ -163,6 +177,63 @@ const keepRanks = (ranks: Float32Array[], ratio: number, scope: Scope, select: S
   return keepTop(ranks, (total - 1) / total, { scope: 'global', atLeast: 0 });
 };
 
+/** Whole modules by their scores, then ranks of those that survive. */
+function keepModules(modules: ModuleScores[], { rule, ratios, scopes }: PlanSettings): Plan['modules'] {
+  const select = RULES[rule];
+  const values = Float32Array.from(modules, ({ ratio }) => ratio);
+  const [kept] = select([values], ratios.modules, { scope: 'global', atLeast: 1 });
+  const survivors = kept!.map((i) => modules[i]!);
+  const ranks = keepRanks(
+    survivors.map((module) => module.ranks),
+    ratios.ranks,
+    scopes.ranks,
+    select,
+  );
+  return survivors.map(({ name }, i) => ({ name, ranks: ranks[i]! }));
+}
+
+/** How many of the lowest layers have modules that together are worth at most a share of all; never all layers. */
+function trunkOf({ modules, heads }: Scores, share: number): number {
+  const worth = (value: number) => (Number.isFinite(value) ? Math.max(0, value) : 0);
+  const byLayer = heads.map((_, layer) =>
+    modules.filter((module) => module.layer === layer).reduce((sum, { ratio }) => sum + worth(ratio), 0),
+  );
+  const allowed = share * byLayer.reduce((sum, value) => sum + value, 0);
+  const highest = Math.max(...modules.map(({ layer }) => layer));
+  let trunk = 0;
+  for (let below = byLayer[0]!; share > 0 && below <= allowed && trunk < highest; below += byLayer[trunk]!)
+    trunk++;
+  return trunk;
+}
+
+/** The ranks that are worth most for their parameters, of all modules together, while the budget lasts; one at least. */
+function keepRanksWithin(
+  modules: ModuleScores[],
+  { heads, neurons, modules: all }: Scores,
+  layers: Plan['layers'],
+  { keep, sizes }: NonNullable<PlanSettings['peft']>,
+): Plan['modules'] {
+  const whole = all.reduce((sum, { layer, site, ranks }) => {
+    const units = { heads: heads[layer]!.length, neurons: neurons[layer]!.length };
+    return sum + ranks.length * rankCost(sizes, site, units);
+  }, 0);
+  const pieces = modules.flatMap(({ layer, site, ranks }, module) => {
+    const units = { heads: layers[layer]!.heads.length, neurons: layers[layer]!.neurons.length };
+    const cost = rankCost(sizes, site, units);
+    return Array.from(ranks, (score, rank) => ({ module, rank, cost, worth: score / cost }));
+  });
+  const value = ({ worth }: { worth: number }) => (Number.isNaN(worth) ? -Infinity : worth);
+  pieces.sort((a, b) => value(b) - value(a) || a.module - b.module || a.rank - b.rank);
+  const kept: number[][] = modules.map(() => []);
+  let spent = 0;
+  for (const [i, { module, rank, cost }] of pieces.entries()) {
+    if (i > 0 && spent + cost > keep * whole) continue;
+    kept[module]!.push(rank);
+    spent += cost;
+  }
+  return modules.map(({ name }, i) => ({ name, ranks: kept[i]!.sort((a, b) => a - b) }));
+}
+
 /**
  * Decides what to prune: heads and neurons, whole modules, then ranks of the modules that survive. Every layer keeps
  * a head and eight neurons, and the adapter one module with one rank; a module that loses all its ranks goes too.
@@ -172,29 +243,24 @@ const keepRanks = (ranks: Float32Array[], ratio: number, scope: Scope, select: S
 export const makePlan = (scores: Scores, options: PlanOptions = {}): Plan => {
   const checked = optionsSchema.safeParse(options);
   if (!checked.success) throw new LightPeftError('BAD_OPTION', complaint(checked.error));
-  const { rule, ratios, scopes, budget } = checked.data;
+  const { rule, ratios, scopes, budget, peft, depth } = checked.data;
   checkScores(scores);
-  const select = RULES[rule];
-  const moduleRatios = Float32Array.from(scores.modules, ({ ratio }) => ratio);
-  const [kept] = select([moduleRatios], ratios.modules, { scope: 'global', atLeast: 1 });
-  const survivors = kept!.map((i) => scores.modules[i]!);
-  const ranks = keepRanks(
-    survivors.map((module) => module.ranks),
-    ratios.ranks,
-    scopes.ranks,
-    select,
-  );
+  const layers = keepUnits(scores, checked.data);
+  const candidates = scores.modules.filter(({ layer }) => layer >= trunkOf(scores, depth));
   return {
     version: 1,
     fingerprint: scores.fingerprint,
     rule,
     ...(budget && { budget: { of: budget.of, keep: budget.keep } }),
+    ...(peft && { peft: { keep: peft.keep } }),
+    ...(depth > 0 && { depth }),
     ratios,
     scopes,
-    layers: keepUnits(scores, checked.data),
-    modules: survivors
-      .map(({ name }, i) => ({ name, ranks: ranks[i]! }))
-      .filter((module) => module.ranks.length > 0),
+    layers,
+    modules: (peft
+      ? keepRanksWithin(candidates, scores, layers, peft)
+      : keepModules(candidates, checked.data)
+    ).filter((module) => module.ranks.length > 0),
   };
 };
 

@@ -1,3 +1,5 @@
+import type { Site } from '../checkpoint/spec.ts';
+
 /** By what a Plan is made; a higher score is worth more. */
 export interface Scores {
   /** Of the base that was measured. */
@@ -11,9 +13,15 @@ export interface Scores {
   modules: ModuleScores[];
 }
 
-export interface ModuleScores {
+/** Where a PEFT module sits. */
+export interface ModulePlace {
   /** The module's path in the Hugging Face model, such as `roberta.encoder.layer.0.attention.self.query`. */
   name: string;
+  layer: number;
+  site: Site;
+}
+
+export interface ModuleScores extends ModulePlace {
   /** Of the module as a whole; Light-PEFT's is the mean over tokens of |branch| / |base output|. */
   ratio: number;
   /** [r] */

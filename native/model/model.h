@@ -71,9 +71,10 @@ struct Model {
   std::shared_ptr<const Model> cut(const std::vector<LayerCut>& plan) const;
 
   std::vector<LayerNorms> norms() const;
-  /// The mean output of the heads and neurons that a cut does not keep, which FLAP (An et al. 2024) adds to the biases
-  /// that follow.
-  std::vector<LayerShift> shifts(const std::vector<LayerCut>& plan, const std::vector<LayerMeans>& means) const;
+  /// The mean output of the heads and neurons that a cut does not keep, which FLAP (An et al. 2024) adds to
+  /// the biases that follow.
+  std::vector<LayerShift> shifts(const std::vector<LayerCut>& plan,
+                                 const std::vector<LayerMeans>& means) const;
 };
 
 /// The tensors of `weights` by site, memory-mapped (one mapping for each file).

@@ -9,8 +9,8 @@ namespace lp {
 using at::Tensor;
 
 Tensor activation_forward(const Tensor& z, const Tensor& mask, Activation kind);
-/// What is summed for a mask: the products of its units' outputs (before the mask) with their gradients, and the sizes
-/// of these products. fp32 [units] each, added to; either may be undefined.
+/// What is summed for a mask: the products of its units' outputs (before the mask) with their gradients, and
+/// the sizes of these products. fp32 [units] each, added to; either may be undefined.
 struct MaskTotals {
   Tensor gradient, salience;
 };

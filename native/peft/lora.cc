@@ -13,8 +13,8 @@ LowRank lora_backward(const LoraModule& m, Parameters& parameters, const Tensor&
   const Tensor bt = parameters[m.b].value.t().contiguous();
   const Tensor g = rank_project(dy, bt, m.scale, Dropout{});  // [T, r]
   Tensor dbt = at::zeros_like(bt);
-  rank_outer(saved.p * m.scale, dy, dbt, Dropout{});
-  parameters[m.b].grad.add_(dbt.t());
+  rank_outer(saved.p, dy, dbt, Dropout{});
+  parameters[m.b].grad.add_(dbt.t(), m.scale);
   return {g, parameters[m.a].value, 1, saved.dropout};
 }
 

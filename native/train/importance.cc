@@ -56,8 +56,8 @@ Importance::Importance(const Model& model, const std::vector<int64_t>& module_ra
       steps(at::zeros({1}, at::kDouble)) {}
 
 std::vector<RunningSum*> Importance::all() {
-  return {&head_taylor,   &neuron_taylor, &head_salience, &neuron_salience, &context_sum, &context_square,
-          &neuron_sum,    &neuron_square, &tokens,        &ratios,          &ranks,       &rank_taylor};
+  return {&head_taylor, &neuron_taylor, &head_salience, &neuron_salience, &context_sum, &context_square,
+          &neuron_sum,  &neuron_square, &tokens,        &ratios,          &ranks,       &rank_taylor};
 }
 
 void Importance::begin() {

@@ -30,18 +30,18 @@ class RunningSum {
 struct Importance {
   Importance(const Model& model, const std::vector<int64_t>& ranks, bool masks);
 
-  /// |m * dL/dm| of each head's and each neuron's mask m, the mean over steps: first-order Taylor (Molchanov et al.
-  /// 2019; Michel et al. 2019 for heads, there for each example).
+  /// |m * dL/dm| of each head's and each neuron's mask m, the mean over steps: first-order Taylor (Molchanov
+  /// et al. 2019; Michel et al. 2019 for heads, there for each example).
   RunningSum head_taylor, neuron_taylor;
   /// Sum over tokens of |activation * its gradient| (APT, Zhao et al. 2024, without the weight's part).
   RunningSum head_salience, neuron_salience;
-  /// Sums over tokens of what attention output [H * size] and FFN output [F] read, and of its squares, and the tokens
-  /// that were counted [1]; of the last layer only those that the head reads.
+  /// Sums over tokens of what attention output [H * size] and FFN output [F] read, and of its squares, and
+  /// the tokens that were counted [1]; of the last layer only those that the head reads.
   RunningSum context_sum, context_square, neuron_sum, neuron_square, tokens;
   /// Mean over tokens of |branch| / |base| of each module [1] (Light-PEFT), the mean over steps.
   RunningSum ratios;
-  /// [rank] of each module, means over steps: first order as Light-PEFT has it, |mean over inputs of A_k dA_k| + |mean
-  /// over outputs of B_k dB_k|; and |A_k . dA_k|, by which the loss changes where rank k goes.
+  /// [rank] of each module, means over steps: first order as Light-PEFT has it, |mean over inputs of A_k
+  /// dA_k| + |mean over outputs of B_k dB_k|; and |A_k . dA_k|, by which the loss changes where rank k goes.
   RunningSum ranks, rank_taylor;
   Tensor steps;  // fp64 [1]
 

@@ -27,6 +27,16 @@ void fill_normal(Tensor t, double deviation, uint64_t seed, uint64_t stream) {
   }
 }
 
+Sequences sequences_of(const Batch& batch) {
+  Sequences s;
+  s.cu_q = at::tensor(at::ArrayRef<int32_t>(batch.cu_seqlens), at::kInt);
+  s.cu_k = s.cu_q;
+  for (size_t b = 0; b + 1 < batch.cu_seqlens.size(); ++b)
+    s.longest_q = std::max<int64_t>(s.longest_q, batch.cu_seqlens[b + 1] - batch.cu_seqlens[b]);
+  s.longest_k = s.longest_q;
+  return s;
+}
+
 }  // namespace
 
 int64_t Saved::bytes() const {
@@ -38,7 +48,8 @@ int64_t Saved::bytes() const {
   for (const LayerSaved& l : layers) {
     add({l.x, l.queried, l.context, l.z, l.middle});
     add({l.attention.q, l.attention.k, l.attention.v, l.attention.unmasked, l.attention.lse});
-    for (const NormSaved* norm : {&l.attention_norm, &l.output_norm}) add({norm->y, norm->normalized, norm->rstd});
+    for (const NormSaved* norm : {&l.attention_norm, &l.output_norm})
+      add({norm->y, norm->normalized, norm->rstd});
     for (const LoraSaved& lora : l.lora) add({lora.p});
   }
   add({pooled, dense, dropped});
@@ -79,6 +90,9 @@ Network::Network(std::shared_ptr<const Model> model, const NetworkConfig& config
   out_weight_ = parameters_.add("classifier.out_proj.weight", {config.labels, h}, 1, true);
   out_bias_ = parameters_.add("classifier.out_proj.bias", {config.labels}, 1, true);
   parameters_.freeze();
+  // The last layer computes only what the head reads: it is no part of a prefix.
+  if (config.prefix_cache > 0 && lowest_ > 0 && lowest_ < layers)
+    prefix_cache_.emplace(h, model_->dtype, config.prefix_cache, config.prefix_folder);
   // As PEFT and transformers initialise: A uniform with Kaiming's bound for a = sqrt(5), B zero; the head
   // normal, 0.02.
   for (size_t i = 0; i < modules_.size(); ++i)
@@ -224,9 +238,8 @@ Tensor Network::layer_backward(size_t layer, const Tensor& dy, const Sequences& 
   const LinearGradient attended = site_backward(layer, kAttentionOutput, attention.z, saved);
   input_seen(layer, kAttentionOutput, saved.context, attended);
   if (!reaches(kAttentionOutput) && !config_.masks) return {};
-  const AttentionGrads d = attention_backward(
-      linear_backward(attended, Tensor()), saved.attention, rows ? rows->queries : s, l.heads,
-      head_mask(layer), heads);
+  const AttentionGrads d = attention_backward(linear_backward(attended, Tensor()), saved.attention,
+                                              rows ? rows->queries : s, l.heads, head_mask(layer), heads);
   const LinearGradient query = site_backward(layer, kQuery, d.q, saved),
                        key = site_backward(layer, kKey, d.k, saved),
                        value = site_backward(layer, kValue, d.v, saved);
@@ -240,14 +253,43 @@ Tensor Network::layer_backward(size_t layer, const Tensor& dy, const Sequences& 
   return dx;
 }
 
+Tensor Network::prefix(const Batch& batch) {
+  const size_t sequences = batch.cu_seqlens.size() - 1;
+  Batch missing;
+  missing.cu_seqlens = {0};
+  for (size_t b = 0; b < sequences; ++b) {
+    if (prefix_cache_->find(batch.examples[b]).defined()) continue;
+    const auto add = [&](std::vector<int32_t>& to, const std::vector<int32_t>& from) {
+      to.insert(to.end(), from.begin() + batch.cu_seqlens[b], from.begin() + batch.cu_seqlens[b + 1]);
+    };
+    add(missing.ids, batch.ids);
+    add(missing.type_ids, batch.type_ids);
+    missing.cu_seqlens.push_back(static_cast<int32_t>(missing.ids.size()));
+    missing.examples.push_back(batch.examples[b]);
+  }
+  Tensor computed;
+  std::unordered_map<int32_t, Tensor> now;  // the cache may have no room for them
+  if (!missing.examples.empty()) {
+    const Sequences s = sequences_of(missing);
+    computed = embed(missing, Pass{});
+    for (size_t l = 0; l < lowest_; ++l) computed = layer_forward(l, computed, s, nullptr, Pass{}, nullptr);
+    for (size_t i = 0; i < missing.examples.size(); ++i) {
+      const int64_t begin = missing.cu_seqlens[i], end = missing.cu_seqlens[i + 1];
+      now[missing.examples[i]] = computed.narrow(0, begin, end - begin);
+      prefix_cache_->put(missing.examples[i], now[missing.examples[i]]);
+    }
+  }
+  std::vector<Tensor> rows;
+  for (const int32_t example : batch.examples) {
+    const auto found = now.find(example);
+    rows.push_back(found != now.end() ? found->second : prefix_cache_->find(example));
+  }
+  return at::cat(rows);
+}
+
 Tensor Network::forward(const Batch& batch, const Pass& how, Saved* saved, Importance* scored) {
   const int64_t sequences = static_cast<int64_t>(batch.cu_seqlens.size()) - 1;
-  Sequences s;
-  s.cu_q = at::tensor(at::ArrayRef<int32_t>(batch.cu_seqlens), at::kInt);
-  s.cu_k = s.cu_q;
-  for (int64_t b = 0; b < sequences; ++b)
-    s.longest_q = std::max<int64_t>(s.longest_q, batch.cu_seqlens[b + 1] - batch.cu_seqlens[b]);
-  s.longest_k = s.longest_q;
+  const Sequences s = sequences_of(batch);
   if (saved) {
     saved->sequences = s;
     saved->layers.assign(model_->layers.size(), {});
@@ -259,8 +301,9 @@ Tensor Network::forward(const Batch& batch, const Pass& how, Saved* saved, Impor
   Pass pass = how;
   pass.moments = scored;
   pass.ratios = scored ? &scored->ratios : nullptr;
-  Tensor x = embed(batch, pass);
-  for (size_t l = 0; l < last; ++l)
+  const bool cached = prefix_cache_ && pass.train;
+  Tensor x = cached ? prefix(batch) : embed(batch, pass);
+  for (size_t l = cached ? lowest_ : 0; l < last; ++l)
     x = layer_forward(l, x, s, nullptr, pass, saved && l >= lowest_ ? &saved->layers[l] : nullptr);
   // Of the last layer the head's rows are enough, except for its ratios, which are means over all tokens.
   pass.moments = nullptr;

@@ -8,6 +8,7 @@
 #include "peft/lora.h"
 #include "train/batch.h"
 #include "train/importance.h"
+#include "train/prefix_cache.h"
 
 namespace lp {
 
@@ -24,6 +25,10 @@ struct NetworkConfig {
   bool regression = false;
   bool masks = false;
   double head_mask_rate = 1, neuron_mask_rate = 1;  // multipliers of the learning rate
+  // Bytes of memory for the outputs of the layers below the lowest trained one; 0: they are computed every
+  // time, with dropout. Past them the folder is used, where there is one.
+  int64_t prefix_cache = 0;
+  std::string prefix_folder;
   uint64_t seed = 0;
 };
 
@@ -80,8 +85,8 @@ class Network {
   }
   Parameter& head_mask_parameter(size_t layer) { return parameters_[head_masks_[layer]]; }
   Parameter& neuron_mask_parameter(size_t layer) { return parameters_[neuron_masks_[layer]]; }
-  /// Adds lambda * sign(mask) to the masks' gradients, the gradient of lambda * |mask|_1. Those of masks that are not
-  /// trained have served the scores alone and are cleared: they are no part of the gradient's norm.
+  /// Adds lambda * sign(mask) to the masks' gradients, the gradient of lambda * |mask|_1. Those of masks that
+  /// are not trained have served the scores alone and are cleared: they are no part of the gradient's norm.
   void penalize(double heads, double neurons);
   LoraModule* module(size_t layer, int site) {
     return modules_[layer * kSites + site] ? &*modules_[layer * kSites + site] : nullptr;
@@ -89,6 +94,8 @@ class Network {
 
  private:
   Tensor embed(const Batch& batch, const Pass& pass);
+  /// What the layers below the lowest trained one make of a training batch, without dropout; kept by example.
+  Tensor prefix(const Batch& batch);
   Tensor site_forward(size_t layer, int site, const Tensor& x, const Pass& pass, LayerSaved* saved);
   /// Adds the gradient of B of a site's module; its part of the gradient of x.
   LinearGradient site_backward(size_t layer, int site, const Tensor& dy, const LayerSaved& saved);
@@ -108,6 +115,7 @@ class Network {
   std::vector<size_t> head_masks_, neuron_masks_;
   size_t dense_weight_, dense_bias_, out_weight_, out_bias_;
   size_t lowest_ = 0;  // the lowest layer with something trainable: no backward below it
+  std::optional<PrefixCache> prefix_cache_;
 };
 
 }  // namespace lp

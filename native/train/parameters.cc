@@ -3,6 +3,12 @@
 #include <cmath>
 
 namespace lp {
+namespace {
+
+// Elements that are worth a turn of a thread.
+constexpr int64_t kPiece = 1 << 13;
+
+}  // namespace
 
 size_t Parameters::add(std::string name, std::vector<int64_t> shape, double rate, bool decays) {
   Parameter p;
@@ -26,9 +32,22 @@ void Parameters::freeze() {
   }
 }
 
+double Parameters::gradient_norm() const {
+  const float* grad = grad_.const_data_ptr<float>();
+  // Each piece has a sum of its own, so that the norm does not depend on the threads. The padding is zero.
+  const int64_t pieces = (size_ + kPiece - 1) / kPiece;
+  std::vector<double> sums(pieces);
+  at::parallel_for(0, pieces, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      sums[i] = kernels().square_sum(grad + i * kPiece, std::min(kPiece, size_ - i * kPiece));
+  });
+  double total = 0;
+  for (const double sum : sums) total += sum;
+  return std::sqrt(total);
+}
+
 double Parameters::step(const OptimizerSettings& o, double learning_rate, int64_t count) {
-  // In float64: the padding is zero and adds nothing.
-  const double norm = std::sqrt(grad_.to(at::kDouble).square().sum().item<double>());
+  const double norm = gradient_norm();
   if (!std::isfinite(norm)) return norm;
   const double clip = o.max_grad_norm > 0 ? std::min(1.0, o.max_grad_norm / (norm + 1e-6)) : 1.0;
   AdamW a{};
@@ -38,15 +57,30 @@ double Parameters::step(const OptimizerSettings& o, double learning_rate, int64_
   a.grad_scale = static_cast<float>(clip);
   a.correction1 = static_cast<float>(1 - std::pow(o.beta1, count));
   a.correction2_sqrt = static_cast<float>(std::sqrt(1 - std::pow(o.beta2, count)));
-  for (const auto& p : all_) {
-    a.parameter = value_.mutable_data_ptr<float>() + p.offset;
-    a.grad = grad_.const_data_ptr<float>() + p.offset;
-    a.m = m_.mutable_data_ptr<float>() + p.offset;
-    a.v = v_.mutable_data_ptr<float>() + p.offset;
-    a.learning_rate = static_cast<float>(learning_rate * p.rate);
-    a.weight_decay = p.decays ? static_cast<float>(o.weight_decay) : 0.f;
-    kernels().adamw(a, 0, p.size);
-  }
+  struct Piece {
+    const Parameter* parameter;
+    int64_t begin, end;
+  };
+  std::vector<Piece> pieces;
+  for (const auto& p : all_)
+    for (int64_t begin = 0; begin < p.size; begin += kPiece)
+      pieces.push_back({&p, begin, std::min(p.size, begin + kPiece)});
+  float *value = value_.mutable_data_ptr<float>(), *m = m_.mutable_data_ptr<float>(),
+        *v = v_.mutable_data_ptr<float>();
+  const float* grad = grad_.const_data_ptr<float>();
+  at::parallel_for(0, static_cast<int64_t>(pieces.size()), 4, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const Parameter& p = *pieces[i].parameter;
+      AdamW of = a;
+      of.parameter = value + p.offset;
+      of.grad = grad + p.offset;
+      of.m = m + p.offset;
+      of.v = v + p.offset;
+      of.learning_rate = static_cast<float>(learning_rate * p.rate);
+      of.weight_decay = p.decays ? static_cast<float>(o.weight_decay) : 0.f;
+      kernels().adamw(of, pieces[i].begin, pieces[i].end);
+    }
+  });
   return norm;
 }
 

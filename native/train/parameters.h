@@ -29,6 +29,7 @@ class Parameters {
   Parameter& operator[](size_t i) { return all_[i]; }
   std::vector<Parameter>& all() { return all_; }
   void zero_grad() { grad_.zero_(); }
+  double gradient_norm() const;
   /// One AdamW update with the gradient clipped to max_grad_norm (0: not at all). Returns the norm before
   /// clipping; if it is not finite nothing changes.
   double step(const OptimizerSettings& o, double learning_rate, int64_t count);

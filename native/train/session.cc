@@ -114,7 +114,8 @@ void Session::score_ranks() {
     const Parameter &a = parameters[m.a], &b = parameters[m.b];
     const Tensor by_a = (a.value.to(at::kDouble) * a.grad).sum(1).abs_().nan_to_num_(0, 0, 0);
     const Tensor by_b = (b.value.to(at::kDouble) * b.grad).sum(0).abs_().nan_to_num_(0, 0, 0);
-    importance_.ranks.now(i).add_(by_a / static_cast<double>(a.shape[1]) + by_b / static_cast<double>(b.shape[0]));
+    importance_.ranks.now(i).add_(by_a / static_cast<double>(a.shape[1]) +
+                                  by_b / static_cast<double>(b.shape[0]));
     importance_.rank_taylor.now(i).add_(by_a);
   }
 }

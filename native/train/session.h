@@ -22,7 +22,7 @@ struct Metrics {
 
 struct Scores {
   int64_t steps = 0;
-  std::vector<Tensor> heads, neurons;  // the masks as they are now
+  std::vector<Tensor> heads, neurons;                                 // the masks as they are now
   std::vector<std::pair<std::string, std::vector<Tensor>>> measures;  // Importance's
 };
 

@@ -1,9 +1,9 @@
-import { execFile } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { bagOfWordsAccuracy } from '../../demo/bag-of-words.ts';
 import { type DemoExample, generateTask } from '../../demo/task.ts';
 import type { Report } from '../../lib/index.ts';
+import { runPhase } from '../phase.ts';
 
 export interface EndToEnd {
   bagOfWords: number;
@@ -13,16 +13,6 @@ export interface EndToEnd {
   /** How many times as fast as vanilla's the light model's training is, without and with the estimation, and its inference. */
   speedup: { train: number; withEstimation: number; inference: number };
 }
-
-/** Each phase is a process of its own: peak memory never falls within one. */
-const phase = (root: string, name: string, flags: string[]): Promise<Report> =>
-  new Promise((resolve, reject) => {
-    const args = ['--import', 'tsx', join(root, 'scripts/cli.ts'), name, ...flags, '--json'];
-    const child = execFile(process.execPath, args, { cwd: root }, (error, stdout) =>
-      error ? reject(new Error(`${name} failed`, { cause: error })) : resolve(JSON.parse(stdout) as Report),
-    );
-    child.stderr?.pipe(process.stderr);
-  });
 
 /** The demo's task, four epochs: with LoRA on the whole encoder, and estimated, cut, and trained; files in `out`. */
 export async function endToEnd(root: string, out: string): Promise<EndToEnd> {
@@ -35,7 +25,7 @@ export async function endToEnd(root: string, out: string): Promise<EndToEnd> {
   await writeFile(trainFile, lines(task.train));
   await writeFile(validationFile, lines(task.validation));
   const run = (name: string, folder: string, ...flags: string[]) =>
-    phase(root, name, [
+    runPhase(root, name, [
       ...['--model', join(root, 'demo/encoder'), '--learning-rate', '1e-3', '--seed', '1'],
       ...['--train-file', trainFile, '--validation-file', validationFile],
       ...['--out', join(out, folder), ...flags],

@@ -17,7 +17,7 @@ export interface Result {
   activationMinimumBytes?: number | undefined;
   /** Of the step's time, what attention alone takes; where texts are of one length. */
   attentionShare?: number | undefined;
-  /** Median of the rounds' ratios of this contender's seconds to the first contender's in the same round. */
+  /** Of its median to the first contender's. */
   ratio: number;
   note?: string | undefined;
 }

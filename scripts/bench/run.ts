@@ -67,14 +67,17 @@ function executed(name: Contenders, of: Case, suite: Suite, work: Work): number 
   return of.batches.reduce((sum, lengths) => sum + count(lengths), 0);
 }
 
-/** Of attention in both passes of all layers over a batch of texts of one length. */
+/**
+ * Of attention in both passes over a batch of texts of one length; the last layer's, which has one query for each text,
+ * is not counted.
+ */
 async function attentionSeconds(root: string, { shape, batches }: Case): Promise<number> {
   const [lengths] = batches;
   const times = await opTimes(root, shape, lengths!.length, lengths![0]!);
   const layer = times
     .filter(({ op }) => op.startsWith('attention'))
     .reduce((sum, { seconds }) => sum + seconds, 0);
-  return layer * SHAPES[shape].layers;
+  return layer * (SHAPES[shape].layers - 1);
 }
 
 /**
@@ -105,6 +108,10 @@ export async function runCase(
   const peak = quantile(peaks, 0.5);
   const attention = suite.attention ? await attentionSeconds(settings.root, of) : undefined;
 
+  const first = quantile(
+    running[0]!.rounds.map((one) => one.seconds),
+    0.5,
+  );
   const results: Result[] = [];
   for (const { contender, work, rounds } of running) {
     const { peakMemoryBytes, activationBytes, note } = await contender.end();
@@ -128,10 +135,7 @@ export async function runCase(
         activationBytes,
         activationMinimumBytes: activationMinimum(SHAPES[of.shape], work.layers, of.batches),
       }),
-      ratio: quantile(
-        seconds.map((one, i) => one / running[0]!.rounds[i]!.seconds),
-        0.5,
-      ),
+      ratio: medianSeconds / first,
       note,
     });
   }

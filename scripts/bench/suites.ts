@@ -32,8 +32,8 @@ export interface Suite {
 const STEP: Case[] = [
   { name: 'roberta-base-8x128', shape: 'roberta-base', batches: fixed(8, 128), dropout: 0.1, rounds: 5 },
   { name: 'roberta-base-8x128', shape: 'roberta-base', batches: fixed(8, 128), dropout: 0, rounds: 5 },
-  { name: 'roberta-large-8x128', shape: 'roberta-large', batches: fixed(8, 128), dropout: 0.1, rounds: 3 },
-  { name: 'roberta-large-8x128', shape: 'roberta-large', batches: fixed(8, 128), dropout: 0, rounds: 3 },
+  { name: 'roberta-large-8x128', shape: 'roberta-large', batches: fixed(8, 128), dropout: 0.1, rounds: 5 },
+  { name: 'roberta-large-8x128', shape: 'roberta-large', batches: fixed(8, 128), dropout: 0, rounds: 5 },
   { name: 'sst2-32', shape: 'roberta-base', batches: lengthsOf('sst2', 32, 2), dropout: 0.1, rounds: 3 },
 ];
 
@@ -60,6 +60,7 @@ const GROWTH: Case[] = [
   ...[1, 2, 4, 8, 16].map((batch) => grown('roberta-base', batch, 128)),
   ...([3, 6, 9] as const).map((layers) => grown(`roberta-base-${layers}-layers`, 8, 128)),
   ...[32, 16, 4, 2].map((batch) => grown('roberta-base', batch, 1024 / batch)),
+  grown('roberta-large', 2, 512),
 ];
 
 const isReference = ({ name }: Case) => name === 'sst2-32';

@@ -47,6 +47,7 @@ const session = new Session(
   {
     ...{ modules, labels: 2, regression: false, masks, headMaskRate: 1, neuronMaskRate: 1 },
     ...{ l1Heads: masks ? 1e-4 : 0, l1Neurons: masks ? 1e-4 : 0, weightDecay: 0, maxGradNorm: 1, seed: 1 },
+    ...{ prefixCacheBytes: 0, prefixCacheFolder: '' },
   },
   { threads: work.threads },
 );

@@ -1,9 +1,11 @@
+import { tmpdir } from 'node:os';
 import { expect } from 'chai';
 import type { Checkpoint } from '../../lib/checkpoint/folder.ts';
 import { Model, Session } from '../../lib/engine.ts';
+import { packBatch } from '../../lib/data/batches.ts';
 import { cutAdapter } from '../../lib/adapter/cut.ts';
 import type { Plan } from '../../lib/plan/plan.ts';
-import type { ComputeDtype, LayerCut, NamedTensor, SessionState } from '../../lib/native.ts';
+import type { ComputeDtype, LayerCut, NamedTensor, SessionConfig, SessionState } from '../../lib/native.ts';
 import { Case, distance, loadCase, rms } from './truth.ts';
 
 const range = (n: number) => Array.from({ length: n }, (_, i) => i);
@@ -276,6 +278,34 @@ for (const name of ['roberta-tiny', 'roberta-odd'])
           await train(other, 0, 6);
           expect(await other.state()).not.deep.equal(await straight.state());
         });
+    });
+
+    describe('layers below the lowest module, computed once, are those computed every time, bit for bit', () => {
+      for (const dtype of ['float32', 'bfloat16'] as ComputeDtype[])
+        for (const [where, prefixCacheBytes, prefixCacheFolder] of [
+          ['in memory', 2 ** 26, ''],
+          ['in a file', 1, tmpdir()],
+          ['with no room', 1, ''],
+        ] as const)
+          it(`in ${dtype}, ${where}`, async () => {
+            using of = await Model.load(recorded.checkpoint, { dtype, threads: 2 });
+            const modules = recorded.modules(of).filter(({ layer }) => layer > 0);
+            const { inputs, labels } = recorded.truth;
+            const items = inputs.map((ids, idx) => ({
+              ...{ ids: Int32Array.from(ids), typeIds: new Int32Array(ids.length), truncated: false },
+              ...{ idx, label: labels[idx] ?? NaN },
+            }));
+            const run = async (changes: Partial<SessionConfig>) => {
+              using session = new Session(of, recorded.sessionConfig(of, { modules, ...changes }), { threads: 2 });
+              const order = [[0, 1, 2], [2, 0], [...items.keys()], [...items.keys()].reverse()];
+              for (const chosen of order) await session.step([packBatch(chosen.map((i) => items[i]!))], 1e-2);
+              return { tensors: await session.tensors(), logits: (await session.evaluate(packBatch(items))).logits };
+            };
+            const cached = await run({ prefixCacheBytes, prefixCacheFolder });
+            const computed = await run({});
+            expectEqual(cached.tensors, computed.tensors);
+            expect(cached.logits).deep.equal(computed.logits);
+          });
     });
 
     for (const bad of ['classifier.out_proj.weight', 'classifier.out_proj.bias'])

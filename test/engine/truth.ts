@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Checkpoint, openCheckpoint } from '../../lib/checkpoint/folder.ts';
 import { readTensors, type Tensor } from '../../lib/checkpoint/safetensors.ts';
+import { SITES } from '../../lib/checkpoint/spec.ts';
 import { type PackedBatch, packBatch } from '../../lib/data/batches.ts';
 import { Model, Session } from '../../lib/engine.ts';
 import type { ComputeDtype, ModuleConfig, SessionConfig } from '../../lib/native.ts';
@@ -10,7 +11,6 @@ export const fixture = (...path: string[]) => join(import.meta.dirname, '../fixt
 
 export const readJson = <T>(...path: string[]): T => JSON.parse(readFileSync(fixture(...path), 'utf8')) as T;
 
-export const SITES = ['query', 'key', 'value', 'attention.output', 'intermediate', 'output'];
 
 export interface Run {
   loss: number;
@@ -49,7 +49,7 @@ export class Case {
   modules(model: Model): ModuleConfig[] {
     const { r, lora_alpha } = this.config;
     return Array.from({ length: this.checkpoint.spec.layers }, (_, layer) =>
-      SITES.map((site) => ({
+      SITES.map((site): ModuleConfig => ({
         name: model.moduleName(layer, site),
         layer,
         site,
@@ -73,6 +73,8 @@ export class Case {
       neuronMaskRate: 1,
       l1Heads: 0,
       l1Neurons: 0,
+      prefixCacheBytes: 0,
+      prefixCacheFolder: '',
       weightDecay: this.truth.training.weight_decay,
       maxGradNorm: this.truth.training.max_grad_norm,
       seed: 1,

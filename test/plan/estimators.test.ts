@@ -23,7 +23,7 @@ const masks = {
 };
 const estimate: Estimate = {
   ...{ fingerprint: 'base', steps: 3, estimator: 'l1', masks, measures },
-  modules: ['a', 'b', 'c', 'd'],
+  modules: ['a', 'b', 'c', 'd'].map((name, layer) => ({ name, layer, site: 'query' as const })),
 };
 const score = (units: Estimator, modules: ModuleEstimator = 'ratio', seed = 1) =>
   scoresOf(estimate, { units, modules, seed }, norms);
@@ -63,7 +63,7 @@ describe('estimators', () => {
 
   it('of modules: the ratio, or the sum of what the ranks are worth', () => {
     expect(score('taylor', 'ratio').modules[2]).deep.equal({
-      ...{ name: 'c', ratio: measures.ratios[2]![0], ranks: measures.ranks[2] },
+      ...{ name: 'c', layer: 2, site: 'query', ratio: measures.ratios[2]![0], ranks: measures.ranks[2] },
     });
     const [a, b] = measures.rankTaylor[3]!;
     expect(score('taylor', 'taylor').modules[3]!.ratio).closeTo(a! + b!, 1e-6);

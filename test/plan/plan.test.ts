@@ -20,7 +20,10 @@ const scoresOf = (heads: Float32Array[], neurons: Float32Array[], ranks: Float32
   steps: 10,
   heads,
   neurons,
-  modules: ranks.map((ranks, i) => ({ name: `module.${i}`, ratio: i, ranks })),
+  modules: ranks.map((ranks, i) => ({
+    ...{ name: `module.${i}`, layer: i % heads.length, site: 'query' as const },
+    ...{ ratio: i, ranks },
+  })),
 });
 
 const BASE = { fingerprint: 'base-1', layers: 3, heads: 12, ffn: 60 };

@@ -19,15 +19,15 @@ struct ActivationForward {
   Activation kind;
 };
 
-/// What a unit's output and its gradient tell of its mask, summed: their products, which are the mask's gradient,
-/// and the products' sizes. Each may be null.
+/// What a unit's output and its gradient tell of its mask, summed: their products, which are the mask's
+/// gradient, and the products' sizes. Each may be null.
 struct MaskSums {
   float* gradient;
   float* salience;
 };
 
-/// dz = dg * mask * act'(z) in dg's place, g = act(z) * mask in z's, and over rows the sums of dg * act(z); shares
-/// are blocks of 32 columns.
+/// dz = dg * mask * act'(z) in dg's place, g = act(z) * mask in z's, and over rows the sums of dg * act(z);
+/// shares are blocks of 32 columns.
 struct ActivationBackward {
   void* z;
   void* dg;
@@ -211,6 +211,8 @@ struct TypedKernels {
 struct Kernels {
   TypedKernels f32, bf16;
   void (*adamw)(const AdamW&, int64_t, int64_t);
+  /// In fp64.
+  double (*square_sum)(const float*, int64_t n);
   /// Null where the instruction set has no bf16 products.
   void (*product)(const Product&, int64_t panel, int64_t begin, int64_t end);
   void (*pack_ranks)(const RankPanels&, int64_t begin, int64_t end);

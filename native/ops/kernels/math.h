@@ -29,7 +29,8 @@ LP_INLINE F exp(F x) {
 }
 
 /// The standard normal distribution function and its density. Abramowitz and Stegun 7.1.26: erf(x) = 1 - (a
-/// polynomial of 1 / (1 + 0.3275911 x)) exp(-x^2) for x >= 0, to 1.5e-7; the density needs the same exponential.
+/// polynomial of 1 / (1 + 0.3275911 x)) exp(-x^2) for x >= 0, to 1.5e-7; the density needs the same
+/// exponential.
 struct Normal {
   F cdf, density;
 };

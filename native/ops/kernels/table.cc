@@ -32,11 +32,22 @@ void adamw(const AdamW& a, int64_t begin, int64_t end) {
   }
 }
 
+double square_sum(const float* x, int64_t n) {
+  double sums[W] = {};
+  int64_t i = 0;
+  for (; i + W <= n; i += W)
+    for (int l = 0; l < W; ++l) sums[l] += static_cast<double>(x[i + l]) * x[i + l];
+  for (; i < n; ++i) sums[0] += static_cast<double>(x[i]) * x[i];
+  double total = 0;
+  for (const double sum : sums) total += sum;
+  return total;
+}
+
 template <class T>
 constexpr TypedKernels typed() {
-  return {activation_forward<T>, activation_backward<T>, moments<T>, norm_forward<T>, norm_backward<T>,
-          rank_project<T>,       rank_expand<T>,         rank_outer<T>,   dropout_apply<T>,
-          attention_forward<T>,  attention_backward<T>};
+  return {activation_forward<T>, activation_backward<T>, moments<T>,           norm_forward<T>,
+          norm_backward<T>,      rank_project<T>,        rank_expand<T>,       rank_outer<T>,
+          dropout_apply<T>,      attention_forward<T>,   attention_backward<T>};
 }
 
 }  // namespace
@@ -55,9 +66,9 @@ int64_t scratch_of(int64_t queries, int64_t keys, int64_t size) {
   return narrow > wide ? narrow : wide;
 }
 
-const Kernels table = {typed<float>(), typed_bf16(), adamw, product, pack_ranks, scratch_of};
+const Kernels table = {typed<float>(), typed_bf16(), adamw, square_sum, product, pack_ranks, scratch_of};
 #else
-const Kernels table = {typed<float>(), typed<bf16>(), adamw, nullptr, nullptr, attention_scratch};
+const Kernels table = {typed<float>(), typed<bf16>(), adamw, square_sum, nullptr, nullptr, attention_scratch};
 #endif
 
 }  // namespace lp::LP_ISA
