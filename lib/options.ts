@@ -62,10 +62,10 @@ const SCHEMA = z.strictObject({
   /** Multipliers of the learning rate. */
   headMaskLr: z.number().nonnegative().default(1),
   neuronMaskLr: z.number().nonnegative().default(1),
-  headRatio: ratio.default(1 / 3),
-  neuronRatio: ratio.default(1 / 3),
-  moduleRatio: ratio.default(0.75),
-  rankRatio: ratio.default(0.5),
+  headRatio: ratio.optional(),
+  neuronRatio: ratio.optional(),
+  moduleRatio: ratio.optional(),
+  rankRatio: ratio.optional(),
   /** Shares of the encoder that may stay, of its parameters or its operations, instead of the ratios of heads and neurons. */
   targetParameters: z.number().gt(0).max(1).optional(),
   targetFlops: z.number().gt(0).max(1).optional(),

@@ -20,10 +20,10 @@ const LEFT = 60;
 const TOP = 40;
 const GAP = 90;
 
-/** The first of 1, 2, 2.5 and 5 times a power of ten that leaves at most five steps. */
+/** The first of 1, 2 and 5 times a power of ten that leaves at most six steps. */
 function stepOf(largest: number): number {
-  const power = 10 ** Math.floor(Math.log10(largest / 5));
-  return [1, 2, 2.5, 5, 10].map((n) => n * power).find((step) => largest / step <= 5)!;
+  const power = 10 ** Math.floor(Math.log10(largest / 6));
+  return [1, 2, 5, 10].map((n) => n * power).find((step) => largest / step <= 6)!;
 }
 
 function draw({ title, xLabel, yLabel, points, proportion }: Panel, left: number): string {
@@ -92,7 +92,7 @@ export function growthPlot(results: readonly Result[]): string {
         .map((r) => ({ x: r.layers, y: r.medianSeconds })),
     },
     {
-      ...{ title: '1,024 tokens', xLabel: 'length of each text', yLabel: 'attention, % of the step' },
+      ...{ title: 'attention among 1,024 tokens', xLabel: 'length of each text', yLabel: '% of the step' },
       points: named
         .filter(({ layers, batch, length }) => layers === 12 && batch * length === 1024)
         .map((r) => ({ x: r.length, y: 100 * (r.attentionShare ?? NaN) })),
