@@ -118,7 +118,7 @@ SessionConfig to_session_config(const Napi::Object& o) {
 
 Batch to_batch(const Napi::Object& o) {
   return {values<int32_t>(o.Get("ids")), values<int32_t>(o.Get("typeIds")),
-          values<int32_t>(o.Get("cuSeqlens")), values<float>(o.Get("labels")), values<int32_t>(o.Get("idx"))};
+          values<int32_t>(o.Get("cuSeqlens")), values<float>(o.Get("labels"))};
 }
 
 Napi::Value from_floats(Napi::Env env, const Tensor& t) {

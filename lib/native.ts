@@ -41,8 +41,8 @@ export interface SessionConfig {
   l1Heads: number;
   l1Neurons: number;
   /**
-   * Memory for what the layers below the lowest trained one make of each text, which its `idx` names; 0: they are
-   * computed every time, with dropout. Past it a file in the folder is used; '': nothing is kept past it.
+   * Memory for what the layers below the lowest trained one make of each text; 0: they are computed every time, with
+   * dropout. Past it a file in the folder is used; '': nothing is kept past it.
    */
   prefixCacheBytes: number;
   prefixCacheFolder: string;

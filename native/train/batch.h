@@ -9,7 +9,6 @@ struct Batch {
   std::vector<int32_t> ids, type_ids;  // [T]
   std::vector<int32_t> cu_seqlens;     // [B + 1]
   std::vector<float> labels;           // [B]: class index or value; NaN: unlabelled
-  std::vector<int32_t> examples;       // [B]: the same number stands for the same text
 };
 
 }  // namespace lp

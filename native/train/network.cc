@@ -255,34 +255,39 @@ Tensor Network::layer_backward(size_t layer, const Tensor& dy, const Sequences& 
 
 Tensor Network::prefix(const Batch& batch) {
   const size_t sequences = batch.cu_seqlens.size() - 1;
+  std::vector<std::string> texts;
+  std::vector<Tensor> rows(sequences);
+  std::vector<size_t> places;  // of the missing ones
   Batch missing;
   missing.cu_seqlens = {0};
   for (size_t b = 0; b < sequences; ++b) {
-    if (prefix_cache_->find(batch.examples[b]).defined()) continue;
+    std::string text;
+    const auto name = [&](const std::vector<int32_t>& values) {
+      text.append(reinterpret_cast<const char*>(values.data() + batch.cu_seqlens[b]),
+                  (batch.cu_seqlens[b + 1] - batch.cu_seqlens[b]) * sizeof(int32_t));
+    };
+    name(batch.ids);
+    name(batch.type_ids);
+    rows[b] = prefix_cache_->find(text);
+    texts.push_back(std::move(text));
+    if (rows[b].defined()) continue;
     const auto add = [&](std::vector<int32_t>& to, const std::vector<int32_t>& from) {
       to.insert(to.end(), from.begin() + batch.cu_seqlens[b], from.begin() + batch.cu_seqlens[b + 1]);
     };
     add(missing.ids, batch.ids);
     add(missing.type_ids, batch.type_ids);
     missing.cu_seqlens.push_back(static_cast<int32_t>(missing.ids.size()));
-    missing.examples.push_back(batch.examples[b]);
+    places.push_back(b);
   }
-  Tensor computed;
-  std::unordered_map<int32_t, Tensor> now;  // the cache may have no room for them
-  if (!missing.examples.empty()) {
+  if (!places.empty()) {
     const Sequences s = sequences_of(missing);
-    computed = embed(missing, Pass{});
-    for (size_t l = 0; l < lowest_; ++l) computed = layer_forward(l, computed, s, nullptr, Pass{}, nullptr);
-    for (size_t i = 0; i < missing.examples.size(); ++i) {
+    Tensor x = embed(missing, Pass{});
+    for (size_t l = 0; l < lowest_; ++l) x = layer_forward(l, x, s, nullptr, Pass{}, nullptr);
+    for (size_t i = 0; i < places.size(); ++i) {
       const int64_t begin = missing.cu_seqlens[i], end = missing.cu_seqlens[i + 1];
-      now[missing.examples[i]] = computed.narrow(0, begin, end - begin);
-      prefix_cache_->put(missing.examples[i], now[missing.examples[i]]);
+      rows[places[i]] = x.narrow(0, begin, end - begin);
+      prefix_cache_->put(texts[places[i]], rows[places[i]]);
     }
-  }
-  std::vector<Tensor> rows;
-  for (const int32_t example : batch.examples) {
-    const auto found = now.find(example);
-    rows.push_back(found != now.end() ? found->second : prefix_cache_->find(example));
   }
   return at::cat(rows);
 }

@@ -94,7 +94,7 @@ class Network {
 
  private:
   Tensor embed(const Batch& batch, const Pass& pass);
-  /// What the layers below the lowest trained one make of a training batch, without dropout; kept by example.
+  /// What the layers below the lowest trained one make of a training batch, without dropout; kept by text.
   Tensor prefix(const Batch& batch);
   Tensor site_forward(size_t layer, int site, const Tensor& x, const Pass& pass, LayerSaved* saved);
   /// Adds the gradient of B of a site's module; its part of the gradient of x.

@@ -58,18 +58,18 @@ bool PrefixCache::reserve(int64_t rows) {
   return true;
 }
 
-at::Tensor PrefixCache::find(int64_t example) const {
-  const auto found = places_.find(example);
+at::Tensor PrefixCache::find(const std::string& text) const {
+  const auto found = places_.find(text);
   if (found == places_.end()) return {};
   const Place& place = found->second;
   return chunks_[place.chunk].narrow(0, place.row, place.rows);
 }
 
-void PrefixCache::put(int64_t example, const at::Tensor& rows) {
+void PrefixCache::put(const std::string& text, const at::Tensor& rows) {
   const int64_t n = rows.size(0);
   if (!reserve(n)) return;
   chunks_.back().narrow(0, used_, n).copy_(rows);
-  places_[example] = {chunks_.size() - 1, used_, n};
+  places_[text] = {chunks_.size() - 1, used_, n};
   used_ += n;
 }
 

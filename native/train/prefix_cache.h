@@ -1,5 +1,5 @@
 #pragma once
-// Outputs of the frozen layers below the lowest trained one, kept for each example from its first pass on.
+// Outputs of the frozen layers below the lowest trained one, kept for each text from its first pass on.
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -14,9 +14,9 @@ class PrefixCache {
   /// no name and goes with the process. Without a folder nothing is kept past the budget.
   PrefixCache(int64_t width, at::ScalarType dtype, int64_t budget, std::string folder);
 
-  /// [n, width], or undefined.
-  at::Tensor find(int64_t example) const;
-  void put(int64_t example, const at::Tensor& rows);
+  /// A text is named by all that its rows depend on. [n, width], or undefined.
+  at::Tensor find(const std::string& text) const;
+  void put(const std::string& text, const at::Tensor& rows);
   int64_t bytes() const { return bytes_; }
 
  private:
@@ -33,7 +33,7 @@ class PrefixCache {
   std::string folder_;
   int64_t bytes_ = 0, used_ = 0;  // of all chunks; rows of the last one
   std::vector<at::Tensor> chunks_;
-  std::unordered_map<int64_t, Place> places_;
+  std::unordered_map<std::string, Place> places_;
 };
 
 }  // namespace lp

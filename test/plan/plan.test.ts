@@ -103,6 +103,38 @@ describe('makePlan', () => {
     }
   });
 
+  it('keeps the ranks that are worth most for their parameters', () => {
+    const scores = scoresOf(equalLayers(1, 4), equalLayers(1, 64), [
+      Float32Array.of(5, 1),
+      Float32Array.of(4, 4),
+    ]);
+    scores.modules[1]!.site = 'intermediate';
+    const peft = { keep: 0.5, sizes: { hidden: 16, headSize: 4 } };
+    const keepAll = { ratios: { heads: 0, neurons: 0 } };
+    // Ranks of the query cost 32, those of the FFN 80: worth 5/32, 1/32 and 4/80 for what they cost; 112 may stay.
+    expect(makePlan(scores, { ...keepAll, peft }).modules).to.deep.equal([
+      { name: 'module.0', ranks: [0] },
+      { name: 'module.1', ranks: [0] },
+    ]);
+    const [only] = makePlan(scores, { ...keepAll, peft: { ...peft, keep: 0.01 } }).modules;
+    expect(only).to.deep.equal({ name: 'module.0', ranks: [0] });
+    // What the base loses, its modules lose: a rank of the query costs 20 beside one head.
+    const narrow = { ratios: { heads: 0.75, neurons: 0 }, peft: { ...peft, keep: 0.45 } };
+    expect(makePlan(scores, narrow).modules[0]!.ranks).to.deep.equal([0, 1]);
+  });
+
+  it('takes the modules from the lowest layers while these are worth little', () => {
+    const ranks = range(4).map(() => Float32Array.of(1, 1));
+    const scores = scoresOf(equalLayers(4, 4), equalLayers(4, 8), ranks);
+    for (const [i, ratio] of [1, 2, 10, 7].entries()) scores.modules[i]!.ratio = ratio;
+    const names = (depth: number) =>
+      makePlan(scores, { depth, ratios: { modules: 0, ranks: 0 } }).modules.map(({ name }) => name);
+    expect(names(0)).to.have.lengthOf(4);
+    expect(names(0.1)).to.deep.equal(['module.1', 'module.2', 'module.3']);
+    expect(names(0.2)).to.deep.equal(['module.2', 'module.3']);
+    expect(names(0.99)).to.deep.equal(['module.3']);
+  });
+
   it('refuses ratios outside [0, 1) and unknown options', () => {
     for (const ratio of [-0.1, 1, 2, NaN, Infinity])
       for (const name of ['heads', 'neurons', 'modules', 'ranks']) {

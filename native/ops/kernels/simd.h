@@ -56,11 +56,18 @@ LP_INLINE F load(const float* p) {
   std::memcpy(&v, p, sizeof v);
   return v;
 }
+#ifdef __AVX512F__
+LP_INLINE F load(const bf16* p) {
+  const __m256i h = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  return (F)_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16);
+}
+#else
 LP_INLINE F load(const bf16* p) {
   H h;
   std::memcpy(&h, p, sizeof h);
   return as_float(__builtin_convertvector(h, U) << 16);
 }
+#endif
 LP_INLINE void store(float* p, F v) { std::memcpy(p, &v, sizeof v); }
 #ifdef __AVX512BF16__
 LP_INLINE void store(bf16* p, F v) {
