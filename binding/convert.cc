@@ -104,6 +104,7 @@ SessionConfig to_session_config(const Napi::Object& o) {
   c.network.labels = integer(o, "labels");
   c.network.regression = flag(o, "regression");
   c.network.masks = flag(o, "masks");
+  c.network.ratios = flag(o, "ratios");
   c.network.head_mask_rate = number(o, "headMaskRate");
   c.network.neuron_mask_rate = number(o, "neuronMaskRate");
   c.network.prefix_cache = integer(o, "prefixCacheBytes");

@@ -44,6 +44,7 @@ export class EarlyStop implements EarlyEnd {
     const estimator = estimatorOf(settings);
     const estimate = {
       ...{ fingerprint: checkpoint.fingerprint, steps, estimator, measures },
+      ratios: settings.moduleEstimator === 'ratio',
       masks: { heads, neurons },
       modules: this.session.modules.map(({ name, layer, site }) => ({ name, layer, site })),
     };

@@ -31,6 +31,7 @@ const PHASE: Phase = {
       fingerprint: info.fingerprint,
       steps,
       estimator: estimatorOf(settings),
+      ratios: settings.moduleEstimator === 'ratio',
       masks: { heads, neurons },
       measures,
       modules: session.modules.map(({ name, layer, site }) => ({ name, layer, site })),

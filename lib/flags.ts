@@ -125,7 +125,7 @@ const FLAGS: Flag[] = [
     name: 'moduleEstimator',
     takes: 'name',
     help: `of PEFT modules and ranks: ${MODULE_ESTIMATORS.join(', ')}`,
-    of: ['train'],
+    of: ['estimate', 'train'],
   },
   {
     name: 'l1Heads',

@@ -35,6 +35,8 @@ export interface SessionConfig {
   regression: boolean;
   /** Whether head and neuron masks are learned. */
   masks: boolean;
+  /** Whether scored steps measure modules by |branch| / |base|, for which the last layer computes all tokens. */
+  ratios: boolean;
   /** Multipliers of the learning rate. */
   headMaskRate: number;
   neuronMaskRate: number;

@@ -52,7 +52,7 @@ async function measured(
   const config = {
     ...{ modules: [], labels: 2, regression: false, masks: false, headMaskRate: 0, neuronMaskRate: 0 },
     ...{ l1Heads: 0, l1Neurons: 0, weightDecay: 0, maxGradNorm: 0, seed: 1 },
-    ...{ prefixCacheBytes: 0, prefixCacheFolder: '' },
+    ...{ prefixCacheBytes: 0, prefixCacheFolder: '', ratios: false },
   };
   const sessions = [whole, small].map((model) => new Session(model, config, { threads }));
   const times: number[][] = [[], []];

@@ -127,6 +127,7 @@ export class Workbench implements Disposable {
       neuronMaskRate: learned ? settings.neuronMaskLr : 0,
       l1Heads: learned ? settings.l1Heads : 0,
       l1Neurons: learned ? settings.l1Neurons : 0,
+      ratios: masks && settings.moduleEstimator === 'ratio',
       prefixCacheBytes: prefixCache * 2 ** 20,
       prefixCacheFolder: settings.out ?? '',
       weightDecay: settings.weightDecay,

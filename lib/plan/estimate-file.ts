@@ -17,6 +17,8 @@ export interface Estimate {
   steps: number;
   /** What the estimation was set up for. */
   estimator: Estimator;
+  /** Whether `measures.ratios` were taken. */
+  ratios: boolean;
   /** By layer, signed: as the estimation left them. */
   masks: { heads: Float32Array[]; neurons: Float32Array[] };
   measures: Measures;
@@ -38,6 +40,7 @@ export async function writeEstimate(file: string, estimate: Estimate): Promise<v
     fingerprint: about.fingerprint,
     steps: String(about.steps),
     estimator: about.estimator,
+    ratios: String(about.ratios),
     modules: JSON.stringify(modules),
   });
 }
@@ -47,6 +50,7 @@ const METADATA = z.object({
   fingerprint: z.string().min(1),
   steps: z.string().regex(/^\d+$/).transform(Number),
   estimator: z.enum(ESTIMATOR_NAMES),
+  ratios: z.enum(['true', 'false']).transform((text) => text === 'true'),
   modules: z
     .string()
     .transform((text, context): unknown => {
@@ -73,7 +77,7 @@ export async function readEstimate(file: string, fingerprint: string): Promise<E
   const tensors = await readTensors(file).catch(broken);
   const about = METADATA.safeParse(metadata);
   if (!about.success) throw bad('not a file of scores, or one of another version', about.error);
-  const { fingerprint: found, steps, estimator, modules } = about.data;
+  const { fingerprint: found, steps, estimator, ratios, modules } = about.data;
   if (found !== fingerprint) throw bad('these scores were taken on another base');
   const list = (prefix: string): Float32Array[] => {
     const out: Float32Array[] = [];
@@ -102,5 +106,5 @@ export async function readEstimate(file: string, fingerprint: string): Promise<E
   for (const [i, { name }] of modules.entries())
     if (measures.ratios[i]!.length !== 1 || measures.ranks[i]!.length !== measures.rankTaylor[i]!.length)
       throw bad(`the measures of ${name} are of different sizes`);
-  return { fingerprint, steps, estimator, masks, measures, modules };
+  return { fingerprint, steps, estimator, ratios, masks, measures, modules };
 }

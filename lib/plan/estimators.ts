@@ -121,7 +121,7 @@ export const trainsMasks = (estimator: Estimator): boolean => estimator.startsWi
 
 /**
  * The Scores by which a Plan is made.
- * @throws {LightPeftError} BAD_OPTION: the estimation did not train the masks that the estimator reads
+ * @throws {LightPeftError} BAD_OPTION: the estimation did not measure what the estimators read
  */
 export function scoresOf(
   estimate: Estimate,
@@ -132,6 +132,11 @@ export function scoresOf(
     throw new LightPeftError(
       'BAD_OPTION',
       `--estimator: ${by.units} reads trained masks; the estimation was run for ${estimate.estimator}`,
+    );
+  if (by.modules === 'ratio' && !estimate.ratios)
+    throw new LightPeftError(
+      'BAD_OPTION',
+      '--module-estimator: ratio is measured where estimate, too, is run with --module-estimator ratio',
     );
   const random = new Random(by.seed, 0x5c07e);
   const modules = MODULES[by.modules](estimate, random);

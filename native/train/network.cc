@@ -305,14 +305,14 @@ Tensor Network::forward(const Batch& batch, const Pass& how, Saved* saved, Impor
   const size_t last = model_->layers.size() - 1;
   Pass pass = how;
   pass.moments = scored;
-  pass.ratios = scored ? &scored->ratios : nullptr;
+  pass.ratios = scored && config_.ratios ? &scored->ratios : nullptr;
   const bool cached = prefix_cache_ && pass.train;
   Tensor x = cached ? prefix(batch) : embed(batch, pass);
   for (size_t l = cached ? lowest_ : 0; l < last; ++l)
     x = layer_forward(l, x, s, nullptr, pass, saved && l >= lowest_ ? &saved->layers[l] : nullptr);
   // Of the last layer the head's rows are enough, except for its ratios, which are means over all tokens.
   pass.moments = nullptr;
-  if (scored) layer_forward(last, x, s, nullptr, pass, nullptr);
+  if (pass.ratios) layer_forward(last, x, s, nullptr, pass, nullptr);
   pass.moments = scored;
   pass.ratios = nullptr;
   x = layer_forward(last, x, s, &rows, pass, saved && last >= lowest_ ? &saved->layers[last] : nullptr);

@@ -24,6 +24,7 @@ struct NetworkConfig {
   int64_t labels = 2;
   bool regression = false;
   bool masks = false;
+  bool ratios = false;  // scored steps measure modules by |branch| / |base|, over all tokens
   double head_mask_rate = 1, neuron_mask_rate = 1;  // multipliers of the learning rate
   // Bytes of memory for the outputs of the layers below the lowest trained one; 0: they are computed every
   // time, with dropout. Past them the folder is used, where there is one.

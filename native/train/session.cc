@@ -109,15 +109,25 @@ void Session::score_units() {
 
 void Session::score_ranks() {
   Parameters& parameters = network_.parameters();
-  for (size_t i = 0; i < config_.network.modules.size(); ++i) {
-    const LoraModule& m = *network_.module(config_.network.modules[i].layer, config_.network.modules[i].site);
-    const Parameter &a = parameters[m.a], &b = parameters[m.b];
-    const Tensor by_a = (a.value.to(at::kDouble) * a.grad).sum(1).abs_().nan_to_num_(0, 0, 0);
-    const Tensor by_b = (b.value.to(at::kDouble) * b.grad).sum(0).abs_().nan_to_num_(0, 0, 0);
-    importance_.ranks.now(i).add_(by_a / static_cast<double>(a.shape[1]) +
-                                  by_b / static_cast<double>(b.shape[0]));
-    importance_.rank_taylor.now(i).add_(by_a);
-  }
+  const auto& modules = config_.network.modules;
+  at::parallel_for(0, static_cast<int64_t>(modules.size()), 4, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const LoraModule& m = *network_.module(modules[i].layer, modules[i].site);
+      const Parameter& a = parameters[m.a];
+      const int64_t in = a.shape[1], out = parameters[m.b].shape[0];
+      const float *value = a.value.const_data_ptr<float>(), *grad = a.grad.const_data_ptr<float>();
+      float *ranks = importance_.ranks.now(i).mutable_data_ptr<float>(),
+            *taylor = importance_.rank_taylor.now(i).mutable_data_ptr<float>();
+      for (int64_t k = 0; k < m.rank; ++k) {
+        double dot = 0;
+        for (int64_t c = k * in; c < (k + 1) * in; ++c) dot += static_cast<double>(value[c]) * grad[c];
+        const auto size = std::isfinite(dot) ? static_cast<float>(std::abs(dot)) : 0.f;
+        taylor[k] = size;
+        // Scaling A_k does what scaling B_k does, so that B_k . dB_k is the same number.
+        ranks[k] = size * (1.f / static_cast<float>(in) + 1.f / static_cast<float>(out));
+      }
+    }
+  });
 }
 
 Session::Evaluation Session::evaluate(const Batch& batch) {

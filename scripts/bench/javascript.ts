@@ -42,7 +42,7 @@ export async function boundaryTimes(root: string) {
     {
       ...{ modules: [], labels: 2, regression: false, masks: false, headMaskRate: 1, neuronMaskRate: 1 },
       ...{ l1Heads: 0, l1Neurons: 0, weightDecay: 0, maxGradNorm: 0, seed: 1 },
-      ...{ prefixCacheBytes: 0, prefixCacheFolder: '' },
+      ...{ prefixCacheBytes: 0, prefixCacheFolder: '', ratios: false },
     },
     { threads: 1 },
   );

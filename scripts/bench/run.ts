@@ -29,7 +29,12 @@ async function start(
 ): Promise<{ contender: Contender; work: Work }> {
   const folder = await randomCheckpoint(settings.cache, of.shape, of.dropout);
   const light = name === 'light-peft-light';
-  const kind = name === 'light-peft-estimate' ? 'estimate' : suite.kind;
+  const kind =
+    name === 'light-peft-estimate'
+      ? 'estimate'
+      : name === 'light-peft-estimate-paper'
+        ? 'estimate-paper'
+        : suite.kind;
   const layers = light ? lightLayers(of.shape) : wholeLayers(of.shape);
   const { threads } = settings;
   const work: Work = {

@@ -16,6 +16,7 @@ export type Contenders =
   | 'light-peft-vanilla'
   | 'light-peft-light'
   | 'light-peft-estimate'
+  | 'light-peft-estimate-paper'
   | 'hf-peft-bf16'
   | 'hf-peft-fp32'
   | 'hf-peft-compiled'
@@ -76,7 +77,7 @@ export const SUITES: Record<'step' | 'growth' | 'inference' | 'estimate' | 'peer
     kind: 'train',
     // Two steps, of which estimation scores one.
     cases: [{ ...STEP[0]!, batches: [...fixed(8, 128), ...fixed(8, 128)] }],
-    contenders: () => ['light-peft-vanilla', 'light-peft-estimate'],
+    contenders: () => ['light-peft-vanilla', 'light-peft-estimate', 'light-peft-estimate-paper'],
   },
   inference: {
     kind: 'inference',

@@ -3,7 +3,7 @@ import type { Lengths } from './shapes.ts';
 
 /** What a contender does over and over. */
 export interface Work {
-  kind: 'train' | 'estimate' | 'inference';
+  kind: 'train' | 'estimate' | 'estimate-paper' | 'inference';
   folder: string;
   layers: LayerWork[];
   light: boolean;

@@ -41,13 +41,27 @@ const modules: ModuleConfig[] = work.layers.flatMap(({ ranks }, layer) =>
     return rank > 0 ? [{ name, layer, site, rank, scale: 2, dropout: work.loraDropout }] : [];
   }),
 );
-const masks = work.kind === 'estimate';
+const learned = work.kind === 'estimate-paper';
+const masks = work.kind === 'estimate' || learned;
 const session = new Session(
   model,
   {
-    ...{ modules, labels: 2, regression: false, masks, headMaskRate: 1, neuronMaskRate: 1 },
-    ...{ l1Heads: masks ? 1e-4 : 0, l1Neurons: masks ? 1e-4 : 0, weightDecay: 0, maxGradNorm: 1, seed: 1 },
-    ...{ prefixCacheBytes: 0, prefixCacheFolder: '' },
+    ...{
+      modules,
+      labels: 2,
+      regression: false,
+      masks,
+      headMaskRate: Number(learned),
+      neuronMaskRate: Number(learned),
+    },
+    ...{
+      l1Heads: learned ? 1e-4 : 0,
+      l1Neurons: learned ? 1e-4 : 0,
+      weightDecay: 0,
+      maxGradNorm: 1,
+      seed: 1,
+    },
+    ...{ prefixCacheBytes: 0, prefixCacheFolder: '', ratios: work.kind === 'estimate-paper' },
   },
   { threads: work.threads },
 );

@@ -296,10 +296,15 @@ for (const name of ['roberta-tiny', 'roberta-odd'])
               ...{ idx, label: labels[idx] ?? NaN },
             }));
             const run = async (changes: Partial<SessionConfig>) => {
-              using session = new Session(of, recorded.sessionConfig(of, { modules, ...changes }), { threads: 2 });
+              using session = new Session(of, recorded.sessionConfig(of, { modules, ...changes }), {
+                threads: 2,
+              });
               const order = [[0, 1, 2], [2, 0], [...items.keys()], [...items.keys()].reverse()];
               for (const chosen of order) await session.step([packBatch(chosen.map((i) => items[i]!))], 1e-2);
-              return { tensors: await session.tensors(), logits: (await session.evaluate(packBatch(items))).logits };
+              return {
+                tensors: await session.tensors(),
+                logits: (await session.evaluate(packBatch(items))).logits,
+              };
             };
             const cached = await run({ prefixCacheBytes, prefixCacheFolder });
             const computed = await run({});

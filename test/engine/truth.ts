@@ -11,7 +11,6 @@ export const fixture = (...path: string[]) => join(import.meta.dirname, '../fixt
 
 export const readJson = <T>(...path: string[]): T => JSON.parse(readFileSync(fixture(...path), 'utf8')) as T;
 
-
 export interface Run {
   loss: number;
   base_loss: number;
@@ -75,6 +74,7 @@ export class Case {
       l1Neurons: 0,
       prefixCacheBytes: 0,
       prefixCacheFolder: '',
+      ratios: true,
       weightDecay: this.truth.training.weight_decay,
       maxGradNorm: this.truth.training.max_grad_norm,
       seed: 1,
