@@ -2,7 +2,7 @@ import type { EncodedExample } from './data/batches.ts';
 import type { Session } from './engine.ts';
 import type { EarlyEnd } from './fit.ts';
 import { planOptions } from './plan-options.ts';
-import { estimatorOf, scoresOf } from './plan/estimators.ts';
+import { estimatorOf, moduleEstimatorOf, scoresOf } from './plan/estimators.ts';
 import { GRANULARITIES } from './plan/distance.ts';
 import { makePlan, type PlanOptions } from './plan/plan.ts';
 import { Settling, type SettlingState } from './plan/settling.ts';
@@ -44,11 +44,11 @@ export class EarlyStop implements EarlyEnd {
     const estimator = estimatorOf(settings);
     const estimate = {
       ...{ fingerprint: checkpoint.fingerprint, steps, estimator, measures },
-      ratios: settings.moduleEstimator === 'ratio',
+      moduleEstimator: moduleEstimatorOf(settings),
       masks: { heads, neurons },
       modules: this.session.modules.map(({ name, layer, site }) => ({ name, layer, site })),
     };
-    const by = { units: estimator, modules: settings.moduleEstimator, seed: settings.seed };
+    const by = { units: estimator, modules: moduleEstimatorOf(settings), seed: settings.seed };
     this.norms ??= model.norms();
     const plan = makePlan(scoresOf(estimate, by, await this.norms), this.options);
     const ends = this.settling.add(plan, step) && step >= settings.minSteps;

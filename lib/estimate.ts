@@ -3,7 +3,7 @@ import { writePeftAdapter } from './adapter/peft.ts';
 import { EarlyStop } from './early-stop.ts';
 import type { Options } from './options.ts';
 import { SCORES, writeEstimate } from './plan/estimate-file.ts';
-import { estimatorOf } from './plan/estimators.ts';
+import { estimatorOf, moduleEstimatorOf } from './plan/estimators.ts';
 import type { RunOptions } from './run.ts';
 import { type Phase, runTraining, startHead } from './training.ts';
 import type { Report } from './workbench.ts';
@@ -31,7 +31,7 @@ const PHASE: Phase = {
       fingerprint: info.fingerprint,
       steps,
       estimator: estimatorOf(settings),
-      ratios: settings.moduleEstimator === 'ratio',
+      moduleEstimator: moduleEstimatorOf(settings),
       masks: { heads, neurons },
       measures,
       modules: session.modules.map(({ name, layer, site }) => ({ name, layer, site })),
@@ -44,7 +44,7 @@ const PHASE: Phase = {
 /**
  * The masked run of Light-PEFT: trains PEFT and task head, and head and neuron masks under an L1 penalty where the
  * estimator asks for them, and measures what each head, neuron, module and rank contributes, averaged over the last half
- * of the steps. Writes the Scores and the adapter trained so far, in full shape, to `out`.
+ * of the steps, or over all of them where it may stop early. Writes the Scores and the adapter trained so far, in full shape, to `out`.
  */
 export const estimate = (options: Options, run: RunOptions = {}): Promise<Report> =>
   runTraining(options, run, PHASE);

@@ -55,7 +55,7 @@ const SCHEMA = z.strictObject({
   weightDecay: z.number().nonnegative().default(0),
   /** How heads and neurons are valued; `train` takes what `estimate` was run for, if nothing else is asked for. */
   estimator: z.enum(ESTIMATOR_NAMES).optional(),
-  moduleEstimator: z.enum(MODULE_ESTIMATORS).default('taylor'),
+  moduleEstimator: z.enum(MODULE_ESTIMATORS).optional(),
   /** Weights of the L1 norms of the masks in the loss, where masks are trained. */
   l1Heads: z.number().nonnegative().default(1e-4),
   l1Neurons: z.number().nonnegative().default(1e-4),
@@ -79,11 +79,11 @@ const SCHEMA = z.strictObject({
    */
   prefixCache: z.int().min(0).default(1024),
   /** Neurons go and stay by so many of a layer where there is a target. */
-  roundTo: count.default(16),
+  roundTo: count.optional(),
   /** Layers that lose neither heads nor neurons, from 0. */
   protect: z.array(z.int().nonnegative()).default([]),
-  headScope: z.enum(['layer', 'global']).default('layer'),
-  neuronScope: z.enum(['layer', 'global']).default('global'),
+  headScope: z.enum(['layer', 'global']).optional(),
+  neuronScope: z.enum(['layer', 'global']).optional(),
   /** Whether the mean output of what is cut goes into the biases that follow (FLAP). */
   compensate: z.boolean().default(false),
   /** Whether surviving masks keep the values that estimation gave them, or are one again (Light-PEFT). */

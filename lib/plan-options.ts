@@ -8,6 +8,7 @@ import type { Workbench } from './workbench.ts';
 /** What stays where nothing is said of it. */
 const TARGET_PARAMETERS = 0.6;
 const TARGET_PEFT = 0.25;
+const ROUND_TO = 16;
 
 /** The names of those that are set. */
 const set = (settings: Settings, ...names: (keyof Settings)[]) =>
@@ -27,11 +28,12 @@ export function planOptions(
   { settings, checkpoint: { spec } }: Pick<Workbench, 'settings' | 'checkpoint'>,
   examples: readonly EncodedExample[],
 ): PlanOptions {
-  const { targetParameters, targetFlops, targetPeft, depth, roundTo, protect } = settings;
-  const unitRatios = set(settings, 'headRatio', 'neuronRatio');
+  const { targetParameters, targetFlops, targetPeft, depth, protect } = settings;
+  const roundTo = settings.roundTo ?? ROUND_TO;
+  const unitRatios = set(settings, 'headRatio', 'neuronRatio', 'headScope', 'neuronScope');
   const rankRatios = set(settings, 'moduleRatio', 'rankRatio');
   exclude(set(settings, 'targetParameters'), set(settings, 'targetFlops'));
-  exclude(set(settings, 'targetParameters', 'targetFlops'), unitRatios);
+  exclude(set(settings, 'targetParameters', 'targetFlops', 'roundTo'), unitRatios);
   exclude(set(settings, 'targetPeft'), rankRatios);
   const lengths = () => examples.map(({ ids }) => ids.length);
   const budget = (): PlanOptions['budget'] => {

@@ -2,6 +2,7 @@ import { readLightAdapter } from './adapter/light.ts';
 import { layerCuts } from './adapter/delta.ts';
 import { FAMILIES } from './checkpoint/families.ts';
 import { type Checkpoint, openCheckpoint } from './checkpoint/folder.ts';
+import { SITES } from './checkpoint/spec.ts';
 import { packBatch } from './data/batches.ts';
 import { Random } from './data/random.ts';
 import { Model, Session } from './engine.ts';
@@ -9,6 +10,7 @@ import { LightPeftError } from './errors.ts';
 import type { LayerCut } from './native.ts';
 import { keptShares, planDifference, planMap } from './plan/inspect.ts';
 import { parsePlan } from './plan/plan.ts';
+import { isTarget } from './workbench.ts';
 
 export interface PlanReportOptions {
   /** The base, where the adapter does not name one that is there. */
@@ -109,9 +111,13 @@ export async function diffPlans(a: string, b: string, { model }: PlanReportOptio
   if (second.plan.fingerprint !== first.plan.fingerprint)
     throw new LightPeftError('BAD_PLAN', `${a} and ${b} were made for different bases`);
   const { layers, heads, ffn } = first.checkpoint.spec;
-  const targets = first.info.targetModules;
-  const names = new Set([...first.plan.modules, ...second.plan.modules].map(({ name }) => name));
-  const modules = Math.max(names.size, targets.length * layers);
-  const totals = { heads: layers * heads, neurons: layers * ffn, modules, ranks: modules * first.info.r };
+  const family = FAMILIES.get(first.checkpoint.spec.family)!;
+  const targets = [...first.info.targetModules, ...second.info.targetModules];
+  const all = Array.from({ length: layers }, (_, layer) =>
+    SITES.map((site) => family.moduleOf(`layers.${layer}.${site}`)!),
+  ).flat();
+  const modules = all.filter((name) => targets.some((target) => isTarget(name, target))).length;
+  const ranks = modules * Math.max(first.info.r, second.info.r);
+  const totals = { heads: layers * heads, neurons: layers * ffn, modules, ranks };
   return planDifference(first.plan, second.plan, totals);
 }

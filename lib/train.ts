@@ -50,7 +50,7 @@ async function planOf(bench: Workbench, adapter: Adapter, examples: readonly Enc
   const estimate = await readEstimate(join(from, SCORES), checkpoint.fingerprint);
   const by = {
     units: settings.estimator ?? estimate.estimator,
-    modules: settings.moduleEstimator,
+    modules: settings.moduleEstimator ?? estimate.moduleEstimator,
     seed: settings.seed,
   };
   const plan = makePlan(scoresOf(estimate, by, await model.norms()), planOptions(bench, examples));
@@ -58,6 +58,11 @@ async function planOf(bench: Workbench, adapter: Adapter, examples: readonly Enc
     throw new LightPeftError(
       'BAD_OPTION',
       `--fold-masks: the estimation was run for ${estimate.estimator}, which trains no masks`,
+    );
+  if (settings.compensate && trainsMasks(estimate.estimator) && !settings.foldMasks)
+    throw new LightPeftError(
+      'BAD_OPTION',
+      '--compensate: means were measured with trained masks, and need --fold-masks to be right',
     );
   const delta = new Map([
     ...(settings.foldMasks ? foldedMasks(plan, estimate.masks) : []),

@@ -10,7 +10,7 @@ import type { MetricName } from './metrics.ts';
 import type { ModuleConfig, NamedTensor, SessionConfig } from './native.ts';
 import type { Settings } from './options.ts';
 import { encoderCost, parameterCosts } from './plan/costs.ts';
-import { estimatorOf, trainsMasks } from './plan/estimators.ts';
+import { estimatorOf, moduleEstimatorOf, trainsMasks } from './plan/estimators.ts';
 import type { RunOptions } from './run.ts';
 import { Tokenizer } from './tokenizer.ts';
 
@@ -30,6 +30,10 @@ export interface Report {
   /** Of the validation file alone; null without one. */
   inferenceTokensPerSecond: number | null;
 }
+
+/** Whether a module is meant by a target, by PEFT's rule: its full name, or the end of it after a dot. */
+export const isTarget = (name: string, target: string): boolean =>
+  name === target || name.endsWith(`.${target}`);
 
 /** The things that every phase starts from: the base, its tokenizer, how rows are read. */
 export class Workbench implements Disposable {
@@ -97,15 +101,14 @@ export class Workbench implements Disposable {
     const all = Array.from({ length: this.checkpoint.spec.layers }, (_, layer) =>
       SITES.map((site) => ({ name: this.model.moduleName(layer, site), layer, site })),
     ).flat();
-    const matches = (name: string, target: string) => name === target || name.endsWith(`.${target}`);
-    const missing = targetModules.find((target) => !all.some(({ name }) => matches(name, target)));
+    const missing = targetModules.find((target) => !all.some(({ name }) => isTarget(name, target)));
     if (missing !== undefined)
       throw new LightPeftError(
         'BAD_OPTION',
         `--target-modules: no module of this model ends in "${missing}"`,
       );
     return all
-      .filter(({ name }) => targetModules.some((target) => matches(name, target)))
+      .filter(({ name }) => targetModules.some((target) => isTarget(name, target)))
       .map((place) => ({ ...place, rank: loraR, scale: loraAlpha / loraR, dropout: loraDropout }));
   }
 
@@ -127,7 +130,7 @@ export class Workbench implements Disposable {
       neuronMaskRate: learned ? settings.neuronMaskLr : 0,
       l1Heads: learned ? settings.l1Heads : 0,
       l1Neurons: learned ? settings.l1Neurons : 0,
-      ratios: masks && settings.moduleEstimator === 'ratio',
+      ratios: masks && moduleEstimatorOf(settings) === 'ratio',
       prefixCacheBytes: prefixCache * 2 ** 20,
       prefixCacheFolder: settings.out ?? '',
       weightDecay: settings.weightDecay,

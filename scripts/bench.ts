@@ -41,6 +41,9 @@ const unknown = given.suite.find((name) => !NAMES.includes(name));
 if (unknown !== undefined)
   program.error(`bench: no suite is called ${unknown}; there are ${NAMES.join(', ')}`);
 
+if (given.plot !== undefined && !given.suite.includes('growth'))
+  program.error("bench: --plot draws what the suite 'growth' measures");
+
 await runSetUpOrExit();
 const { native } = await import('../lib/native.ts');
 const root = join(import.meta.dirname, '..');

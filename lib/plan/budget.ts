@@ -9,6 +9,8 @@ export interface Costs {
 }
 
 export interface BudgetOptions {
+  /** Whether scores of heads and of neurons can be compared; otherwise each kind keeps the same share. */
+  together: boolean;
   /** The share of the whole encoder's cost that may stay, in (0, 1]. */
   keep: number;
   /** Neurons go and stay by so many of a layer, as fast products like their widths. */
@@ -39,17 +41,20 @@ const ranked = (scores: Float32Array): number[] => {
   return [...scores.keys()].sort((a, b) => of(b) - of(a) || a - b);
 };
 
+/** Sums in another order may differ by so much. */
+const SLACK = 1 + 1e-9;
+
 const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
 
 /**
- * Keeps what is worth most for its cost, heads and neurons of all layers together, until the budget is spent. Every layer
- * keeps its least, and a protected one all.
+ * Keeps what is worth most until the budget is spent: heads and neurons of all layers together by their worth for their
+ * cost, or each kind by itself. Every layer keeps its least, and a protected one all.
  * @throws {LightPeftError} BAD_OPTION: what must stay costs more than the budget; the message says how much
  */
 export function keepWithin(
   { heads, neurons }: Pick<Scores, 'heads' | 'neurons'>,
   costs: Costs,
-  { keep, roundTo, minHeads, minNeurons, protect }: BudgetOptions,
+  { keep, together, roundTo, minHeads, minNeurons, protect }: BudgetOptions,
 ): Kept {
   const stray = protect.find((layer) => layer >= heads.length);
   if (stray !== undefined)
@@ -58,22 +63,21 @@ export function keepWithin(
   const values = { heads, neurons };
   const counts = { heads: heads.map(() => 0), neurons: neurons.map(() => 0) };
   const pieces: Piece[] = [];
-  let total = 0;
-  let spent = 0;
+  const rest = costs.rest * heads.length;
+  const total = { heads: 0, neurons: 0 };
+  const spent = { heads: 0, neurons: 0 };
   for (const layer of heads.keys()) {
-    total += costs.rest;
-    spent += costs.rest;
     for (const [kind, each, least, cost] of [
       ['heads', 1, minHeads, costs.head],
       ['neurons', roundTo, minNeurons, costs.neuron],
     ] as const) {
       const best = order[kind][layer]!;
-      total += best.length * cost;
+      total[kind] += best.length * cost;
       for (let first = 0; first < best.length; first += each) {
         const units = best.slice(first, first + each);
         if (first < least || protect.includes(layer)) {
           counts[kind][layer]! += units.length;
-          spent += units.length * cost;
+          spent[kind] += units.length * cost;
         } else {
           const score = units.reduce((sum, i) => sum + values[kind][layer]![i]!, 0);
           pieces.push({ layer, kind, count: units.length, score, cost: units.length * cost });
@@ -81,18 +85,34 @@ export function keepWithin(
       }
     }
   }
-  if (spent > keep * total)
+  const whole = rest + total.heads + total.neurons;
+  const share = (rest + spent.heads + spent.neurons) / whole;
+  if (share > keep * SLACK)
     throw new LightPeftError(
       'BAD_OPTION',
-      `the budget of ${percent(keep)} cannot be met: what must stay takes ${percent(spent / total)}`,
+      `the budget of ${percent(keep)} cannot be met: what must stay takes ${percent(share)}`,
     );
-  const worth = ({ score, cost }: Piece) => (Number.isNaN(score) ? -Infinity : score / cost);
+  // Pieces of one kind cost the same but for the last of a layer, so that by themselves they need no price.
+  const worth = ({ score, cost, count }: Piece) =>
+    Number.isNaN(score) ? -Infinity : score / (together ? cost : count);
   pieces.sort((a, b) => worth(b) - worth(a) || 0);
-  for (const { layer, kind, count, cost } of pieces) {
-    if (spent + cost > keep * total) continue;
-    counts[kind][layer]! += count;
-    spent += cost;
-  }
+  const mayCost = keep * whole - rest;
+  const take = (of: Piece[], limit: number, soFar: () => number) => {
+    for (const { layer, kind, count, cost } of of) {
+      if (soFar() + cost > limit * SLACK) continue;
+      counts[kind][layer]! += count;
+      spent[kind] += cost;
+    }
+  };
+  const both = () => spent.heads + spent.neurons;
+  if (!together)
+    for (const kind of ['heads', 'neurons'] as const)
+      take(
+        pieces.filter((piece) => piece.kind === kind),
+        Math.min((mayCost * total[kind]) / (total.heads + total.neurons), mayCost - both() + spent[kind]),
+        () => spent[kind],
+      );
+  else take(pieces, mayCost, both);
   const kept = (kind: 'heads' | 'neurons') =>
     order[kind].map((best, layer) => best.slice(0, counts[kind][layer]).sort((a, b) => a - b));
   return { heads: kept('heads'), neurons: kept('neurons') };

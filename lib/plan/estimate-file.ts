@@ -3,7 +3,7 @@ import { SITES } from '../checkpoint/spec.ts';
 import { readHeader, readTensors, writeSafetensors } from '../checkpoint/safetensors.ts';
 import { LightPeftError, messageOf } from '../errors.ts';
 import { MEASURES, type Measures } from '../native.ts';
-import { type Estimator, ESTIMATOR_NAMES } from './estimators.ts';
+import { type Estimator, ESTIMATOR_NAMES, MODULE_ESTIMATORS, type ModuleEstimator } from './estimators.ts';
 import type { ModulePlace } from './scores.ts';
 
 /** Beside the adapter that estimation trained. */
@@ -17,8 +17,8 @@ export interface Estimate {
   steps: number;
   /** What the estimation was set up for. */
   estimator: Estimator;
-  /** Whether `measures.ratios` were taken. */
-  ratios: boolean;
+  /** For `ratio` alone `measures.ratios` are taken. */
+  moduleEstimator: ModuleEstimator;
   /** By layer, signed: as the estimation left them. */
   masks: { heads: Float32Array[]; neurons: Float32Array[] };
   measures: Measures;
@@ -40,7 +40,7 @@ export async function writeEstimate(file: string, estimate: Estimate): Promise<v
     fingerprint: about.fingerprint,
     steps: String(about.steps),
     estimator: about.estimator,
-    ratios: String(about.ratios),
+    moduleEstimator: about.moduleEstimator,
     modules: JSON.stringify(modules),
   });
 }
@@ -50,7 +50,7 @@ const METADATA = z.object({
   fingerprint: z.string().min(1),
   steps: z.string().regex(/^\d+$/).transform(Number),
   estimator: z.enum(ESTIMATOR_NAMES),
-  ratios: z.enum(['true', 'false']).transform((text) => text === 'true'),
+  moduleEstimator: z.enum(MODULE_ESTIMATORS),
   modules: z
     .string()
     .transform((text, context): unknown => {
@@ -77,7 +77,7 @@ export async function readEstimate(file: string, fingerprint: string): Promise<E
   const tensors = await readTensors(file).catch(broken);
   const about = METADATA.safeParse(metadata);
   if (!about.success) throw bad('not a file of scores, or one of another version', about.error);
-  const { fingerprint: found, steps, estimator, ratios, modules } = about.data;
+  const { fingerprint: found, steps, estimator, moduleEstimator, modules } = about.data;
   if (found !== fingerprint) throw bad('these scores were taken on another base');
   const list = (prefix: string): Float32Array[] => {
     const out: Float32Array[] = [];
@@ -91,6 +91,8 @@ export async function readEstimate(file: string, fingerprint: string): Promise<E
     const expected = perModule ? modules.length : masks.heads.length;
     if (length !== expected) throw bad(`${name} is there ${length} times, not ${expected}`);
   }
+  const stray = modules.find(({ layer }) => layer >= masks.heads.length);
+  if (stray) throw bad(`${stray.name} is in layer ${stray.layer} of ${masks.heads.length}`);
   if (masks.heads.length === 0 || masks.neurons.length !== masks.heads.length) throw bad('masks are missing');
   for (const [i, heads] of masks.heads.entries()) {
     const fits =
@@ -106,5 +108,5 @@ export async function readEstimate(file: string, fingerprint: string): Promise<E
   for (const [i, { name }] of modules.entries())
     if (measures.ratios[i]!.length !== 1 || measures.ranks[i]!.length !== measures.rankTaylor[i]!.length)
       throw bad(`the measures of ${name} are of different sizes`);
-  return { fingerprint, steps, estimator, ratios, masks, measures, modules };
+  return { fingerprint, steps, estimator, moduleEstimator, masks, measures, modules };
 }

@@ -90,6 +90,9 @@ const UNITS: Record<Estimator, (estimate: Estimate, norms: WeightNorms, random: 
   }),
 };
 
+/** Those whose scores say by how much the loss changes, of heads and neurons alike. */
+const ADDITIVE: readonly Estimator[] = ['taylor', 'activation-gradient'];
+
 export const MODULE_ESTIMATORS = ['ratio', 'taylor', 'random'] as const;
 export type ModuleEstimator = (typeof MODULE_ESTIMATORS)[number];
 
@@ -116,6 +119,12 @@ const MODULES: Record<ModuleEstimator, (estimate: Estimate, random: Random) => M
 export const estimatorOf = ({ estimator = 'taylor' }: { estimator?: Estimator | undefined }): Estimator =>
   estimator;
 
+export const moduleEstimatorOf = ({
+  moduleEstimator = 'taylor',
+}: {
+  moduleEstimator?: ModuleEstimator | undefined;
+}): ModuleEstimator => moduleEstimator;
+
 /** Whether an estimator wants masks that are trained. */
 export const trainsMasks = (estimator: Estimator): boolean => estimator.startsWith('l1');
 
@@ -133,7 +142,7 @@ export function scoresOf(
       'BAD_OPTION',
       `--estimator: ${by.units} reads trained masks; the estimation was run for ${estimate.estimator}`,
     );
-  if (by.modules === 'ratio' && !estimate.ratios)
+  if (by.modules === 'ratio' && estimate.moduleEstimator !== 'ratio')
     throw new LightPeftError(
       'BAD_OPTION',
       '--module-estimator: ratio is measured where estimate, too, is run with --module-estimator ratio',
@@ -143,6 +152,7 @@ export function scoresOf(
   return {
     fingerprint: estimate.fingerprint,
     steps: estimate.steps,
+    together: ADDITIVE.includes(by.units),
     ...UNITS[by.units](estimate, norms, random),
     modules: estimate.modules.map((place, i) => ({ ...place, ...modules[i]! })),
   };

@@ -150,7 +150,10 @@ type PlanSettings = z.output<typeof optionsSchema>;
 function keepUnits(scores: Scores, { rule, ratios, scopes, budget, protect }: PlanSettings): Plan['layers'] {
   const least = { minHeads: MIN_HEADS, minNeurons: MIN_NEURONS };
   if (budget) {
-    const kept = keepWithin(scores, budget.costs, { ...budget, ...least, protect });
+    const kept = keepWithin(scores, budget.costs, {
+      ...{ ...budget, ...least, protect },
+      together: scores.together,
+    });
     return kept.heads.map((heads, l) => ({ heads, neurons: kept.neurons[l]! }));
   }
   const stray = protect.find((layer) => layer >= scores.heads.length);

@@ -6,6 +6,8 @@ export interface Scores {
   fingerprint: string;
   /** Training steps that they were taken over. */
   steps: number;
+  /** Whether scores of heads and of neurons are on one scale: changes of the loss, say. */
+  together: boolean;
   /** Per layer [heads]. */
   heads: Float32Array[];
   /** Per layer [FFN]. */

@@ -1,6 +1,7 @@
 #pragma once
 // Counter-based randomness: every decision is a pure function of a key and a position, so that a backward
 // pass regenerates what the forward pass drew, and a resumed run draws what an uninterrupted one would have.
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 
@@ -28,7 +29,7 @@ inline uint64_t mix64(uint64_t x) {
 /// arguments.
 inline Dropout make_dropout(double p, uint64_t seed, uint64_t step, uint64_t micro, uint64_t site) {
   Dropout d;
-  d.threshold = static_cast<uint32_t>(std::lround(p * 65536.0));
+  d.threshold = static_cast<uint32_t>(std::min(65535L, std::lround(p * 65536.0)));
   if (d.threshold == 0) return d;
   const uint64_t k = mix64(mix64(mix64(mix64(seed) ^ step) ^ micro) ^ site);
   d.key0 = static_cast<uint32_t>(k);

@@ -4,36 +4,25 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <cstdlib>
-#include <cstring>
-
-#include "base/error.h"
 
 namespace lp {
 namespace {
 
 constexpr int64_t kChunkBytes = 32 << 20;
 
-/// Memory of a file that was unlinked at once: whoever ends the process ends the file.
+/// Memory of a file that was unlinked at once: whoever ends the process ends the file. Undefined where the
+/// folder has no room for it.
 at::Tensor mapped(const std::string& folder, int64_t bytes) {
   std::string path = folder + "/prefix-XXXXXX";
   const int file = mkstemp(path.data());
-  const auto fail = [&](const char* what) {
-    const std::string why = std::strerror(errno);
-    if (file >= 0) close(file);
-    throw Error("IO", std::string(what) + " the cache of frozen layers in " + folder + ": " + why);
-  };
-  if (file < 0) fail("cannot create");
+  if (file < 0) return {};
   unlink(path.c_str());
   // Real blocks: a full disk is told here, not by a signal at the first write.
-  if (const int code = posix_fallocate(file, 0, bytes)) {
-    errno = code;
-    fail("cannot extend");
-  }
-  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-  if (memory == MAP_FAILED) fail("cannot map");
+  const bool fits = posix_fallocate(file, 0, bytes) == 0;
+  void* const memory = fits ? mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0) : MAP_FAILED;
   close(file);
+  if (memory == MAP_FAILED) return {};
   return at::from_blob(
       memory, {bytes}, [bytes](void* p) { munmap(p, bytes); }, at::kByte);
 }
@@ -46,13 +35,17 @@ PrefixCache::PrefixCache(int64_t width, at::ScalarType dtype, int64_t budget, st
 bool PrefixCache::reserve(int64_t rows) {
   if (!chunks_.empty() && used_ + rows <= chunks_.back().size(0)) return true;
   const int64_t each = width_ * static_cast<int64_t>(at::elementSize(dtype_));
-  const int64_t room = std::max(rows, kChunkBytes / each), bytes = room * each;
+  const int64_t room = std::max(rows, std::min(kChunkBytes, std::max<int64_t>(0, budget_)) / each),
+                bytes = room * each;
   if (bytes_ + bytes <= budget_)
     chunks_.push_back(at::empty({room, width_}, dtype_));
-  else if (!folder_.empty())
-    chunks_.push_back(mapped(folder_, bytes).view(dtype_).view({room, width_}));
-  else
+  else if (const at::Tensor memory = folder_.empty() ? at::Tensor() : mapped(folder_, bytes);
+           memory.defined())
+    chunks_.push_back(memory.view(dtype_).view({room, width_}));
+  else {
+    folder_.clear();  // a full disk is full for the next text, too
     return false;
+  }
   bytes_ += bytes;
   used_ = 0;
   return true;

@@ -11,7 +11,8 @@ namespace lp {
 class PrefixCache {
  public:
   /// Rows of `width` values of `dtype`; up to `budget` bytes in memory, then in a file in `folder` that has
-  /// no name and goes with the process. Without a folder nothing is kept past the budget.
+  /// no name and goes with the process. Without a folder, or where it has no room, nothing is kept past the
+  /// budget.
   PrefixCache(int64_t width, at::ScalarType dtype, int64_t budget, std::string folder);
 
   /// A text is named by all that its rows depend on. [n, width], or undefined.

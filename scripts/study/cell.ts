@@ -60,12 +60,17 @@ async function phase(
   flags: string[],
 ): Promise<Report> {
   const file = join(folder, `${name}.json`);
-  if (existsSync(file)) return JSON.parse(await readFile(file, 'utf8')) as Report;
+  const made = [command, ...flags].join(' ');
+  if (existsSync(file)) {
+    const cell = JSON.parse(await readFile(file, 'utf8')) as { made: string; report: Report };
+    if (cell.made !== made) throw new Error(`${file} was made otherwise: ${cell.made}; not: ${made}`);
+    return cell.report;
+  }
   await mkdir(dirname(file), { recursive: true });
   const resumes = existsSync(join(folder, name, 'training_state.safetensors')) ? ['--resume'] : [];
   const all = [...flags, '--out', join(folder, name), '--save-steps', '500', ...resumes];
   const report = await runPhase(settings.root, command, all);
-  await writeWhole(file, [JSON.stringify(report)]);
+  await writeWhole(file, [JSON.stringify({ made, report })]);
   return report;
 }
 

@@ -6,11 +6,11 @@ export type Row = Cell & CellResult;
 const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
 /** Half of a 95 % confidence interval of a mean: Student's t for so few values. */
-const T = [NaN, NaN, 12.71, 4.3, 3.18, 2.78, 2.57];
+const T = [NaN, NaN, 12.71, 4.3, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26];
 export function halfInterval(values: number[]): number {
   const middle = mean(values);
   const variance = values.reduce((sum, value) => sum + (value - middle) ** 2, 0) / (values.length - 1);
-  return (T[values.length] ?? 1.96) * Math.sqrt(variance / values.length);
+  return (T[values.length] ?? 2.26) * Math.sqrt(variance / values.length);
 }
 
 /** By task and method: the task's first metric, means over seeds with 95 % intervals, sizes and times. */

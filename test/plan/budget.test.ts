@@ -6,7 +6,14 @@ import { randomLayers, range } from './arrays.ts';
 
 const SPEC = { hidden: 64, headSize: 16 };
 const COSTS = parameterCosts(SPEC);
-const OPTIONS: BudgetOptions = { keep: 0.6, roundTo: 16, minHeads: 1, minNeurons: 8, protect: [] };
+const OPTIONS: BudgetOptions = {
+  keep: 0.6,
+  together: true,
+  roundTo: 16,
+  minHeads: 1,
+  minNeurons: 8,
+  protect: [],
+};
 
 const scores = (seed: number) => {
   const random = new Random(seed);
@@ -73,6 +80,39 @@ describe('a budget', () => {
     const { heads, neurons } = keepWithin(equal, COSTS, { ...OPTIONS, keep: 0.75, roundTo: 1 });
     expect(neurons[0]).lengthOf(32);
     expect(heads[0]).lengthOf(1);
+  });
+
+  it('keeps the same share of both where their scores cannot be compared', () => {
+    const given = scores(5);
+    for (const layer of given.heads) layer.forEach((_, i) => (layer[i]! -= 100)); // signed, and of another scale
+    const { heads, neurons } = keepWithin(given, COSTS, {
+      ...OPTIONS,
+      together: false,
+      keep: 0.5,
+      roundTo: 1,
+    });
+    const total = (kept: number[][]) => kept.reduce((sum, { length }) => sum + length, 0);
+    expect(total(heads) / 16).closeTo(total(neurons) / 512, 1 / 16);
+    expect(share({ heads, neurons })).within(0.45, 0.5);
+    const worst = Math.min(...heads.flatMap((kept, l) => kept.map((i) => given.heads[l]![i]!)));
+    const lost = heads.flatMap((kept, l) =>
+      range(4)
+        .filter((i) => !kept.includes(i))
+        .map((i) => given.heads[l]![i]!),
+    );
+    expect(Math.max(...lost)).most(worst + 100); // one head of a layer may stay for its layer alone
+  });
+
+  it('keeps everything where all may stay', () => {
+    for (const together of [true, false]) {
+      const kept = keepWithin(
+        scores(6),
+        { head: 1.1, neuron: 0.3, rest: 0.7 },
+        { ...OPTIONS, together, keep: 1 },
+      );
+      expect(kept.heads.every(({ length }) => length === 4)).equal(true);
+      expect(kept.neurons.every(({ length }) => length === 128)).equal(true);
+    }
   });
 
   it('leaves protected layers whole', () => {

@@ -22,7 +22,7 @@ const masks = {
   neurons: by(FFN).map((v) => v.map((x) => x - 0.5)),
 };
 const estimate: Estimate = {
-  ...{ fingerprint: 'base', steps: 3, estimator: 'l1', ratios: true, masks, measures },
+  ...{ fingerprint: 'base', steps: 3, estimator: 'l1', moduleEstimator: 'ratio', masks, measures },
   modules: ['a', 'b', 'c', 'd'].map((name, layer) => ({ name, layer, site: 'query' as const })),
 };
 const score = (units: Estimator, modules: ModuleEstimator = 'ratio', seed = 1) =>
@@ -73,7 +73,7 @@ describe('estimators', () => {
     const untrained = { ...estimate, estimator: 'taylor' as const };
     const refused = () => scoresOf(untrained, { units: 'l1', modules: 'ratio', seed: 1 }, norms);
     expect(refused).throw(/reads trained masks; the estimation was run for taylor/);
-    const unmeasured = { ...estimate, ratios: false };
+    const unmeasured = { ...estimate, moduleEstimator: 'taylor' as const };
     const ratioless = () => scoresOf(unmeasured, { units: 'l1', modules: 'ratio', seed: 1 }, norms);
     expect(ratioless).throw(/ratio is measured where estimate, too/);
   });

@@ -18,6 +18,7 @@ const failure = (work: () => unknown): LightPeftError => {
 const scoresOf = (heads: Float32Array[], neurons: Float32Array[], ranks: Float32Array[]): Scores => ({
   fingerprint: 'base-1',
   steps: 10,
+  together: true,
   heads,
   neurons,
   modules: ranks.map((ranks, i) => ({
