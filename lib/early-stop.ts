@@ -1,8 +1,9 @@
 import type { EncodedExample } from './data/batches.ts';
 import type { Session } from './engine.ts';
 import type { EarlyEnd } from './fit.ts';
+import { measured } from './measured.ts';
 import { planOptions } from './plan-options.ts';
-import { estimatorOf, moduleEstimatorOf, scoresOf } from './plan/estimators.ts';
+import { scoresOf } from './plan/estimators.ts';
 import { GRANULARITIES } from './plan/distance.ts';
 import { makePlan, type PlanOptions } from './plan/plan.ts';
 import { Settling, type SettlingState } from './plan/settling.ts';
@@ -40,15 +41,8 @@ export class EarlyStop implements EarlyEnd {
 
   async look(step: number): Promise<boolean> {
     const { settings, checkpoint, model, note } = this.bench;
-    const { steps, heads, neurons, measures } = await this.session.scores();
-    const estimator = estimatorOf(settings);
-    const estimate = {
-      ...{ fingerprint: checkpoint.fingerprint, steps, estimator, measures },
-      moduleEstimator: moduleEstimatorOf(settings),
-      masks: { heads, neurons },
-      modules: this.session.modules.map(({ name, layer, site }) => ({ name, layer, site })),
-    };
-    const by = { units: estimator, modules: moduleEstimatorOf(settings), seed: settings.seed };
+    const estimate = await measured(this.session, checkpoint.fingerprint, settings);
+    const by = { units: estimate.estimator, modules: estimate.moduleEstimator, seed: settings.seed };
     this.norms ??= model.norms();
     const plan = makePlan(scoresOf(estimate, by, await this.norms), this.options);
     const ends = this.settling.add(plan, step) && step >= settings.minSteps;

@@ -1,9 +1,9 @@
 import { join } from 'node:path';
 import { writePeftAdapter } from './adapter/peft.ts';
 import { EarlyStop } from './early-stop.ts';
+import { measured } from './measured.ts';
 import type { Options } from './options.ts';
 import { SCORES, writeEstimate } from './plan/estimate-file.ts';
-import { estimatorOf, moduleEstimatorOf } from './plan/estimators.ts';
 import type { RunOptions } from './run.ts';
 import { type Phase, runTraining, startHead } from './training.ts';
 import type { Report } from './workbench.ts';
@@ -25,17 +25,8 @@ const PHASE: Phase = {
   early: (bench, { session }, train) =>
     bench.settings.earlyStop ? new EarlyStop(bench, session, train.examples) : undefined,
   async save(out, { session }, tensors, info, settings) {
-    const { steps, heads, neurons, measures } = await session.scores();
     await writePeftAdapter(out, tensors, info);
-    await writeEstimate(join(out, SCORES), {
-      fingerprint: info.fingerprint,
-      steps,
-      estimator: estimatorOf(settings),
-      moduleEstimator: moduleEstimatorOf(settings),
-      masks: { heads, neurons },
-      measures,
-      modules: session.modules.map(({ name, layer, site }) => ({ name, layer, site })),
-    });
+    await writeEstimate(join(out, SCORES), await measured(session, info.fingerprint, settings));
   },
   // Scores of a part of the steps would pass for those of all.
   savesUnfinished: false,

@@ -74,25 +74,13 @@ describe('masks and scores are what the written-out forward computes', () => {
     using frozen = await maskedSession({ headMaskRate: 0, neuronMaskRate: 0, ratios: false });
     await frozen.step([batch], 1e-3, true);
     const { measures, heads } = await frozen.scores();
-    for (const [l, found] of measures.headTaylor.entries()) {
-      const gradient = row('grad.head_mask', l);
-      expect(
-        distance(
-          found,
-          row('head_mask', l).map((m, i) => Math.abs(m * gradient[i]!)),
-        ),
-      ).below(1e-4);
-      expect(heads[l]).deep.equal(row('head_mask', l));
-    }
-    for (const [l, found] of measures.neuronTaylor.entries()) {
-      const gradient = row('grad.neuron_mask', l);
-      expect(
-        distance(
-          found,
-          row('neuron_mask', l).map((m, i) => Math.abs(m * gradient[i]!)),
-        ),
-      ).below(1e-4);
-    }
+    for (const kind of ['head', 'neuron'] as const)
+      for (const [l, found] of measures[`${kind}Taylor`].entries()) {
+        const gradient = row(`grad.${kind}_mask`, l);
+        const expected = row(`${kind}_mask`, l).map((m, i) => Math.abs(m * gradient[i]!));
+        expect(distance(found, expected), `${kind}s of layer ${l}`).below(1e-4);
+      }
+    for (const [l, mask] of heads.entries()) expect(mask).deep.equal(row('head_mask', l));
     // Nor do they count in the norm by which gradients are clipped.
     using unscored = await maskedSession({ headMaskRate: 0, neuronMaskRate: 0 });
     await unscored.step([batch], 1e-3);
