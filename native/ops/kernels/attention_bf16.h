@@ -150,6 +150,34 @@ inline void scratch_product(const bf16* a, int64_t stride, int64_t rows, int64_t
   }
 }
 
+constexpr float kLog2e = 1.44269504f, kLn2 = 0.693147181f;
+
+/// 2^t for what is rounded to bf16 next: relative error below 3e-6. t = n + r with 0 <= r < 1; the polynomial
+/// was fitted to 2^r. Towards minus infinity 0.
+LP_INLINE F power_of_two(F t) {
+  const F r = (F)_mm512_reduce_ps((__m512)t, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+  F p = splat(0.0135341672f);
+  p = p * r + 0.0520114619f;
+  p = p * r + 0.241442756f;
+  p = p * r + 0.693003835f;
+  p = p * r + 1.00000259f;
+  return (F)_mm512_scalef_ps((__m512)p, (__m512)t);  // by 2^floor(t)
+}
+
+/// The rows of one head, each times a factor of its own.
+template <class Factor>
+LP_INLINE void write_scaled(const float* from, int64_t ld, int64_t rows, int64_t size, const Factor& factor,
+                            bf16* to, int64_t stride) {
+  for (int64_t r = 0; r < rows; ++r) {
+    const F times = splat(factor(r));
+    for (int64_t c = 0; c < size; c += kBlock) {
+      Block b = load_block(from + r * ld + c, kBlock);
+      for (int i = 0; i < NV; ++i) b.v[i] *= times;
+      store_block(to + r * stride + c, b, size - c);
+    }
+  }
+}
+
 /// Bump allocation from a thread's scratch.
 class Scratch {
  public:
@@ -182,6 +210,7 @@ inline void attention_forward_bf16(const AttentionForward& a, float* memory, int
   float* s = scratch.floats(kQueryBlock * n);
   bf16* p = scratch.halves(kQueryBlock * n);
   float* out = scratch.floats(kQueryBlock * dp);
+  float factors[kQueryBlock];  // of a query's unnormalized probabilities
   pack_columns(static_cast<const bf16*>(a.k) + k0 * stride + head * a.size, stride, a.size, nk, kt);
   pack_rows(static_cast<const bf16*>(a.v) + k0 * stride + head * a.size, stride, nk, a.size, v);
   for (int64_t i0 = 0; i0 < nq; i0 += kQueryBlock) {
@@ -193,56 +222,60 @@ inline void attention_forward_bf16(const AttentionForward& a, float* memory, int
       for (int64_t j = nk; j < n; ++j) si[j] = -3.0e38f;
       F top = splat(-3.0e38f);
       for (int64_t j = 0; j < n; j += W) top = vmax(top, load(si + j));
-      const float largest = max_lane(top) * a.scale;
-      F total = {};
-      for (int64_t j = 0; j < n; j += W) {
-        const F e = exp(load(si + j) * a.scale - largest);
-        store(si + j, e);
-        total += e;  // exp of the padding is below 1e-37
-      }
-      const float denominator = sum(total), inverse = 1.f / denominator;
-      a.lse[head * a.q_rows + q0 + i0 + i] = largest + __builtin_logf(denominator);
+      const float slope = a.scale * kLog2e, largest = max_lane(top) * slope;
       const uint32_t counter = drop_counter(q0 + i0 + i, a.heads, head, nk);
+      F total = {};
       for (int64_t j = 0; j < n; j += kBlock) {
-        Block b = load_block(si + j, kBlock);
-        for (int x = 0; x < NV; ++x) b.v[x] *= inverse;
-        if (a.dropout.active()) drop(a.dropout, counter, j, b);
-        store_block(p + i * n + j, b, kBlock);
+        const F low = power_of_two(load(si + j) * slope - largest),
+                high = power_of_two(load(si + j + W) * slope - largest);
+        total += low + high;  // of the padding these are 0
+        const __mmask32 kept = a.dropout.active() ? kept_columns(a.dropout, counter, j) : ~0u;
+        _mm512_storeu_si512(p + i * n + j,
+                            (__m512i)_mm512_maskz_cvtne2ps_pbh(kept, (__m512)high, (__m512)low));
       }
+      const float denominator = sum(total);
+      a.lse[head * a.q_rows + q0 + i0 + i] = largest * kLn2 + __builtin_logf(denominator);
+      factors[i] = (a.dropout.active() ? a.dropout.scale : 1.f) / denominator;
     }
     scratch_product(p, n, rows, nk, v, a.size, out, dp, false);
-    if (a.unmasked) write_head(out, dp, rows, a.size, static_cast<bf16*>(a.unmasked) + at, stride);
-    if (a.head_mask)
-      for (int64_t j = 0; j < rows * dp; j += W) store(out + j, load(out + j) * a.head_mask[head]);
-    write_head(out, dp, rows, a.size, static_cast<bf16*>(a.context) + at, stride);
+    const float mask = a.head_mask ? a.head_mask[head] : 1.f;
+    if (a.unmasked)
+      write_scaled(
+          out, dp, rows, a.size, [&](int64_t i) { return factors[i]; }, static_cast<bf16*>(a.unmasked) + at,
+          stride);
+    write_scaled(
+        out, dp, rows, a.size, [&](int64_t i) { return factors[i] * mask; },
+        static_cast<bf16*>(a.context) + at, stride);
   }
 }
 
-/// The dropout factors of 16 queries (rows of the stream from `counter` on, `row` apart) for the keys j and j
-/// + 16, which share their draws; j % 32 < 16.
-LP_INLINE void dropout_of_keys(const Dropout& d, uint32_t counter, uint32_t row, int64_t j, F& low, F& high) {
+/// Which of 16 queries (rows of the stream from `counter` on, `row` apart) dropout leaves the keys j and j +
+/// 16, which share their draws; j % 32 < 16.
+LP_INLINE Kept kept_of_keys(const Dropout& d, uint32_t counter, uint32_t row, int64_t j) {
+  if (!d.active()) return {0xFFFF, 0xFFFF};
   U lane;
   for (int i = 0; i < W; ++i) lane[i] = i;
   const uint32_t first = (counter + static_cast<uint32_t>(j / 32 * 16 + j % 16)) * kMix0;
-  low = high = splat(1.f);
-  drop_halves(d, draws(d, lane * (row * kMix0) + first), low, high);
+  return kept_halves(d, draws(d, lane * (row * kMix0) + first));
 }
 
-/// Probabilities after dropout and gradients of the scores, [keys, queries] in bf16, from the two products.
+/// Probabilities after dropout and gradients of the scores, [keys, queries] in bf16, from the two products;
+/// the factors that all elements share are left to what these are multiplied into.
 struct ScoreBlock {
   const float *s, *dp;  // [nk, kQueryBlock]
   const float *lse,
       *dots;  // of the block's queries, padded: what is subtracted from scores and from gradients
   bf16 *p, *ds;
-  float scale, mask;
+  float slope, kept_scale;
 };
 
-LP_INLINE void score_gradients(const ScoreBlock& b, int64_t key, int64_t c, F factor) {
+LP_INLINE void score_gradients(const ScoreBlock& b, int64_t key, int64_t c, __mmask16 kept) {
   const int64_t at = key * kQueryBlock + c;
-  const F prob = exp(load(b.s + at) * b.scale - load(b.lse + c));
-  const F gradient = factor * load(b.dp + at) - load(b.dots + c);
-  store(b.p + at, prob * factor * b.mask);
-  store(b.ds + at, prob * gradient * (b.mask * b.scale));
+  const F prob = power_of_two(load(b.s + at) * b.slope - load(b.lse + c));
+  const __m512 gradient = _mm512_mask3_fmadd_ps((__m512)load(b.dp + at), _mm512_set1_ps(b.kept_scale),
+                                                (__m512)(-load(b.dots + c)), kept);
+  store(b.p + at, (F)_mm512_maskz_mov_ps(kept, (__m512)prob));
+  store(b.ds + at, prob * (F)gradient);
 }
 
 inline void attention_backward_bf16(const AttentionBackward& a, float* memory, int64_t sequence,
@@ -251,6 +284,8 @@ inline void attention_backward_bf16(const AttentionBackward& a, float* memory, i
   const int64_t k0 = a.cu_k[sequence], nk = a.cu_k[sequence + 1] - k0;
   const int64_t stride = a.heads * a.size, size = a.size, dp = pad(size);
   const float mask = a.head_mask ? a.head_mask[head] : 1.f;
+  const float kept_scale = a.dropout.active() ? a.dropout.scale : 1.f;
+  const auto of_scores = [&](int64_t) { return mask * a.scale; };
   const bf16* k = static_cast<const bf16*>(a.k) + k0 * stride + head * size;
   const bf16* v = static_cast<const bf16*>(a.v) + k0 * stride + head * size;
   Scratch scratch(memory);
@@ -285,22 +320,21 @@ inline void attention_backward_bf16(const AttentionBackward& a, float* memory, i
       mask_gradient += dots[i];
       mask_salience += __builtin_fabsf(dots[i]);
       // Queries past the end get the probability 0.
-      lse[i] = i < rows ? a.lse[head * a.q_rows + q0 + i0 + i] : 3.0e38f;
+      lse[i] = i < rows ? a.lse[head * a.q_rows + q0 + i0 + i] * kLog2e : 3.0e38f;
     }
     pack_columns(qi, stride, size, rows, turned);
     scratch_product(k, stride, nk, size, turned, rows, s, kQueryBlock, false);
     pack_columns(di, stride, size, rows, turned);
     scratch_product(v, stride, nk, size, turned, rows, dprob, kQueryBlock, false);
-    const ScoreBlock block{s, dprob, lse, dots, p, ds, a.scale, mask};
+    const ScoreBlock block{s, dprob, lse, dots, p, ds, a.scale * kLog2e, kept_scale};
     const uint32_t row = static_cast<uint32_t>(a.heads) * dropout_stride(nk);
     for (int64_t c = 0; c < wide; c += W) {
       const uint32_t counter = drop_counter(q0 + i0 + c, a.heads, head, nk);
       for (int64_t j0 = 0; j0 < nk; j0 += 32)
         for (int64_t j = j0; j < j0 + 16 && j < nk; ++j) {
-          F low = splat(1.f), high = splat(1.f);
-          if (a.dropout.active()) dropout_of_keys(a.dropout, counter, row, j, low, high);
-          score_gradients(block, j, c, low);
-          if (j + 16 < nk) score_gradients(block, j + 16, c, high);
+          const Kept kept = kept_of_keys(a.dropout, counter, row, j);
+          score_gradients(block, j, c, kept.low);
+          if (j + 16 < nk) score_gradients(block, j + 16, c, kept.high);
         }
     }
     pack_rows(qi, stride, rows, size, q);
@@ -309,10 +343,12 @@ inline void attention_backward_bf16(const AttentionBackward& a, float* memory, i
     scratch_product(ds, kQueryBlock, nk, rows, q, size, dk, dp, i0 > 0);
     turn_halves(ds, kQueryBlock, nk, rows, turned_ds, pad(nk));
     scratch_product(turned_ds, pad(nk), rows, nk, packed_k, size, dq, dp, false);
-    write_head(dq, dp, rows, size, static_cast<bf16*>(a.dq) + at, stride);
+    write_scaled(dq, dp, rows, size, of_scores, static_cast<bf16*>(a.dq) + at, stride);
   }
-  write_head(dk, dp, nk, size, static_cast<bf16*>(a.dk) + k0 * stride + head * size, stride);
-  write_head(dv, dp, nk, size, static_cast<bf16*>(a.dv) + k0 * stride + head * size, stride);
+  write_scaled(dk, dp, nk, size, of_scores, static_cast<bf16*>(a.dk) + k0 * stride + head * size, stride);
+  write_scaled(
+      dv, dp, nk, size, [&](int64_t) { return mask * kept_scale; },
+      static_cast<bf16*>(a.dv) + k0 * stride + head * size, stride);
   const int64_t unit = sequence * a.heads + head;
   if (a.sums.gradient) a.sums.gradient[unit] = mask_gradient;
   if (a.sums.salience) a.sums.salience[unit] = mask_salience;

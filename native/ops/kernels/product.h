@@ -28,41 +28,113 @@ LP_INLINE void add_product(const bf16* x, int64_t stride, int64_t depth, const b
   int64_t k = 0;
   for (; k + 2 <= depth; k += 2, panel += V * 2 * W) {
     __m512i b[V];
+#pragma GCC unroll 4
     for (int v = 0; v < V; ++v) b[v] = _mm512_loadu_si512(panel + v * 2 * W);
+#pragma GCC unroll 12
     for (int r = 0; r < R; ++r) {
       const __m512i a = both(x + r * stride + k);
+#pragma GCC unroll 4
       for (int v = 0; v < V; ++v) sum[r][v] = dot(sum[r][v], a, b[v]);
     }
   }
   if (k < depth)  // the pair's other half lies outside of the row
+#pragma GCC unroll 12
     for (int r = 0; r < R; ++r) {
       const __m512i a = _mm512_set1_epi32(x[r * stride + k].bits);
+#pragma GCC unroll 4
       for (int v = 0; v < V; ++v) sum[r][v] = dot(sum[r][v], a, _mm512_loadu_si512(panel + v * 2 * W));
     }
 }
 
-/// What the terms add to one row of a tile.
+/// Which values dropout leaves, by the low and the high halves of draws.
+struct Kept {
+  __mmask16 low, high;
+};
+LP_INLINE Kept kept_halves(const Dropout& d, U x) {
+  const __m512i edge = _mm512_set1_epi32(static_cast<int>(d.threshold << 16));
+  return {_mm512_cmpge_epu32_mask((__m512i)(x << 16), edge), _mm512_cmpge_epu32_mask((__m512i)x, edge)};
+}
+
+/// Which of the columns [column, column + 32) of a row dropout leaves.
+LP_INLINE __mmask32 kept_columns(const Dropout& d, uint32_t row_counter, int64_t column) {
+  U lane;
+  for (int i = 0; i < W; ++i) lane[i] = i * kMix0;
+  const Kept kept =
+      kept_halves(d, draws(d, lane + (row_counter + static_cast<uint32_t>(column / 2)) * kMix0));
+  return _mm512_kunpackw(kept.high, kept.low);
+}
+
+/// V neighbours of a row of floats, of which `last` exist in the last vector.
 template <int V>
-LP_INLINE void add_terms(const Product& a, int64_t row, int64_t column, __mmask16 last, F (&added)[V]) {
-  for (int64_t t = 0; t < a.term_count; ++t) {
-    const RankTerm& term = a.terms[t];
-    F branch[V] = {};
-    for (int64_t k = 0; k < term.rank; ++k) {
-      const float* w = term.w + k * a.n + column;
-      const F p = splat(term.p[row * term.rank + k] * term.scale);
-      for (int v = 0; v < V; ++v)
-        branch[v] += p * (v + 1 < V ? load(w + v * W) : (F)_mm512_maskz_loadu_ps(last, w + v * W));
+LP_INLINE void load_row(const float* from, __mmask16 last, F (&row)[V]) {
+#pragma GCC unroll 4
+  for (int v = 0; v < V; ++v)
+    row[v] = v + 1 < V ? load(from + v * W) : (F)_mm512_maskz_loadu_ps(last, from + v * W);
+}
+
+/// What a term adds to one row of a tile.
+template <int V>
+LP_INLINE void add_term(const Product& a, const RankTerm& term, int64_t row, int64_t column, __mmask16 last,
+                        F (&added)[V]) {
+  F branch[V] = {};
+  for (int64_t k = 0; k < term.rank; ++k) {
+    F w[V];
+    load_row<V>(term.w + k * a.n + column, last, w);
+    const F p = splat(term.p[row * term.rank + k] * term.scale);
+    for (int v = 0; v < V; ++v) branch[v] += p * w[v];
+  }
+  if (term.dropout.active()) {
+    const uint32_t counter = static_cast<uint32_t>(row) * dropout_stride(a.n);
+    for (int v = 0; v < V; v += NV) {
+      Block b = {};
+      for (int i = 0; i < NV && v + i < V; ++i) b.v[i] = branch[v + i];
+      drop(term.dropout, counter, column + v * W, b);
+      for (int i = 0; i < NV && v + i < V; ++i) branch[v + i] = b.v[i];
     }
-    if (term.dropout.active()) {
-      const uint32_t counter = static_cast<uint32_t>(row) * dropout_stride(a.n);
-      for (int v = 0; v < V; v += NV) {
-        Block b = {};
-        for (int i = 0; i < NV && v + i < V; ++i) b.v[i] = branch[v + i];
-        drop(term.dropout, counter, column + v * W, b);
-        for (int i = 0; i < NV && v + i < V; ++i) branch[v + i] = b.v[i];
+  }
+  for (int v = 0; v < V; ++v) added[v] += branch[v];
+}
+
+/// A term without dropout for all rows of a tile at once, its weights read once.
+template <int R, int V>
+LP_INLINE void add_whole_term(const Product& a, const RankTerm& term, int64_t row, int64_t column,
+                              __mmask16 last, F (&sum)[R][V]) {
+  for (int64_t k = 0; k < term.rank; ++k) {
+    F w[V];
+    load_row<V>(term.w + k * a.n + column, last, w);
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) w[v] *= term.scale;
+#pragma GCC unroll 6
+    for (int r = 0; r < R; ++r) {
+      const F p = splat(term.p[(row + r) * term.rank + k]);
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) sum[r][v] += p * w[v];
+    }
+  }
+}
+
+template <int R, int V>
+LP_INLINE void add_terms(const Product& a, int64_t panel, int64_t row, __mmask16 last, F (&sum)[R][V]) {
+  const int64_t column = panel * kPanel;
+  for (int64_t t = 0; t < a.term_count; ++t)
+    if (!a.norms && !a.terms[t].dropout.active()) add_whole_term<R, V>(a, a.terms[t], row, column, last, sum);
+#pragma GCC unroll 6
+  for (int r = 0; r < R; ++r) {
+    F added[V] = {};
+    for (int64_t t = 0; t < a.term_count; ++t)
+      if (a.norms || a.terms[t].dropout.active()) add_term<V>(a, a.terms[t], row + r, column, last, added);
+    if (a.norms) {
+      F base2 = {}, added2 = {};
+      for (int v = 0; v < V; ++v) {
+        base2 += sum[r][v] * sum[r][v];  // past the end both are zero
+        added2 += added[v] * added[v];
       }
+      float* norms = a.norms + ((row + r) * ((a.n + kPanel - 1) / kPanel) + panel) * 2;
+      norms[0] = lp::LP_ISA::sum(base2);
+      norms[1] = lp::LP_ISA::sum(added2);
     }
-    for (int v = 0; v < V; ++v) added[v] += branch[v];
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) sum[r][v] += added[v];
   }
 }
 
@@ -70,44 +142,42 @@ template <int R, int V>
 void product_tile(const Product& a, int64_t panel, int64_t row) {
   const int64_t column = panel * kPanel, tail = a.n - column - (V - 1) * W;
   const __mmask16 last = tail >= W ? 0xFFFF : static_cast<__mmask16>((1 << tail) - 1);
-  F sum[R][V] = {};
+  const bf16* start = static_cast<const bf16*>(a.start);
+  bf16* y = static_cast<bf16*>(a.y);
+  // What the tile ends with is asked for while it is multiplied.
+  for (int r = 0; r < R; ++r)
+    for (int v = 0; v < V; v += 2) __builtin_prefetch(y + (row + r) * a.n + column + v * W, 1, 2);
+  F sum[R][V];
+#pragma GCC unroll 6
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) sum[r][v] = F{};
   for (int64_t s = 0; s < a.segment_count; ++s) {
     const ProductSegment& part = a.segments[s];
     add_product<R, V>(static_cast<const bf16*>(part.x) + row * part.depth, part.depth, part.depth,
                       static_cast<const bf16*>(part.panels) + panel * kPanel * ((part.depth + 1) / 2 * 2),
                       sum);
   }
-  for (int r = 0; r < R; ++r) {
-    if (a.bias)
-      for (int v = 0; v < V; ++v)
-        sum[r][v] += v + 1 < V ? load(a.bias + column + v * W)
-                               : (F)_mm512_maskz_loadu_ps(last, a.bias + column + v * W);
-    if (a.term_count) {
-      F added[V] = {};
-      add_terms<V>(a, row + r, column, last, added);
-      if (a.norms) {
-        F base2 = {}, added2 = {};
-        for (int v = 0; v < V; ++v) {
-          base2 += sum[r][v] * sum[r][v];  // past the end both are zero
-          added2 += added[v] * added[v];
-        }
-        float* norms = a.norms + ((row + r) * ((a.n + kPanel - 1) / kPanel) + panel) * 2;
-        norms[0] = lp::LP_ISA::sum(base2);
-        norms[1] = lp::LP_ISA::sum(added2);
-      }
-      for (int v = 0; v < V; ++v) sum[r][v] += added[v];
-    }
-    const int64_t at = (row + r) * a.n + column;
-    for (int v = 0; v < V; ++v) {
-      const __mmask16 mask = v + 1 < V ? 0xFFFF : last;
-      if (a.start) {
-        const __m256i start = _mm256_maskz_loadu_epi16(mask, static_cast<const bf16*>(a.start) + at + v * W);
-        sum[r][v] += (F)_mm512_slli_epi32(_mm512_cvtepu16_epi32(start), 16);
-      }
-      _mm256_mask_storeu_epi16(static_cast<bf16*>(a.y) + at + v * W, mask,
-                               (__m256i)_mm512_cvtneps_pbh((__m512)sum[r][v]));
-    }
+  if (a.bias) {
+    F bias[V];
+    load_row<V>(a.bias + column, last, bias);
+#pragma GCC unroll 6
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) sum[r][v] += bias[v];
   }
+  if (a.term_count) add_terms<R, V>(a, panel, row, last, sum);
+#pragma GCC unroll 6
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) {
+      const int64_t at = (row + r) * a.n + column + v * W;
+      const __mmask16 mask = v + 1 < V ? 0xFFFF : last;
+      if (start)
+        sum[r][v] +=
+            (F)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, start + at)), 16);
+      _mm256_mask_storeu_epi16(y + at, mask, (__m256i)_mm512_cvtneps_pbh((__m512)sum[r][v]));
+    }
 }
 
 template <int V>

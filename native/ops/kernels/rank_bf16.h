@@ -30,16 +30,6 @@ inline void pack_ranks(const RankPanels& a, int64_t begin, int64_t end) {
   }
 }
 
-/// Which of 32 columns of a row dropout leaves.
-LP_INLINE __mmask32 stays(const Dropout& d, uint32_t row_counter, int64_t column) {
-  U lane;
-  for (int i = 0; i < W; ++i) lane[i] = i * kMix0;
-  const U x32 = draws(d, lane + (row_counter + static_cast<uint32_t>(column / 2)) * kMix0);
-  const __m512i halves = _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi32_epi16((__m512i)x32)),
-                                            _mm512_cvtepi32_epi16((__m512i)(x32 >> 16)), 1);
-  return _mm512_cmpge_epu16_mask(halves, _mm512_set1_epi16(static_cast<short>(d.threshold)));
-}
-
 template <int R>
 LP_INLINE void project_tile(const RankProject& a, int64_t row) {
   const bf16* x = static_cast<const bf16*>(a.x) + row * a.width;
@@ -55,9 +45,9 @@ LP_INLINE void project_tile(const RankProject& a, int64_t row) {
         for (int64_t c = 0; c < n; c += kBlock) {
           const __mmask32 exists = n - c < kBlock ? (1u << (n - c)) - 1 : ~0u;
           const uint32_t counter = static_cast<uint32_t>(row + r) * dropout_stride(a.width);
-          _mm512_storeu_si512(
-              kept + r * kProjectColumns + c,
-              _mm512_maskz_loadu_epi16(stays(a.dropout, counter, c0 + c) & exists, x + r * a.width + c0 + c));
+          _mm512_storeu_si512(kept + r * kProjectColumns + c,
+                              _mm512_maskz_loadu_epi16(kept_columns(a.dropout, counter, c0 + c) & exists,
+                                                       x + r * a.width + c0 + c));
         }
       add_product<R, 1>(kept, kProjectColumns, n, panel + c0 * W, sum);
     }
