@@ -8,21 +8,21 @@ struct ValueSlope {
   F value, slope;
 };
 
-/// act(z) and act'(z).
-template <Activation kind>
+/// act(z) and act'(z), as exactly as T can tell.
+template <class T, Activation kind>
 LP_INLINE ValueSlope activate(F z) {
   if constexpr (kind == Activation::gelu) {
-    const Normal n = normal(z);
+    const Normal n = normal<T>(z);
     return {z * n.cdf, n.cdf + z * n.density};
   } else if constexpr (kind == Activation::gelu_tanh) {
-    const F t = tanh(0.797884561f * (z + 0.044715f * z * z * z));
+    const F t = tanh<T>(0.797884561f * (z + 0.044715f * z * z * z));
     const F inner = 0.797884561f * (1.f + 0.134145f * z * z);
     return {0.5f * z * (1.f + t), 0.5f * (1.f + t) + 0.5f * z * (1.f - t * t) * inner};
   } else if constexpr (kind == Activation::relu) {
     const F zero = {}, one = splat(1.f);
     return {z > zero ? z : zero, z > zero ? one : zero};
   } else {
-    const F s = 1.f / (1.f + exp(-z));
+    const F s = inverse(1.f + exp_for<T>(-z));
     return {z * s, s * (1.f + z * (1.f - s))};
   }
 }
@@ -35,7 +35,7 @@ void activation_forward_of(const ActivationForward& a, int64_t begin, int64_t en
     for (int64_t c = 0; c < a.width; c += kBlock) {
       const int64_t n = a.width - c;
       Block b = load_block(z + c, n);
-      for (int i = 0; i < NV; ++i) b.v[i] = activate<kind>(b.v[i]).value;
+      for (int i = 0; i < NV; ++i) b.v[i] = activate<T, kind>(b.v[i]).value;
       if (a.mask) {
         const Block m = load_block(a.mask + c, n);
         for (int i = 0; i < NV; ++i) b.v[i] *= m.v[i];
@@ -58,7 +58,7 @@ LP_INLINE void activation_backward_block(const ActivationBackward& a, int64_t be
     Block z = load_block(static_cast<const T*>(a.z) + at, n),
           d = load_block(static_cast<const T*>(a.dg) + at, n);
     for (int i = 0; i < NV; ++i) {
-      const ValueSlope f = activate<kind>(z.v[i]);
+      const ValueSlope f = activate<T, kind>(z.v[i]);
       const F product = d.v[i] * f.value;
       gradient.v[i] += product;
       salience.v[i] += vmax(product, -product);

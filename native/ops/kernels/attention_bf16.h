@@ -150,19 +150,7 @@ inline void scratch_product(const bf16* a, int64_t stride, int64_t rows, int64_t
   }
 }
 
-constexpr float kLog2e = 1.44269504f, kLn2 = 0.693147181f;
-
-/// 2^t for what is rounded to bf16 next: relative error below 3e-6. t = n + r with 0 <= r < 1; the polynomial
-/// was fitted to 2^r. Towards minus infinity 0.
-LP_INLINE F power_of_two(F t) {
-  const F r = (F)_mm512_reduce_ps((__m512)t, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
-  F p = splat(0.0135341672f);
-  p = p * r + 0.0520114619f;
-  p = p * r + 0.241442756f;
-  p = p * r + 0.693003835f;
-  p = p * r + 1.00000259f;
-  return (F)_mm512_scalef_ps((__m512)p, (__m512)t);  // by 2^floor(t)
-}
+constexpr float kLn2 = 0.693147181f;
 
 /// The rows of one head, each times a factor of its own.
 template <class Factor>

@@ -1,5 +1,6 @@
 #pragma once
-// exp, the normal distribution and tanh on vectors, accurate to a few units in the last place of fp32.
+// exp, the normal distribution and tanh on vectors, accurate to a few units in the last place of fp32 where
+// the result is stored as such.
 #include "ops/kernels/simd.h"
 
 namespace lp::LP_ISA {
@@ -28,16 +29,53 @@ LP_INLINE F exp(F x) {
 #endif
 }
 
+#ifdef __AVX512F__
+/// 2^t, half as long as exp: t = n + r with 0 <= r < 1 and a polynomial fitted to 2^r, relative error below
+/// 1e-7 beside that of t itself. 0 and infinity past what a float holds.
+LP_INLINE F power_of_two(F t) {
+  const F r = (F)_mm512_reduce_ps((__m512)t, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+  F p = splat(0.00187757661f);
+  p = p * r + 0.00898934025f;
+  p = p * r + 0.0558263179f;
+  p = p * r + 0.240153617f;
+  p = p * r + 0.693153073f;
+  p = p * r + 0.999999925f;
+  return (F)_mm512_scalef_ps((__m512)p, (__m512)t);  // by 2^floor(t)
+}
+#endif
+
+constexpr float kLog2e = 1.44269504f;
+
+/// exp(x), as exactly as T can tell; no more than exp(80).
+template <class T>
+LP_INLINE F exp_for(F x) {
+#ifdef __AVX512F__
+  if constexpr (sizeof(T) == 2) return power_of_two(vmin(splat(80 * kLog2e), x * kLog2e));
+#endif
+  return exp(vmin(splat(80), x));  // a NaN stays one
+}
+
+/// 1 / x of a finite x.
+LP_INLINE F inverse(F x) {
+#ifdef __AVX512F__
+  const F y = (F)_mm512_rcp14_ps((__m512)x);
+  return y + y * (1.f - x * y);  // Newton's step
+#else
+  return 1.f / x;
+#endif
+}
+
 /// The standard normal distribution function and its density. Abramowitz and Stegun 7.1.26: erf(x) = 1 - (a
 /// polynomial of 1 / (1 + 0.3275911 x)) exp(-x^2) for x >= 0, to 1.5e-7; the density needs the same
 /// exponential.
 struct Normal {
   F cdf, density;
 };
+template <class T>
 LP_INLINE Normal normal(F z) {
   const F zero = {}, size = z < zero ? -z : z;
-  const F e = exp(z * z * -0.5f);
-  const F t = 1.f / (1.f + 0.231641889f * size);  // 0.3275911 / sqrt(2)
+  const F e = exp_for<T>(z * z * -0.5f);
+  const F t = inverse(1.f + 0.231641889f * size);  // 0.3275911 / sqrt(2)
   F p = splat(0.5f * 1.061405429f);
   p = p * t - 0.5f * 1.453152027f;
   p = p * t + 0.5f * 1.421413741f;
@@ -49,8 +87,9 @@ LP_INLINE Normal normal(F z) {
 
 /// tanh(x) = 1 - 2 / (exp(2x) + 1); small arguments by the odd series, where that difference would lose
 /// digits.
+template <class T>
 LP_INLINE F tanh(F x) {
-  const F big = 1.f - 2.f / (exp(x + x) + 1.f);
+  const F big = 1.f - 2.f * inverse(exp_for<T>(x + x) + 1.f);
   const F t = x * x;
   const F small = x + x * t * (-0.333333333f + t * (0.133333333f - t * 0.0539682540f));
   return (t < 0.04f) ? small : big;

@@ -76,23 +76,22 @@ LP_INLINE void load_row(const float* from, __mmask16 last, F (&row)[V]) {
 template <int V>
 LP_INLINE void add_term(const Product& a, const RankTerm& term, int64_t row, int64_t column, __mmask16 last,
                         F (&added)[V]) {
-  F branch[V] = {};
+  __mmask16 kept[V];
+  const uint32_t counter = static_cast<uint32_t>(row) * dropout_stride(a.n);
+  for (int v = 0; v < V; v += NV) {
+    const __mmask32 both = term.dropout.active() ? kept_columns(term.dropout, counter, column + v * W) : ~0u;
+    kept[v] = static_cast<__mmask16>(both);
+    if (v + 1 < V) kept[v + 1] = static_cast<__mmask16>(both >> 16);
+  }
+  const float scale = term.dropout.active() ? term.scale * term.dropout.scale : term.scale;
   for (int64_t k = 0; k < term.rank; ++k) {
     F w[V];
     load_row<V>(term.w + k * a.n + column, last, w);
-    const F p = splat(term.p[row * term.rank + k] * term.scale);
-    for (int v = 0; v < V; ++v) branch[v] += p * w[v];
+    const F p = splat(term.p[row * term.rank + k] * scale);
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v)
+      added[v] = (F)_mm512_mask3_fmadd_ps((__m512)p, (__m512)w[v], (__m512)added[v], kept[v]);
   }
-  if (term.dropout.active()) {
-    const uint32_t counter = static_cast<uint32_t>(row) * dropout_stride(a.n);
-    for (int v = 0; v < V; v += NV) {
-      Block b = {};
-      for (int i = 0; i < NV && v + i < V; ++i) b.v[i] = branch[v + i];
-      drop(term.dropout, counter, column + v * W, b);
-      for (int i = 0; i < NV && v + i < V; ++i) branch[v + i] = b.v[i];
-    }
-  }
-  for (int v = 0; v < V; ++v) added[v] += branch[v];
 }
 
 /// A term without dropout for all rows of a tile at once, its weights read once.
@@ -113,28 +112,35 @@ LP_INLINE void add_whole_term(const Product& a, const RankTerm& term, int64_t ro
   }
 }
 
+/// All terms; where norms are asked for, of a row's values before and of what was added.
 template <int R, int V>
 LP_INLINE void add_terms(const Product& a, int64_t panel, int64_t row, __mmask16 last, F (&sum)[R][V]) {
   const int64_t column = panel * kPanel;
-  for (int64_t t = 0; t < a.term_count; ++t)
-    if (!a.norms && !a.terms[t].dropout.active()) add_whole_term<R, V>(a, a.terms[t], row, column, last, sum);
+  if (!a.norms) {
+    for (int64_t t = 0; t < a.term_count; ++t) {
+      const RankTerm& term = a.terms[t];
+      if (!term.dropout.active()) {
+        add_whole_term<R, V>(a, term, row, column, last, sum);
+        continue;
+      }
+#pragma GCC unroll 6
+      for (int r = 0; r < R; ++r) add_term<V>(a, term, row + r, column, last, sum[r]);
+    }
+    return;
+  }
 #pragma GCC unroll 6
   for (int r = 0; r < R; ++r) {
-    F added[V] = {};
-    for (int64_t t = 0; t < a.term_count; ++t)
-      if (a.norms || a.terms[t].dropout.active()) add_term<V>(a, a.terms[t], row + r, column, last, added);
-    if (a.norms) {
-      F base2 = {}, added2 = {};
-      for (int v = 0; v < V; ++v) {
-        base2 += sum[r][v] * sum[r][v];  // past the end both are zero
-        added2 += added[v] * added[v];
-      }
-      float* norms = a.norms + ((row + r) * ((a.n + kPanel - 1) / kPanel) + panel) * 2;
-      norms[0] = lp::LP_ISA::sum(base2);
-      norms[1] = lp::LP_ISA::sum(added2);
-    }
+    F added[V] = {}, base2 = {}, added2 = {};
+    for (int64_t t = 0; t < a.term_count; ++t) add_term<V>(a, a.terms[t], row + r, column, last, added);
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) sum[r][v] += added[v];
+    for (int v = 0; v < V; ++v) {
+      base2 += sum[r][v] * sum[r][v];  // past the end both are zero
+      added2 += added[v] * added[v];
+      sum[r][v] += added[v];
+    }
+    float* norms = a.norms + ((row + r) * ((a.n + kPanel - 1) / kPanel) + panel) * 2;
+    norms[0] = lp::LP_ISA::sum(base2);
+    norms[1] = lp::LP_ISA::sum(added2);
   }
 }
 

@@ -7,7 +7,9 @@
 
 namespace lp::LP_ISA {
 
-constexpr int kProjectRows = 12;          // as many sums as hide a dot product's latency
+/// Two sums for each row hide a dot product's latency; more rows would not, as rows a power of two apart have
+/// few places in the first cache.
+constexpr int kProjectRows = 6;
 constexpr int64_t kProjectColumns = 512;  // of rows that dropout is applied to at once
 
 LP_INLINE uint16_t rounded(float x) {
@@ -30,6 +32,25 @@ inline void pack_ranks(const RankPanels& a, int64_t begin, int64_t end) {
   }
 }
 
+/// sum += R rows of x, `stride` apart, times a panel of ranks.
+template <int R>
+LP_INLINE void add_projection(const bf16* x, int64_t stride, int64_t depth, const bf16* panel,
+                              F (&sum)[R][1]) {
+  F odd[R] = {};
+  int64_t k = 0;
+  for (; k + 4 <= depth; k += 4) {
+    const __m512i first = _mm512_loadu_si512(panel + k * W), second = _mm512_loadu_si512(panel + (k + 2) * W);
+#pragma GCC unroll 6
+    for (int r = 0; r < R; ++r) {
+      sum[r][0] = dot(sum[r][0], both(x + r * stride + k), first);
+      odd[r] = dot(odd[r], both(x + r * stride + k + 2), second);
+    }
+  }
+  add_product<R, 1>(x + k, stride, depth - k, panel + k * W, sum);
+#pragma GCC unroll 6
+  for (int r = 0; r < R; ++r) sum[r][0] += odd[r];
+}
+
 template <int R>
 LP_INLINE void project_tile(const RankProject& a, int64_t row) {
   const bf16* x = static_cast<const bf16*>(a.x) + row * a.width;
@@ -38,7 +59,7 @@ LP_INLINE void project_tile(const RankProject& a, int64_t row) {
   for (int64_t k0 = 0; k0 < a.rank; k0 += kPanelRanks) {
     const bf16* panel = static_cast<const bf16*>(a.panels) + (k0 / kPanelRanks) * ((a.width + 1) / 2) * 2 * W;
     F sum[R][1] = {};
-    if (!a.dropout.active()) add_product<R, 1>(x, a.width, a.width, panel, sum);
+    if (!a.dropout.active()) add_projection<R>(x, a.width, a.width, panel, sum);
     for (int64_t c0 = 0; a.dropout.active() && c0 < a.width; c0 += kProjectColumns) {
       const int64_t n = a.width - c0 < kProjectColumns ? a.width - c0 : kProjectColumns;
       for (int r = 0; r < R; ++r)
@@ -49,7 +70,7 @@ LP_INLINE void project_tile(const RankProject& a, int64_t row) {
                               _mm512_maskz_loadu_epi16(kept_columns(a.dropout, counter, c0 + c) & exists,
                                                        x + r * a.width + c0 + c));
         }
-      add_product<R, 1>(kept, kProjectColumns, n, panel + c0 * W, sum);
+      add_projection<R>(kept, kProjectColumns, n, panel + c0 * W, sum);
     }
     const int64_t ranks = a.rank - k0 < kPanelRanks ? a.rank - k0 : kPanelRanks;
     for (int r = 0; r < R; ++r) {
@@ -65,7 +86,7 @@ LP_INLINE void project_tile(const RankProject& a, int64_t row) {
 inline void rank_project_bf16(const RankProject& a, int64_t begin, int64_t end) {
   int64_t row = begin;
   for (; row + kProjectRows <= end; row += kProjectRows) project_tile<kProjectRows>(a, row);
-  for (; row + 4 <= end; row += 4) project_tile<4>(a, row);
+  for (; row + 2 <= end; row += 2) project_tile<2>(a, row);
   for (; row < end; ++row) project_tile<1>(a, row);
 }
 
