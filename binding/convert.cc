@@ -89,6 +89,14 @@ std::vector<Tensor> to_vectors(const Napi::Array& a) {
   return out;
 }
 
+Tensor Parameter::*to_part(const Napi::Value& v) {
+  const auto name = v.ToString().Utf8Value();
+  if (name == "gradient") return &Parameter::grad;
+  if (name == "moment1") return &Parameter::moment1;
+  if (name == "moment2") return &Parameter::moment2;
+  return &Parameter::value;
+}
+
 at::ScalarType to_dtype(const Napi::Value& v) {
   return v.ToString().Utf8Value() == "bfloat16" ? at::kBFloat16 : at::kFloat;
 }
@@ -112,14 +120,21 @@ SessionConfig to_session_config(const Napi::Object& o) {
   c.network.seed = static_cast<uint64_t>(integer(o, "seed"));
   c.optimizer.weight_decay = number(o, "weightDecay");
   c.optimizer.max_grad_norm = number(o, "maxGradNorm");
+  c.optimizer_steps = integer(o, "optimizerSteps");
+  c.distillation = {number(o, "distill"), number(o, "distillTemperature"), number(o, "distillStates")};
+  c.choices = integer(o, "choices");
   c.l1_heads = number(o, "l1Heads");
   c.l1_neurons = number(o, "l1Neurons");
   return c;
 }
 
 Batch to_batch(const Napi::Object& o) {
-  return {values<int32_t>(o.Get("ids")), values<int32_t>(o.Get("typeIds")),
-          values<int32_t>(o.Get("cuSeqlens")), values<float>(o.Get("labels"))};
+  const auto optional = [&](const char* key) {
+    return o.Get(key).IsUndefined() ? std::vector<float>{} : values<float>(o.Get(key));
+  };
+  return {values<int32_t>(o.Get("ids")),       values<int32_t>(o.Get("typeIds")),
+          values<int32_t>(o.Get("cuSeqlens")), values<float>(o.Get("labels")),
+          optional("teacherLogits"),           optional("teacherStates")};
 }
 
 Napi::Value from_floats(Napi::Env env, const Tensor& t) {

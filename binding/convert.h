@@ -13,6 +13,8 @@ Batch to_batch(const Napi::Object& o);
 at::ScalarType to_dtype(const Napi::Value& v);
 
 std::vector<Tensor> to_vectors(const Napi::Array& a);
+/// value, gradient, moment1 or moment2, of a parameter.
+Tensor Parameter::*to_part(const Napi::Value& v);
 
 Napi::Value from_floats(Napi::Env env, const Tensor& t);
 Napi::Value from_list(Napi::Env env, const std::vector<Tensor>& tensors);

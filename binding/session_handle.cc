@@ -45,10 +45,12 @@ Napi::Value SessionHandle::step(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value SessionHandle::evaluate(const Napi::CallbackInfo& info) {
-  return post(info.Env(), [batch = to_batch(info[0].As<Napi::Object>())](Session& s) {
-    return [e = s.evaluate(batch)](Napi::Env env) -> Napi::Value {
+  const bool states = info[1].ToBoolean().Value();
+  return post(info.Env(), [batch = to_batch(info[0].As<Napi::Object>()), states](Session& s) {
+    return [e = s.evaluate(batch), states](Napi::Env env) -> Napi::Value {
       auto o = Napi::Object::New(env);
       o.Set("logits", from_floats(env, e.logits));
+      if (states) o.Set("states", from_floats(env, e.states));
       o.Set("loss", e.loss);
       o.Set("labelled", static_cast<double>(e.labelled));
       return o;
@@ -69,9 +71,9 @@ Napi::Value SessionHandle::scores(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value SessionHandle::tensors(const Napi::CallbackInfo& info) {
-  return post(info.Env(), [gradients = info[0].ToBoolean().Value()](Session& s) {
+  return post(info.Env(), [part = to_part(info[0])](Session& s) {
     std::vector<Parameter> all = s.network().parameters().all();
-    for (auto& p : all) p.value = (gradients ? p.grad : p.value).clone();
+    for (auto& p : all) p.value = (p.*part).clone();
     return [all = std::move(all)](Napi::Env env) -> Napi::Value {
       auto list = Napi::Array::New(env, all.size());
       for (uint32_t i = 0; i < all.size(); ++i) {
@@ -97,7 +99,7 @@ Napi::Value SessionHandle::set_tensors(const Napi::CallbackInfo& info) {
     given.emplace_back(o.Get("name").ToString().Utf8Value(),
                        std::vector<float>(data.Data(), data.Data() + data.ElementLength()));
   }
-  return post(info.Env(), [given = std::move(given)](Session& s) {
+  return post(info.Env(), [given = std::move(given), part = to_part(info[1])](Session& s) {
     // All are checked before any is changed.
     std::vector<std::pair<Parameter*, const std::vector<float>*>> pairs;
     for (const auto& [name, data] : given) {
@@ -111,7 +113,7 @@ Napi::Value SessionHandle::set_tensors(const Napi::CallbackInfo& info) {
       pairs.emplace_back(found, &data);
     }
     for (const auto& [p, data] : pairs)
-      std::memcpy(p->value.mutable_data_ptr<float>(), data->data(), data->size() * sizeof(float));
+      std::memcpy((p->*part).mutable_data_ptr<float>(), data->data(), data->size() * sizeof(float));
     return [](Napi::Env env) { return env.Undefined(); };
   });
 }

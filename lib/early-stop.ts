@@ -8,27 +8,37 @@ import { GRANULARITIES } from './plan/distance.ts';
 import { makePlan, type PlanOptions } from './plan/plan.ts';
 import { Settling, type SettlingState } from './plan/settling.ts';
 import type { WeightNorms } from './native.ts';
+import type { Smaller } from './smaller.ts';
 import type { Workbench } from './workbench.ts';
 
 /** Ends an estimation when what it would cut has settled. */
 export class EarlyStop implements EarlyEnd {
   readonly window: number;
   private readonly settling: Settling;
-  private readonly options: PlanOptions;
   private norms: Promise<WeightNorms> | undefined;
 
-  constructor(
+  private constructor(
     private readonly bench: Workbench,
     private readonly session: Session,
-    examples: readonly EncodedExample[],
+    private readonly options: PlanOptions,
+    private readonly smaller: Smaller | undefined,
   ) {
     const { settings, checkpoint } = bench;
     const { layers, heads, ffn } = checkpoint.spec;
-    const ranks = session.modules.reduce((sum, { rank }) => sum + rank, 0);
-    const totals = { heads: layers * heads, neurons: layers * ffn, modules: session.modules.length, ranks };
+    const modules = bench.modules();
+    const ranks = modules.reduce((sum, { rank }) => sum + rank, 0);
+    const totals = { heads: layers * heads, neurons: layers * ffn, modules: modules.length, ranks };
     this.window = settings.stopWindow;
     this.settling = new Settling(totals, settings.stopDistance);
-    this.options = planOptions(bench, examples);
+  }
+
+  static async over(
+    bench: Workbench,
+    session: Session,
+    examples: readonly EncodedExample[],
+    smaller?: Smaller,
+  ): Promise<EarlyStop> {
+    return new EarlyStop(bench, session, await planOptions(bench, examples), smaller);
   }
 
   get state(): unknown {
@@ -40,8 +50,8 @@ export class EarlyStop implements EarlyEnd {
   }
 
   async look(step: number): Promise<boolean> {
-    const { settings, checkpoint, model, note } = this.bench;
-    const estimate = await measured(this.session, checkpoint.fingerprint, settings);
+    const { settings, model, note } = this.bench;
+    const estimate = await measured(this.bench, this.session, this.smaller);
     const by = { units: estimate.estimator, modules: estimate.moduleEstimator, seed: settings.seed };
     this.norms ??= model.norms();
     const plan = makePlan(scoresOf(estimate, by, await this.norms), this.options);

@@ -9,8 +9,10 @@ import {
   type ModuleConfig,
   type NamedTensor,
   native,
+  type NativeEvaluation,
   type NativeModel,
   type NativeSession,
+  type Part,
   type RawScores,
   type SessionConfig,
   type SessionState,
@@ -137,9 +139,9 @@ export class Session implements Disposable {
     return result;
   }
 
-  /** Logits [B, labels], row-major, and the sum of losses over the labelled examples. */
-  evaluate(batch: PackedBatch): Promise<{ logits: Float32Array; loss: number; labelled: number }> {
-    return this.after(() => this.handle.evaluate(batch));
+  /** Logits [B, labels], row-major, and the sum of losses over the labelled examples; what the head reads on demand. */
+  evaluate(batch: PackedBatch, { states = false } = {}): Promise<NativeEvaluation> {
+    return this.after(() => this.handle.evaluate(batch, states));
   }
 
   /** Of the steps since the last call. */
@@ -151,14 +153,14 @@ export class Session implements Disposable {
     return this.after(() => this.handle.scores());
   }
 
-  /** Everything trainable, or the gradients that the last step left. */
-  tensors({ gradients = false } = {}): Promise<NamedTensor[]> {
-    return this.after(() => this.handle.tensors(gradients));
+  /** Everything trainable. */
+  tensors(part: Part = 'value'): Promise<NamedTensor[]> {
+    return this.after(() => this.handle.tensors(part));
   }
 
   /** @throws {LightPeftError} BAD_ADAPTER when a name or size does not fit; nothing is changed then */
-  setTensors(tensors: Pick<NamedTensor, 'name' | 'data'>[]): Promise<void> {
-    return this.after(() => this.handle.setTensors(tensors));
+  setTensors(tensors: Pick<NamedTensor, 'name' | 'data'>[], part: Part = 'value'): Promise<void> {
+    return this.after(() => this.handle.setTensors(tensors, part));
   }
 
   /** How many threads its operations run on. */

@@ -1,116 +1,15 @@
-import type { AdapterInfo } from './adapter/info.ts';
-import { layerCuts } from './adapter/delta.ts';
-import { kindOfAdapter } from './adapter/files.ts';
-import { readLightAdapter } from './adapter/light.ts';
-import { readPeftAdapter } from './adapter/peft.ts';
-import { SITES } from './checkpoint/spec.ts';
 import type { Dataset } from './data/dataset.ts';
-import type { LabelSet } from './data/labels.ts';
-import type { Session } from './engine.ts';
-import { LightPeftError } from './errors.ts';
 import { evaluateAll, type Prediction, predictAll } from './evaluation.ts';
-import type { ModuleConfig, NamedTensor } from './native.ts';
+import { load } from './loaded.ts';
 import { needed, type Options, settle } from './options.ts';
-import { parsePlan } from './plan/plan.ts';
 import { noteTruncation, type RunOptions } from './run.ts';
-import { outputsOf, taskHeadOf } from './task-head.ts';
 import { type Report, Workbench } from './workbench.ts';
-
-interface Loaded {
-  session: Session;
-  info?: AdapterInfo | null;
-  labels: LabelSet;
-  kept?: { heads: number[]; neurons: number[] }[];
-}
-
-const named = (tensors: Map<string, { shape: number[]; data: Float32Array }>): NamedTensor[] =>
-  [...tensors].map(([name, { shape, data }]) => ({ name, shape, data }));
-
-/** Class names: those given, or as many numbers as the head has outputs; one output is a value. */
-function labelsOf(bench: Workbench, names: string[] | null | undefined, outputs: number): LabelSet {
-  if (outputs === 1) return { kind: 'regression' };
-  const labels = bench.settings.labelNames ?? names ?? Array.from({ length: outputs }, (_, i) => String(i));
-  if (labels.length !== outputs)
-    throw new LightPeftError('BAD_LABEL', `${labels.length} label names for a head of ${outputs} outputs`);
-  return { kind: 'classes', names: labels };
-}
-
-const trainedHead = (tensors: Map<string, { shape: number[] }>, where: string): number => {
-  const outputs = outputsOf(tensors);
-  if (outputs === undefined) throw new LightPeftError('BAD_ADAPTER', `${where} has no trained task head`);
-  return outputs;
-};
-
-/** @throws {LightPeftError} BAD_PLAN or BAD_ADAPTER: the adapter says that it belongs to another base */
-function checkBase({ checkpoint, settings }: Workbench, info: AdapterInfo | null): void {
-  if (!info || info.fingerprint === checkpoint.fingerprint) return;
-  const code = kindOfAdapter(settings.adapter!) === 'light' ? 'BAD_PLAN' : 'BAD_ADAPTER';
-  throw new LightPeftError(
-    code,
-    `${settings.adapter!} was made for another base, ${info.base}, and does not fit ${settings.model}`,
-  );
-}
-
-/** A checkpoint with its own head, a base with a Hugging Face PEFT adapter, or a base with a light adapter. */
-async function load(bench: Workbench): Promise<Loaded> {
-  const { adapter, model } = bench.settings;
-  const every = (rankOf: (name: string) => number | undefined, scaleOf: (name: string) => number) =>
-    Array.from({ length: bench.checkpoint.spec.layers }, (_, layer) =>
-      SITES.map((site): ModuleConfig | undefined => {
-        const name = bench.model.moduleName(layer, site);
-        const rank = rankOf(name);
-        return rank === undefined ? undefined : { name, layer, site, rank, scale: scaleOf(name), dropout: 0 };
-      }),
-    )
-      .flat()
-      .filter((module) => module !== undefined);
-
-  if (adapter === undefined) {
-    const own = await taskHeadOf(bench.checkpoint);
-    const outputs = outputsOf(own);
-    if (outputs === undefined)
-      throw new LightPeftError(
-        'BAD_OPTION',
-        `${model} has no trained task head; pass --adapter, or train one first`,
-      );
-    const labels = labelsOf(bench, bench.checkpoint.labels, outputs);
-    const session = bench.session(bench.model, labels, []);
-    await session.setTensors(named(own));
-    return { session, labels };
-  }
-
-  if (kindOfAdapter(adapter) === 'peft') {
-    const peft = await readPeftAdapter(adapter);
-    checkBase(bench, peft.info);
-    const labels = labelsOf(bench, peft.info?.labels, trainedHead(peft.tensors, adapter));
-    const modules = every((name) => peft.tensors.get(`${name}.lora_A.weight`)?.shape[0], peft.scale);
-    const session = bench.session(bench.model, labels, modules);
-    await session.setTensors(named(peft.tensors));
-    return { session, labels, info: peft.info };
-  }
-
-  const light = await readLightAdapter(adapter);
-  checkBase(bench, light.info);
-  const { layers, heads, ffn } = bench.checkpoint.spec;
-  const { fingerprint } = bench.checkpoint;
-  const plan = parsePlan(light.plan, { fingerprint, layers, heads, ffn });
-  using small = await bench.model.cut(layerCuts(plan, light.delta), { threads: bench.settings.threads });
-  const labels = labelsOf(bench, light.info.labels, trainedHead(light.tensors, adapter));
-  const ranks = new Map(plan.modules.map(({ name, ranks }) => [name, ranks.length]));
-  const modules = every(
-    (name) => ranks.get(name),
-    () => light.info.alpha / light.info.r,
-  );
-  const session = bench.session(small, labels, modules);
-  await session.setTensors(named(light.tensors));
-  return { session, labels, kept: plan.layers, info: light.info };
-}
 
 /** Metrics of the validation file. */
 export async function evaluate(options: Options, run: RunOptions = {}): Promise<Report> {
   const settings = settle(options);
   using bench = await Workbench.open(settings, run);
-  const { session, labels, kept, info } = await load(bench);
+  const { session, labels, kept, info } = await load(bench, settings.adapter);
   try {
     const data: Dataset = await bench.readFor(info, needed(settings, 'validationFile'), labels);
     noteTruncation(run, settings.validationFile!, data);
@@ -126,7 +25,7 @@ export async function evaluate(options: Options, run: RunOptions = {}): Promise<
 export async function predict(options: Options, run: RunOptions = {}): Promise<Prediction[]> {
   const settings = settle(options);
   using bench = await Workbench.open(settings, run);
-  const { session, labels, info } = await load(bench);
+  const { session, labels, info } = await load(bench, settings.adapter);
   try {
     const data = await bench.readFor(info, needed(settings, 'input'), labels, true);
     noteTruncation(run, settings.input!, data);

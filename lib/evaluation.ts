@@ -1,5 +1,5 @@
 import { type EncodedExample, inBatches, packBatch } from './data/batches.ts';
-import type { LabelSet } from './data/labels.ts';
+import { type LabelSet, logitsFor } from './data/labels.ts';
 import type { Session } from './engine.ts';
 import { LightPeftError } from './errors.ts';
 import { computeMetrics, type MetricName } from './metrics.ts';
@@ -8,7 +8,7 @@ import type { RunOptions } from './run.ts';
 export interface Prediction {
   idx: number;
   logits: number[];
-  /** The name of the likeliest class, or the value. */
+  /** The name of the likeliest class, the place of the likeliest choice, or the value. */
   label: string | number;
 }
 
@@ -23,6 +23,11 @@ const BATCH_SIZE = 64;
 
 const largest = (logits: number[]): number => logits.indexOf(Math.max(...logits));
 
+const labelOf = (logits: number[], labels: LabelSet): string | number => {
+  if (labels.kind === 'regression') return logits[0]!;
+  return labels.kind === 'classes' ? labels.names[largest(logits)]! : largest(logits);
+};
+
 /** Logits of every example, in their order. */
 export async function predictAll(
   session: Session,
@@ -30,7 +35,7 @@ export async function predictAll(
   labels: LabelSet,
   { signal }: RunOptions = {},
 ): Promise<Prediction[]> {
-  const width = labels.kind === 'classes' ? labels.names.length : 1;
+  const width = logitsFor(labels);
   const out: Prediction[] = [];
   for (const chosen of inBatches(
     Uint32Array.from(examples, (_, i) => i),
@@ -46,7 +51,7 @@ export async function predictAll(
       out.push({
         idx,
         logits: row,
-        label: labels.kind === 'classes' ? labels.names[largest(row)]! : row[0]!,
+        label: labelOf(row, labels),
       });
     }
   }
@@ -63,7 +68,9 @@ export async function evaluateAll(
   const started = performance.now();
   const predictions = await predictAll(session, examples, labels, run);
   const seconds = (performance.now() - started) / 1000;
-  const values = predictions.map(({ logits }) => (labels.kind === 'classes' ? largest(logits) : logits[0]!));
+  const values = predictions.map(({ logits }) =>
+    labels.kind === 'regression' ? logits[0]! : largest(logits),
+  );
   const tokens = examples.reduce((sum, { ids }) => sum + ids.length, 0);
   return {
     metrics: computeMetrics(

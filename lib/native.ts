@@ -33,6 +33,8 @@ export interface SessionConfig {
   modules: ModuleConfig[];
   labels: number;
   regression: boolean;
+  /** Sequences of an example, of which the label says one; 1: the head's outputs are classes, or a value. */
+  choices: number;
   /** Whether head and neuron masks are learned. */
   masks: boolean;
   /** Whether scored steps measure modules by |branch| / |base|, for which the last layer computes all tokens. */
@@ -51,8 +53,19 @@ export interface SessionConfig {
   weightDecay: number;
   /** 0: no clipping. */
   maxGradNorm: number;
+  /** That the optimizer's moments have behind them, where they are set to those of another run. */
+  optimizerSteps: number;
+  /** How much a teacher's logits count beside the labels, their temperature, and how much what its head reads does. */
+  distill: number;
+  distillTemperature: number;
+  distillStates: number;
   seed: number;
 }
+
+/** Of a parameter: itself, its gradient in the last step, and what AdamW remembers of the gradients. */
+export type Part = 'value' | 'gradient' | 'moment1' | 'moment2';
+
+export const NO_TEACHER = { distill: 0, distillTemperature: 1, distillStates: 0 } as const;
 
 export interface NamedTensor {
   name: string;
@@ -122,13 +135,22 @@ export interface NativeModel {
   dispose(): void;
 }
 
+export interface NativeEvaluation {
+  /** [B, labels] */
+  logits: Float32Array;
+  /** What the head reads, [B, h], where it was asked for. */
+  states?: Float32Array;
+  loss: number;
+  labelled: number;
+}
+
 export interface NativeSession {
   step(batches: PackedBatch[], learningRate: number, score: boolean): Promise<void>;
-  evaluate(batch: PackedBatch): Promise<{ logits: Float32Array; loss: number; labelled: number }>;
+  evaluate(batch: PackedBatch, states: boolean): Promise<NativeEvaluation>;
   metrics(): Promise<StepMetrics>;
   scores(): Promise<RawScores>;
-  tensors(gradients: boolean): Promise<NamedTensor[]>;
-  setTensors(tensors: Pick<NamedTensor, 'name' | 'data'>[]): Promise<void>;
+  tensors(part: Part): Promise<NamedTensor[]>;
+  setTensors(tensors: Pick<NamedTensor, 'name' | 'data'>[], part: Part): Promise<void>;
   threads(): Promise<number>;
   state(): Promise<SessionState>;
   setState(state: SessionState): Promise<void>;

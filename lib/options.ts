@@ -17,6 +17,8 @@ const SCHEMA = z.strictObject({
   input: z.string().optional(),
   textColumns: z.array(z.string()).min(1).max(2).optional(),
   labelColumn: z.string().optional(),
+  /** Columns of texts of which the label says one, by its place from 0; each is paired with the text column. */
+  choiceColumns: z.array(z.string()).min(2).optional(),
   labelNames: z
     .array(z.string().min(1))
     .min(2)
@@ -69,6 +71,8 @@ const SCHEMA = z.strictObject({
   /** Shares of the encoder that may stay, of its parameters or its operations, instead of the ratios of heads and neurons. */
   targetParameters: z.number().gt(0).max(1).optional(),
   targetFlops: z.number().gt(0).max(1).optional(),
+  /** Likewise of the time that a training step takes on this machine. */
+  targetTime: z.number().gt(0).max(1).optional(),
   /** The share of the adapter's parameters that may stay, instead of the ratios of modules and ranks. */
   targetPeft: z.number().gt(0).max(1).optional(),
   /** The lowest layers lose all modules where those are together worth no more than this share of all. */
@@ -80,6 +84,9 @@ const SCHEMA = z.strictObject({
   prefixCache: z.int().min(0).default(1024),
   /** Neurons go and stay by so many of a layer where there is a target. */
   roundTo: count.optional(),
+  /** What every layer keeps; with 0 a layer may lose its attention or its FFN. */
+  minHeads: z.int().min(0).default(1),
+  minNeurons: z.int().min(0).default(8),
   /** Layers that lose neither heads nor neurons, from 0. */
   protect: z.array(z.int().nonnegative()).default([]),
   headScope: z.enum(['layer', 'global']).optional(),
@@ -93,8 +100,20 @@ const SCHEMA = z.strictObject({
   stopWindow: count.default(25),
   stopDistance: z.number().min(0).max(1).default(0.1),
   minSteps: z.int().min(0).default(0),
-  /** What `estimate` wrote. */
+  /** What `estimate` wrote; `estimate` itself goes on from there with the smaller model. */
   from: z.string().optional(),
+  /** Estimations, each but the first with what the cut by the one before leaves of the model. */
+  rounds: count.max(100).default(1),
+  /** Whether what was cut starts with the weights from before the estimation (EarlyBERT) or goes on with its (Light-PEFT). */
+  rewind: z.boolean().default(false),
+  /** How much the unpruned model's logits count beside the labels, at which temperature, and what its head reads. */
+  distill: z.number().min(0).max(1).default(0),
+  distillTemperature: z.number().positive().default(2),
+  distillStates: z.number().nonnegative().default(0),
+  /** The unpruned model's adapter; that of `from` where none is named. */
+  teacher: z.string().optional(),
+  /** Whether AdamW goes on with the estimation's moments or with none. */
+  carryMoments: z.boolean().default(false),
   adapter: z.string().optional(),
   /** Steps between two savings of the training state; 0: only when the run is interrupted. */
   saveSteps: z.int().min(0).default(0),

@@ -7,7 +7,7 @@ import { packBatch } from './data/batches.ts';
 import { Random } from './data/random.ts';
 import { Model, Session } from './engine.ts';
 import { LightPeftError } from './errors.ts';
-import type { LayerCut } from './native.ts';
+import { type LayerCut, NO_TEACHER } from './native.ts';
 import { keptShares, planDifference, planMap } from './plan/inspect.ts';
 import { parsePlan } from './plan/plan.ts';
 import { isTarget } from './workbench.ts';
@@ -52,8 +52,24 @@ async function measured(
     })),
   );
   const config = {
-    ...{ modules: [], labels: 2, regression: false, masks: false, headMaskRate: 0, neuronMaskRate: 0 },
-    ...{ l1Heads: 0, l1Neurons: 0, weightDecay: 0, maxGradNorm: 0, seed: 1 },
+    ...{
+      modules: [],
+      labels: 2,
+      regression: false,
+      choices: 1,
+      masks: false,
+      headMaskRate: 0,
+      neuronMaskRate: 0,
+    },
+    ...{
+      l1Heads: 0,
+      l1Neurons: 0,
+      weightDecay: 0,
+      maxGradNorm: 0,
+      optimizerSteps: 0,
+      seed: 1,
+      ...NO_TEACHER,
+    },
     ...{ prefixCacheBytes: 0, prefixCacheFolder: '', ratios: false },
   };
   const sessions = [whole, small].map((model) => new Session(model, config, { threads }));

@@ -8,6 +8,8 @@ export interface Task {
   columns: Columns;
   /** In place of the text columns, where these are not fed as they are. */
   template?: Template;
+  /** One for each choice. */
+  choices?: readonly Template[];
   labels: LabelSet;
   /** The first is the one by which the best epoch is chosen. */
   metrics: readonly MetricName[];
@@ -53,6 +55,15 @@ const TASKS: Record<string, Task> = {
     columns: columns('premise', 'hypothesis'),
     labels: classes('entailment', 'contradiction', 'neutral'),
     metrics: ['accuracy', 'macro_f1'],
+  },
+  copa: {
+    columns: columns('premise'),
+    choices: [
+      ['{premise} {question:cause=because,effect=so}', '{choice1}'],
+      ['{premise} {question:cause=because,effect=so}', '{choice2}'],
+    ],
+    labels: { kind: 'choices', count: 2 },
+    metrics: ['accuracy'],
   },
   multirc: {
     columns: columns('paragraph', 'question'),

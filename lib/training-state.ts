@@ -12,7 +12,17 @@ import { removeFile } from './whole-file.ts';
 
 /** Options without influence on what a run computes; `model`, `trainFile` and `from` are compared by content. */
 const FREE: readonly (keyof Settings)[] = [
-  ...(['model', 'trainFile', 'validationFile', 'input', 'from', 'adapter', 'out', 'resume'] as const),
+  ...([
+    'model',
+    'trainFile',
+    'validationFile',
+    'input',
+    'from',
+    'teacher',
+    'adapter',
+    'out',
+    'resume',
+  ] as const),
   ...(['saveSteps', 'threads', 'metric', 'task'] as const),
 ];
 

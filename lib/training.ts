@@ -2,8 +2,8 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { BaseDelta } from './adapter/delta.ts';
 import type { AdapterInfo } from './adapter/info.ts';
+import type { EncodedExample } from './data/batches.ts';
 import type { Dataset } from './data/dataset.ts';
-import type { LabelSet } from './data/labels.ts';
 import type { Session } from './engine.ts';
 import { LightPeftError } from './errors.ts';
 import { evaluateAll } from './evaluation.ts';
@@ -12,7 +12,6 @@ import type { NamedTensor } from './native.ts';
 import { needed, type Options, type Settings, settle } from './options.ts';
 import type { Plan } from './plan/plan.ts';
 import { noteTruncation, type RunOptions } from './run.ts';
-import { outputsOf, taskHeadOf } from './task-head.ts';
 import { type Identity, identityOf, TrainingState } from './training-state.ts';
 import { LIGHT_PLAN, PEFT_CONFIG } from './adapter/files.ts';
 import { makeFolder } from './whole-file.ts';
@@ -25,42 +24,30 @@ export interface Start {
   delta?: BaseDelta | undefined;
   /** Of what the phase starts from, beside the base, the data and the options. */
   identity?: Identity | undefined;
+  /** Those of the training file, with what else is to be learned of them. */
+  examples?: readonly EncodedExample[];
+}
+
+/** What a run ends with. */
+export interface Result {
+  tensors: NamedTensor[];
+  info: AdapterInfo;
+  /** That were taken. */
+  steps: number;
 }
 
 /** Where estimate, train and vanilla-train differ. */
-export interface Phase {
+export interface Phase<S extends Start = Start> {
   name: string;
-  begin(bench: Workbench, train: Dataset): Promise<Start>;
+  begin(bench: Workbench, train: Dataset): Promise<S>;
   steps(examples: number, settings: Settings): number;
   scoreFrom?(steps: number, settings: Settings): number;
   /** What may end it before its last step. */
-  early?(bench: Workbench, start: Start, train: Dataset): EarlyEnd | undefined;
+  early?(bench: Workbench, start: S, train: Dataset): Promise<EarlyEnd | undefined>;
   writes: 'peft' | 'light';
-  save(
-    out: string,
-    start: Start,
-    tensors: NamedTensor[],
-    info: AdapterInfo,
-    settings: Settings,
-  ): Promise<void>;
+  save(bench: Workbench, out: string, start: S, result: Result): Promise<void>;
   /** Whether a run that was cut short has a result worth saving. */
   savesUnfinished: boolean;
-}
-
-/** Gives a session the checkpoint's own task head where that fits, and says what happened. */
-export async function startHead(bench: Workbench, session: Session, labels: LabelSet): Promise<void> {
-  const { checkpoint, settings, note } = bench;
-  const outputs = labels.kind === 'classes' ? labels.names.length : 1;
-  const own = await taskHeadOf(checkpoint);
-  const found = outputsOf(own);
-  if (found === outputs) {
-    await session.setTensors([...own].map(([name, { data }]) => ({ name, data })));
-    return;
-  }
-  const why =
-    found === undefined ? 'has no task head' : `has a task head of ${found} outputs, not ${outputs}`;
-  // A resumed run has its head in its state.
-  if (!settings.resume) note(`the checkpoint ${why}; a new one is initialised from seed ${settings.seed}`);
 }
 
 /** @throws {LightPeftError} BAD_OPTION: `out` has an adapter of the other kind, and could not be told from it */
@@ -76,7 +63,11 @@ const STOPS: readonly string[] = ['ABORTED', 'NOT_FINITE'];
  * Trains what `phase` sets up, saves and evaluates it. A run that is aborted leaves its state in `out`, to go on from
  * with `resume`, and what it has learned so far.
  */
-export async function runTraining(options: Options, run: RunOptions, phase: Phase): Promise<Report> {
+export async function runTraining<S extends Start>(
+  options: Options,
+  run: RunOptions,
+  phase: Phase<S>,
+): Promise<Report> {
   const settings = settle(options);
   const out = needed(settings, 'out');
   const trainFile = needed(settings, 'trainFile');
@@ -98,14 +89,14 @@ export async function runTraining(options: Options, run: RunOptions, phase: Phas
   if (from) bench.note(`goes on from step ${from.step}`);
   else if (state.exists) bench.note(`starts anew; --resume would go on with the run that ${out} holds`);
 
-  const finish = async (): Promise<NamedTensor[]> => {
+  const finish = async (taken: number): Promise<NamedTensor[]> => {
     const tensors = await session.tensors();
     if (!tensors.every(({ data }) => data.every(Number.isFinite)))
       throw new LightPeftError(
         'NOT_FINITE',
         'a trained parameter is not finite; a lower --learning-rate may help',
       );
-    await phase.save(out, start, tensors, bench.adapterInfo(train), settings);
+    await phase.save(bench, out, start, { tensors, info: bench.adapterInfo(train), steps: taken });
     return tensors;
   };
   let learned = from !== undefined;
@@ -114,9 +105,9 @@ export async function runTraining(options: Options, run: RunOptions, phase: Phas
     run.onProgress?.(progress);
   };
   const steps = phase.steps(train.examples.length, settings);
-  const early = phase.early?.(bench, start, train);
+  const early = await phase.early?.(bench, start, train);
   try {
-    const { step, seconds, tokens } = await fit(session, train.examples, {
+    const { step, seconds, tokens } = await fit(session, start.examples ?? train.examples, {
       settings,
       steps,
       scoreFrom: phase.scoreFrom?.(steps, settings),
@@ -126,7 +117,7 @@ export async function runTraining(options: Options, run: RunOptions, phase: Phas
       signal: run.signal,
       onProgress,
     });
-    const tensors = await finish();
+    const tensors = await finish(step);
     await state.remove();
     const evaluation = validation
       ? await evaluateAll(session, validation.examples, train.labels, train.metrics, run)
@@ -138,7 +129,7 @@ export async function runTraining(options: Options, run: RunOptions, phase: Phas
       start.plan?.layers,
     );
   } catch (error) {
-    throw await unfinished(error, out, phase.savesUnfinished && learned ? finish : undefined);
+    throw await unfinished(error, out, phase.savesUnfinished && learned ? () => finish(0) : undefined);
   }
 }
 

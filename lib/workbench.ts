@@ -2,7 +2,7 @@ import type { AdapterInfo } from './adapter/info.ts';
 import { type Checkpoint, openCheckpoint } from './checkpoint/folder.ts';
 import { SITES } from './checkpoint/spec.ts';
 import { type Dataset, readDataset, type Reading, readingOf } from './data/dataset.ts';
-import type { LabelSet } from './data/labels.ts';
+import { type LabelSet, outputsFor } from './data/labels.ts';
 import { Model, Session } from './engine.ts';
 import { LightPeftError } from './errors.ts';
 import { type Evaluation } from './evaluation.ts';
@@ -84,9 +84,16 @@ export class Workbench implements Disposable {
     const { settings, reading } = this;
     if (!info || settings.task !== undefined) return this.read(file, labels, unlabelled);
     const text = (settings.textColumns ?? info.columns) as Reading['columns']['text'];
+    const choices = info.choices as Reading['choices'];
     const metrics = reading.metrics ?? [info.metric as MetricName];
     return this.readAs(
-      { ...reading, columns: { ...reading.columns, text }, metrics, labels },
+      {
+        ...reading,
+        columns: { ...reading.columns, text },
+        choices: reading.choices ?? choices,
+        metrics,
+        labels,
+      },
       file,
       unlabelled,
     );
@@ -117,13 +124,14 @@ export class Workbench implements Disposable {
     model: Model,
     labels: LabelSet,
     modules: ModuleConfig[],
-    { masks = false, prefixCache = 0 } = {},
+    { masks = false, prefixCache = 0, optimizerSteps = 0 } = {},
   ): Session {
     const { settings } = this;
     const learned = masks && trainsMasks(estimatorOf(settings));
     const config: SessionConfig = {
       modules,
-      labels: labels.kind === 'classes' ? labels.names.length : 1,
+      labels: outputsFor(labels),
+      choices: labels.kind === 'choices' ? labels.count : 1,
       regression: labels.kind === 'regression',
       masks,
       headMaskRate: learned ? settings.headMaskLr : 0,
@@ -135,6 +143,10 @@ export class Workbench implements Disposable {
       prefixCacheFolder: settings.out ?? '',
       weightDecay: settings.weightDecay,
       maxGradNorm: settings.maxGradNorm,
+      optimizerSteps,
+      distill: settings.distill,
+      distillTemperature: settings.distillTemperature,
+      distillStates: settings.distillStates,
       seed: settings.seed,
     };
     return new Session(model, config, { threads: settings.threads });
@@ -146,6 +158,7 @@ export class Workbench implements Disposable {
       base: settings.model,
       fingerprint: this.checkpoint.fingerprint,
       labels: labels.kind === 'classes' ? labels.names : null,
+      ...(this.reading.choices && { choices: this.reading.choices.map((texts) => [...texts]) }),
       columns: this.reading.columns.text,
       metric: metrics[0]!,
       maxLength: settings.maxLength,

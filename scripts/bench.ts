@@ -65,8 +65,11 @@ const results: Result[] = [];
 const more: Record<string, unknown> = {};
 for (const name of given.suite) {
   if (name === 'ops') {
-    const times: OpTime[] = await opTimes(root, 'roberta-base', 8, 128);
-    more['ops'] = times;
+    for (const shape of ['roberta-base', 'roberta-large'] as const)
+      if (!given.case || given.case.includes(shape)) {
+        const times: OpTime[] = await opTimes(root, shape, 8, 128);
+        more[`ops, ${shape}`] = times;
+      }
   } else if (name === 'end-to-end') {
     const { vanilla, estimate, light, speedup } = await endToEnd(root, join(root, 'runs/bench'));
     const row = (phase: string, { seconds, tokensPerSecond, metrics }: Report) => ({

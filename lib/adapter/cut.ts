@@ -16,29 +16,16 @@ const badPlan = (message: string) => new LightPeftError('BAD_PLAN', message);
 /** undefined: all of them. */
 type Kept = readonly number[] | undefined;
 
-/**
- * Those rows and columns of a matrix, each column times its scale. Indices need not ascend, only exist.
- */
-function slice(
-  name: string,
-  { shape, data }: Shaped,
-  rows: Kept,
-  columns: Kept,
-  scales?: ArrayLike<number>,
-): NamedTensor {
+const all = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
+
+/** Which rows and columns of a matrix a plan keeps; indices need only exist. */
+function keptIn(name: string, { shape }: Shaped, rows: Kept, columns: Kept) {
   const [height, width] = shape;
   if (height === undefined || width === undefined || shape.length !== 2)
     throw badAdapter(`${name} is not a matrix`);
   if (rows?.some((row) => row >= height) || columns?.some((column) => column >= width))
     throw badPlan(`the plan keeps more than the [${height}, ${width}] of ${name}`);
-  const down = rows ?? Array.from({ length: height }, (_, i) => i);
-  const across = columns ?? Array.from({ length: width }, (_, i) => i);
-  const result = new Float32Array(down.length * across.length);
-  let at = 0;
-  for (const row of down)
-    for (const [i, column] of across.entries())
-      result[at++] = data[row * width + column]! * (scales?.[i] ?? 1);
-  return { name, shape: [down.length, across.length], data: result };
+  return { width, down: rows ?? all(height), across: columns ?? all(width) };
 }
 
 /** What stays of a module's inputs and outputs where its layer loses heads and neurons. */
@@ -80,10 +67,47 @@ function scalesOf(
   );
 }
 
+/** The matrices of the modules that a plan keeps, and what it keeps of each. */
+function* keptMatrices(
+  tensors: ReadonlyMap<string, Shaped>,
+  plan: Plan,
+  headSize: number,
+  siteOf: SiteOf,
+): Generator<{
+  name: string;
+  matrix: Shaped;
+  side: 'A' | 'B';
+  layer: number;
+  site: string;
+  rows: Kept;
+  columns: Kept;
+}> {
+  for (const { name: module, ranks } of plan.modules) {
+    const [nameA, nameB] = [`${module}.lora_A.weight`, `${module}.lora_B.weight`] as const;
+    const [a, b] = [tensors.get(nameA), tensors.get(nameB)];
+    if (!a || !b) throw badPlan(`the plan keeps ${module}, which is not in the adapter`);
+    const place = siteOf(module);
+    if (!place) throw badPlan(`the plan keeps ${module}, which is not among the target modules`);
+    const { layer, site } = place;
+    const kept = plan.layers[layer];
+    if (!kept) throw badPlan(`the plan keeps ${module}, but has ${plan.layers.length} layers only`);
+    const missing = ranks.find((rank) => rank >= (a.shape[0] ?? 0));
+    if (missing !== undefined)
+      throw badPlan(`the plan keeps rank ${missing} of ${module}, which has ${a.shape[0] ?? 0}`);
+    const { inputs, outputs } = keptOf(site, kept, headSize);
+    yield { name: nameA, matrix: a, side: 'A', layer, site, rows: ranks, columns: inputs };
+    yield { name: nameB, matrix: b, side: 'B', layer, site, rows: outputs, columns: ranks };
+  }
+}
+
+/** How a tensor changes with what its columns are multiplied by. */
+type Along = (value: number, scale: number) => number;
+
 /**
  * What a plan leaves of an adapter for the whole base. The head stays, as the hidden size does.
  * @param siteOf the layer and, of it, query, key, value, attention.output, intermediate or output
  * @param delta scales that the base folds in; those of a module's inputs go into its A
+ * @param along what these do to a value: for a weight, which is multiplied, nothing need be said
  * @throws {LightPeftError} BAD_PLAN: a module, a rank, a head or a neuron of the plan is not in the adapter;
  *   BAD_ADAPTER: a tensor belongs to neither LoRA nor the head
  */
@@ -93,23 +117,25 @@ export function cutAdapter(
   headSize: number,
   siteOf: SiteOf,
   delta: BaseDelta | null = null,
+  along: Along = (value, scale) => value * scale,
 ): NamedTensor[] {
   const result: NamedTensor[] = [];
-  for (const { name, ranks } of plan.modules) {
-    const [nameA, nameB] = [`${name}.lora_A.weight`, `${name}.lora_B.weight`] as const;
-    const [a, b] = [tensors.get(nameA), tensors.get(nameB)];
-    if (!a || !b) throw badPlan(`the plan keeps ${name}, which is not in the adapter`);
-    const place = siteOf(name);
-    if (!place) throw badPlan(`the plan keeps ${name}, which is not among the target modules`);
-    const { layer, site } = place;
-    const kept = plan.layers[layer];
-    if (!kept) throw badPlan(`the plan keeps ${name}, but has ${plan.layers.length} layers only`);
-    const missing = ranks.find((rank) => rank >= (a.shape[0] ?? 0));
-    if (missing !== undefined)
-      throw badPlan(`the plan keeps rank ${missing} of ${name}, which has ${a.shape[0] ?? 0}`);
-    const { inputs, outputs } = keptOf(site, kept, headSize);
-    const scales = scalesOf(site, layer, headSize, delta);
-    result.push(slice(nameA, a, ranks, inputs, scales), slice(nameB, b, outputs, ranks));
+  for (const { name, matrix, side, layer, site, rows, columns } of keptMatrices(
+    tensors,
+    plan,
+    headSize,
+    siteOf,
+  )) {
+    const { width, down, across } = keptIn(name, matrix, rows, columns);
+    const scales = side === 'A' ? scalesOf(site, layer, headSize, delta) : undefined;
+    const data = new Float32Array(down.length * across.length);
+    let at = 0;
+    for (const row of down)
+      for (const [i, column] of across.entries()) {
+        const value = matrix.data[row * width + column]!;
+        data[at++] = scales ? along(value, scales[i]!) : value;
+      }
+    result.push({ name, shape: [down.length, across.length], data });
   }
   for (const [name, { shape, data }] of tensors) {
     if (name.startsWith('classifier.')) result.push({ name, shape: [...shape], data });
@@ -117,4 +143,28 @@ export function cutAdapter(
     else if (!loraPart(name) && !name.startsWith('masks.')) throw badAdapter(`${name} is unknown`);
   }
   return result;
+}
+
+/** The inverse: the whole adapter with what was cut from it by a plan, and trained since, in its place. */
+export function mergeAdapter(
+  tensors: ReadonlyMap<string, Shaped>,
+  cut: readonly NamedTensor[],
+  plan: Plan,
+  headSize: number,
+  siteOf: SiteOf,
+): NamedTensor[] {
+  const trained = new Map(cut.map((tensor) => [tensor.name, tensor]));
+  const merged = new Map<string, NamedTensor>();
+  for (const [name, { shape, data }] of tensors) {
+    const whole = name.startsWith('classifier.') ? trained.get(name)?.data : undefined;
+    merged.set(name, { name, shape: [...shape], data: whole ?? data.slice() });
+  }
+  for (const { name, matrix, rows, columns } of keptMatrices(tensors, plan, headSize, siteOf)) {
+    const { width, down, across } = keptIn(name, matrix, rows, columns);
+    const { data } = trained.get(name)!;
+    let at = 0;
+    for (const row of down)
+      for (const column of across) merged.get(name)!.data[row * width + column] = data[at++]!;
+  }
+  return [...merged.values()];
 }

@@ -9,8 +9,10 @@ export interface AdapterInfo {
   /** The base's path as it was given. */
   base: string;
   fingerprint: string;
-  /** null: a regression. */
+  /** null: a regression, or choices. */
   labels: string[] | null;
+  /** How the texts of an example's choices are made of its columns, where these are told apart. */
+  choices?: string[][] | undefined;
   columns: string[];
   metric: string;
   maxLength: number;
@@ -28,6 +30,7 @@ const schema: z.ZodType<AdapterInfo> = z
     base: z.string(),
     fingerprint: z.string().min(1),
     labels: z.array(z.string()).min(1).nullable(),
+    choices: z.array(z.array(z.string()).min(1).max(2)).min(2).optional(),
     columns: z.array(z.string()).min(1),
     metric: z.string().min(1),
     maxLength: z.int().positive(),

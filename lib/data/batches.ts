@@ -6,18 +6,36 @@ export interface EncodedExample extends Encoded {
   idx: number;
   /** Class index or value; NaN: unlabelled. */
   label: number;
+  /** Of its sequences, where it has one for each choice. */
+  lengths?: number[] | undefined;
+  /** What a teacher makes of it: logits, and what its head reads of each sequence [h]. */
+  teacherLogits?: Float32Array | undefined;
+  teacherStates?: Float32Array | undefined;
 }
 
-/** B sequences of T tokens in all, one behind the other, without padding. */
+/** B sequences of T tokens in all, one behind the other, without padding; N examples, which have as many sequences each. */
 export interface PackedBatch {
   ids: Int32Array; // [T]
   typeIds: Int32Array; // [T]
   /** Sequence b is the tokens cuSeqlens[b] to cuSeqlens[b + 1], the latter excluded. */
   cuSeqlens: Int32Array; // [B + 1]
-  labels: Float32Array; // [B]; class index or value, NaN when unlabelled
-  idx: Int32Array; // [B]
+  labels: Float32Array; // [N]; class index or value, NaN when unlabelled
+  idx: Int32Array; // [N]
   /** Of the longest sequence, in tokens. */
   maxLength: number;
+  /** [N * logits] and [B * h], where all have them. */
+  teacherLogits?: Float32Array;
+  teacherStates?: Float32Array;
+}
+
+/** One array behind the other; undefined where one is missing. */
+function joined(arrays: readonly (Float32Array | undefined)[]): Float32Array | undefined {
+  const given = arrays.filter((array) => array !== undefined);
+  if (given.length === 0 || given.length < arrays.length) return undefined;
+  const each = given[0]!.length;
+  const all = new Float32Array(given.length * each);
+  given.forEach((array, i) => all.set(array, i * each));
+  return all;
 }
 
 /** Lays the sequences of a batch end to end, in the order given. */
@@ -26,20 +44,25 @@ export const packBatch = (items: readonly EncodedExample[]): PackedBatch => {
   const batch: PackedBatch = {
     ids: new Int32Array(total),
     typeIds: new Int32Array(total),
-    cuSeqlens: new Int32Array(items.length + 1),
+    cuSeqlens: new Int32Array(1 + items.reduce((sum, { lengths }) => sum + (lengths?.length ?? 1), 0)),
     labels: Float32Array.from(items, ({ label }) => label),
     idx: Int32Array.from(items, ({ idx }) => idx),
     maxLength: 0,
   };
   let end = 0;
-  for (const [b, { ids, typeIds }] of items.entries()) {
+  let sequences = 0;
+  for (const { ids, typeIds, lengths } of items) {
     batch.ids.set(ids, end);
     batch.typeIds.set(typeIds, end);
-    end += ids.length;
-    batch.cuSeqlens[b + 1] = end;
-    batch.maxLength = Math.max(batch.maxLength, ids.length);
+    for (const length of lengths ?? [ids.length]) {
+      end += length;
+      batch.cuSeqlens[++sequences] = end;
+      batch.maxLength = Math.max(batch.maxLength, length);
+    }
   }
-  return batch;
+  const teacherLogits = joined(items.map((item) => item.teacherLogits));
+  const teacherStates = joined(items.map((item) => item.teacherStates));
+  return { ...batch, ...(teacherLogits && { teacherLogits }), ...(teacherStates && { teacherStates }) };
 };
 
 /**

@@ -2,7 +2,7 @@ import { checkMetrics, type MetricName } from '../metrics.ts';
 import type { Settings } from '../options.ts';
 import { LightPeftError } from '../errors.ts';
 import { taskOf, usualMetrics } from '../tasks.ts';
-import type { Tokenizer } from '../tokenizer.ts';
+import type { Encoded, Tokenizer } from '../tokenizer.ts';
 import type { EncodedExample } from './batches.ts';
 import { type Columns, type Example, readExamples, type Template } from './examples.ts';
 import { encodeLabel, inferLabels, type LabelSet } from './labels.ts';
@@ -11,6 +11,8 @@ import { encodeLabel, inferLabels, type LabelSet } from './labels.ts';
 export interface Reading {
   columns: Columns;
   template?: Template | undefined;
+  /** One for each choice, where it is to be told which of some texts it is. */
+  choices?: readonly Template[] | undefined;
   /** Undefined: inferred from the training file. */
   labels?: LabelSet | undefined;
   metrics?: readonly MetricName[] | undefined;
@@ -21,16 +23,37 @@ export function readingOf(settings: Settings): Reading {
   const task = settings.task === undefined ? undefined : taskOf(settings.task);
   const text = settings.textColumns as Columns['text'] | undefined;
   const named: LabelSet | undefined = settings.labelNames && { kind: 'classes', names: settings.labelNames };
+  const choices = settings.choiceColumns?.map((column): Template => {
+    const [context, more] = text ?? ['sentence'];
+    if (more !== undefined)
+      throw new LightPeftError(
+        'BAD_OPTION',
+        '--choice-columns: there is room for one text column beside a choice',
+      );
+    return [`{${context}}`, `{${column}}`];
+  });
+  const given: LabelSet | undefined = choices && { kind: 'choices', count: choices.length };
+  if (given && named)
+    throw new LightPeftError('BAD_OPTION', '--choice-columns and --label-names exclude each other');
   return {
     columns: {
       text: text ?? task?.columns.text ?? ['sentence'],
       label: settings.labelColumn ?? task?.columns.label ?? 'label',
     },
     template: text ? undefined : task?.template,
-    labels: named ?? task?.labels,
+    choices: choices ?? (text ? undefined : task?.choices),
+    labels: given ?? named ?? task?.labels,
     metrics: settings.metric ? [settings.metric] : task?.metrics,
   };
 }
+
+/** The sequences of an example's choices, one behind the other. */
+const inOne = (parts: readonly Encoded[]): Encoded & { lengths: number[] } => ({
+  ids: Int32Array.from(parts.flatMap(({ ids }) => [...ids])),
+  typeIds: Int32Array.from(parts.flatMap(({ typeIds }) => [...typeIds])),
+  truncated: parts.some(({ truncated }) => truncated),
+  lengths: parts.map(({ ids }) => ids.length),
+});
 
 /** A file's examples, tokenized. */
 export interface Dataset {
@@ -48,15 +71,22 @@ export async function readDataset(
   tokenizer: Tokenizer,
   { maxLength, unlabelled = false }: { maxLength: number; unlabelled?: boolean },
 ): Promise<Dataset> {
-  const { columns, template } = reading;
-  const examples: Example[] = await readExamples(file, columns, { template, labelOptional: unlabelled });
+  const { columns, template, choices } = reading;
+  const examples: Example[] = await readExamples(file, columns, {
+    ...{ template, choices, labelOptional: unlabelled },
+  });
   const labels = reading.labels ?? inferLabels(examples);
+  if ((labels.kind === 'choices' ? labels.count : undefined) !== choices?.length)
+    throw new LightPeftError(
+      'BAD_OPTION',
+      `${file}: the labels tell choices apart; --task or --choice-columns must say which`,
+    );
   const metrics = reading.metrics ?? usualMetrics(labels);
   checkMetrics(metrics, labels);
-  const encoded = await tokenizer.encode(
-    examples.map(({ texts }) => texts),
-    { maxLength },
-  );
+  const sequences = examples.flatMap((example) => example.choices ?? [example.texts]);
+  const all = await tokenizer.encode(sequences, { maxLength });
+  const each = choices?.length ?? 1;
+  const encoded = examples.map((_, i) => (each === 1 ? all[i]! : inOne(all.slice(i * each, (i + 1) * each))));
   const empty = encoded.findIndex(({ ids }) => ids.length === 0);
   if (empty >= 0) throw new LightPeftError('BAD_DATA', `${file}, example ${empty}: the text has no token`);
   return {

@@ -10,12 +10,17 @@ export interface Columns {
   label: string | null;
 }
 
-/** Texts with `{column}` where a column goes, for a task that does not feed its columns as they are. */
+/**
+ * Texts with `{column}` where a column goes, for a task that does not feed its columns as they are;
+ * `{column:a=x,b=y}` puts x for a and y for b.
+ */
 export type Template = Texts;
 
 export interface ReadOptions {
   /** Used in place of `columns.text`. */
   template?: Template | undefined;
+  /** Likewise, one for each choice. */
+  choices?: readonly Template[] | undefined;
   /** A file without the label column is read as unlabelled. */
   labelOptional?: boolean | undefined;
 }
@@ -24,6 +29,8 @@ export interface Example {
   /** The row's `idx` column where every row has a 32-bit integer there, else its 0-based order. */
   idx: number;
   texts: Texts;
+  /** Where it is to be told which of some texts it is, all of them; `texts` are the first. */
+  choices?: Texts[];
   /** null: unlabelled. */
   label: string | number | null;
 }
@@ -51,6 +58,13 @@ class Cells {
     // SuperGLUE's own files write BoolQ's and WiC's labels so; their class 1 is true.
     if (typeof value === 'boolean') return Number(value);
     throw this.#bad(line, `column "${column}" holds ${kindOf(value)} where a label is needed`);
+  }
+
+  /** What stands for a value in a list such as a=x,b=y. */
+  word({ line }: Row, column: string, value: string, words: string): string {
+    const pair = words.split(',').find((one) => one.startsWith(`${value}=`));
+    if (pair === undefined) throw this.#bad(line, `column "${column}" holds "${value}", not one of ${words}`);
+    return pair.slice(value.length + 1);
   }
 
   #value(line: number, values: Row['values'], column: string): unknown {
@@ -84,20 +98,25 @@ const integerOf = (value: unknown): number | undefined => {
 export const readExamples = async (
   file: string,
   columns: Columns,
-  { template, labelOptional = false }: ReadOptions = {},
+  { template, choices, labelOptional = false }: ReadOptions = {},
 ): Promise<Example[]> => {
   const cells = new Cells(file);
   const examples: Example[] = [];
   let numbered = true;
   for await (const row of readRows(file)) {
     const read = (column: string) => cells.text(row, column);
-    const fill = (pattern: string) => pattern.replace(/\{(.*?)\}/g, (_, column: string) => read(column));
-    const texts = (template?.map(fill) ?? columns.text.map(read)) as Texts;
+    const fill = (pattern: string) =>
+      pattern.replace(/\{(.*?)(?::(.*?))?\}/g, (_, column: string, words: string | undefined) => {
+        const value = read(column);
+        return words === undefined ? value : cells.word(row, column, value, words);
+      });
+    const all = choices?.map((choice) => choice.map(fill) as Texts);
+    const texts = all?.[0] ?? ((template?.map(fill) ?? columns.text.map(read)) as Texts);
     const label = columns.label === null ? null : cells.label(row, columns.label, labelOptional);
     const idx = integerOf(row.values['idx']);
     // All or none: a row's order could be another row's idx.
     numbered &&= idx !== undefined;
-    examples.push({ idx: idx ?? -1, texts, label });
+    examples.push({ idx: idx ?? -1, texts, ...(all && { choices: all }), label });
   }
   if (examples.length === 0) throw new LightPeftError('EMPTY_DATA', `${file}: there is no example in it`);
   return numbered ? examples : examples.map((example, idx) => ({ ...example, idx }));

@@ -1,6 +1,19 @@
 import { LightPeftError } from '../errors.ts';
 
-export type LabelSet = { kind: 'classes'; names: string[] } | { kind: 'regression' };
+/** Classes, a value, or which of some texts it is. */
+export type LabelSet =
+  { kind: 'classes'; names: string[] } | { kind: 'regression' } | { kind: 'choices'; count: number };
+
+/** How many numbers a head gives for a sequence. */
+export const outputsFor = (labels: LabelSet): number => (labels.kind === 'classes' ? labels.names.length : 1);
+
+/** How many it gives for an example, which has a sequence for each choice. */
+export const logitsFor = (labels: LabelSet): number =>
+  labels.kind === 'choices' ? labels.count : outputsFor(labels);
+
+/** What classes and choices are called. */
+const namesOf = (set: Exclude<LabelSet, { kind: 'regression' }>): string[] =>
+  set.kind === 'classes' ? set.names : Array.from({ length: set.count }, (_, i) => String(i));
 
 type Label = string | number | null;
 
@@ -27,7 +40,8 @@ const listed = (names: readonly string[]): string =>
  * may well have -1 for a target.
  */
 export const isUnlabelled = (label: Label, set: LabelSet): boolean =>
-  label === null || (set.kind === 'classes' && !set.names.includes(String(label)) && numberOf(label) === -1);
+  label === null ||
+  (set.kind !== 'regression' && !namesOf(set).includes(String(label)) && numberOf(label) === -1);
 
 const checkNames = (names: readonly string[]): void => {
   const repeated = names.find((name, i) => names.indexOf(name) !== i);
@@ -118,7 +132,8 @@ export const encodeLabel = (
     if (value === undefined) throw bad(`${where}: label ${shown(label)} is not a number`);
     return value;
   }
-  const index = classOf(label!, set.names);
-  if (index < 0) throw bad(`${where}: label ${shown(label)} is none of ${listed(set.names)}`);
+  const names = namesOf(set);
+  const index = classOf(label!, names);
+  if (index < 0) throw bad(`${where}: label ${shown(label)} is none of ${listed(names)}`);
   return index;
 };

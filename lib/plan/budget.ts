@@ -79,7 +79,9 @@ export function keepWithin(
           counts[kind][layer]! += units.length;
           spent[kind] += units.length * cost;
         } else {
-          const score = units.reduce((sum, i) => sum + values[kind][layer]![i]!, 0);
+          // Those that could not be scored come last, and only among others are they worth nothing.
+          const scored = units.map((i) => values[kind][layer]![i]!).filter((value) => !Number.isNaN(value));
+          const score = scored.length > 0 ? scored.reduce((sum, value) => sum + value, 0) : NaN;
           pieces.push({ layer, kind, count: units.length, score, cost: units.length * cost });
         }
       }

@@ -62,6 +62,10 @@ const standardized = (layers: Float32Array[]): Float32Array[] =>
 
 const absolute = (layers: Float32Array[]) => layers.map((values) => values.map(Math.abs));
 
+/** What was gone before the estimation has no score. */
+const whereThere = (values: Float32Array, signs: Float32Array): Float32Array =>
+  values.map((value, i) => (Number.isNaN(signs[i]) ? NaN : value));
+
 /** Of heads and neurons, by what an estimation measured, or none. */
 const UNITS: Record<Estimator, (estimate: Estimate, norms: WeightNorms, random: Random) => Units> = {
   /** Light-PEFT and EarlyBERT: masks trained under an L1 penalty, signed. */
@@ -106,7 +110,8 @@ const MODULES: Record<ModuleEstimator, (estimate: Estimate, random: Random) => M
   taylor: ({ modules, measures }) =>
     modules.map((_, i) => {
       const ranks = measures.rankTaylor[i]!;
-      return { ratio: ranks.reduce((sum, score) => sum + score, 0), ranks };
+      const there = ranks.filter((score) => !Number.isNaN(score));
+      return { ratio: there.reduce((sum, score) => sum + score, 0), ranks };
     }),
   random: ({ modules, measures }, random) =>
     modules.map((_, i) => {
@@ -148,12 +153,19 @@ export function scoresOf(
       '--module-estimator: ratio is measured where estimate, too, is run with --module-estimator ratio',
     );
   const random = new Random(by.seed, 0x5c07e);
+  const units = UNITS[by.units](estimate, norms, random);
   const modules = MODULES[by.modules](estimate, random);
+  const { masks, measures } = estimate;
   return {
     fingerprint: estimate.fingerprint,
     steps: estimate.steps,
     together: ADDITIVE.includes(by.units),
-    ...UNITS[by.units](estimate, norms, random),
-    modules: estimate.modules.map((place, i) => ({ ...place, ...modules[i]! })),
+    heads: units.heads.map((values, l) => whereThere(values, masks.heads[l]!)),
+    neurons: units.neurons.map((values, l) => whereThere(values, masks.neurons[l]!)),
+    modules: estimate.modules.map((place, i) => {
+      const { ratio, ranks } = modules[i]!;
+      const there = measures.rankTaylor[i]!.some((value) => !Number.isNaN(value));
+      return { ...place, ratio: there ? ratio : NaN, ranks: whereThere(ranks, measures.rankTaylor[i]!) };
+    }),
   };
 }

@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import type { Site } from '../checkpoint/spec.ts';
 import { LightPeftError } from '../errors.ts';
 import { keepWithin } from './budget.ts';
 import { rankCost } from './costs.ts';
@@ -8,6 +9,9 @@ import { keepAboveQuantile, keepTop, type Scope, type SelectOptions } from './se
 /** 'exact' prunes the share that was asked for; 'quantile' is the rule of the Light-PEFT paper's code. */
 export type Rule = 'exact' | 'quantile';
 
+/** What an encoder's cost is counted in. */
+export type Budgeted = 'parameters' | 'flops' | 'time';
+
 /** What stays of a base and its adapter. All indices count in the unpruned model and ascend. */
 export interface Plan {
   version: 1;
@@ -15,7 +19,7 @@ export interface Plan {
   fingerprint: string;
   rule: Rule;
   /** Where heads and neurons were cut to a budget rather than by ratios: the share of the encoder's cost that may stay. */
-  budget?: { of: 'parameters' | 'flops'; keep: number } | undefined;
+  budget?: { of: Budgeted; keep: number } | undefined;
   /** Where ranks were cut to a budget: the share of the adapter's parameters that may stay. */
   peft?: { keep: number } | undefined;
   /** The lowest layers whose modules together were worth at most this share lost them all. */
@@ -37,7 +41,7 @@ export interface PlanBase {
   ffn: number;
 }
 
-/** A layer without heads or with a handful of neurons is not what anyone means by a ratio. */
+/** Where nothing else is said: few mean a layer without heads or with a handful of neurons by a ratio. */
 const MIN_HEADS = 1;
 const MIN_NEURONS = 8;
 
@@ -45,7 +49,10 @@ const ruleSchema = z.enum(['exact', 'quantile']);
 const scopeSchema = z.enum(['layer', 'global']);
 const ratioSchema = z.number().min(0).lt(1);
 
-const budgetSchema = z.strictObject({ of: z.enum(['parameters', 'flops']), keep: z.number().gt(0).max(1) });
+const budgetSchema = z.strictObject({
+  of: z.enum(['parameters', 'flops', 'time']),
+  keep: z.number().gt(0).max(1),
+});
 const cost = z.number().nonnegative();
 
 const optionsSchema = z.strictObject({
@@ -66,6 +73,9 @@ const optionsSchema = z.strictObject({
   depth: ratioSchema.default(0),
   /** Layers that lose neither heads nor neurons. */
   protect: z.array(z.int().nonnegative()).default([]),
+  /** That every layer keeps; with 0 a layer may lose its attention or its FFN. */
+  minHeads: z.int().nonnegative().default(MIN_HEADS),
+  minNeurons: z.int().nonnegative().default(MIN_NEURONS),
   ratios: z
     .strictObject({
       heads: ratioSchema.default(1 / 3),
@@ -90,10 +100,7 @@ const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
 const ascends = (indices: readonly number[]): boolean =>
   indices.every((index, i) => i === 0 || indices[i - 1]! < index);
 
-const indicesSchema = z
-  .array(z.int().nonnegative())
-  .min(1)
-  .refine(ascends, 'indices must ascend and not repeat');
+const indicesSchema = z.array(z.int().nonnegative()).refine(ascends, 'indices must ascend and not repeat');
 
 const planSchema: z.ZodType<Plan> = z.strictObject({
   version: z.literal(1),
@@ -111,7 +118,7 @@ const planSchema: z.ZodType<Plan> = z.strictObject({
   scopes: z.strictObject({ heads: scopeSchema, neurons: scopeSchema, ranks: scopeSchema }),
   layers: z.array(z.strictObject({ heads: indicesSchema, neurons: indicesSchema })).min(1),
   modules: z
-    .array(z.strictObject({ name: z.string().min(1), ranks: indicesSchema }))
+    .array(z.strictObject({ name: z.string().min(1), ranks: indicesSchema.min(1) }))
     .min(1)
     .refine(
       (modules) => new Set(modules.map(({ name }) => name)).size === modules.length,
@@ -147,11 +154,11 @@ const RULES: Record<Rule, Select> = {
 type PlanSettings = z.output<typeof optionsSchema>;
 
 /** Heads and neurons that stay of each layer. */
-function keepUnits(scores: Scores, { rule, ratios, scopes, budget, protect }: PlanSettings): Plan['layers'] {
-  const least = { minHeads: MIN_HEADS, minNeurons: MIN_NEURONS };
+function keepUnits(scores: Scores, settings: PlanSettings): Plan['layers'] {
+  const { rule, ratios, scopes, budget, protect, minHeads, minNeurons } = settings;
   if (budget) {
     const kept = keepWithin(scores, budget.costs, {
-      ...{ ...budget, ...least, protect },
+      ...{ ...budget, minHeads, minNeurons, protect },
       together: scores.together,
     });
     return kept.heads.map((heads, l) => ({ heads, neurons: kept.neurons[l]! }));
@@ -163,8 +170,8 @@ function keepUnits(scores: Scores, { rule, ratios, scopes, budget, protect }: Pl
       `there is no layer ${stray} among ${scores.heads.length} to protect`,
     );
   const select = RULES[rule];
-  const heads = select(scores.heads, ratios.heads, { scope: scopes.heads, atLeast: MIN_HEADS });
-  const neurons = select(scores.neurons, ratios.neurons, { scope: scopes.neurons, atLeast: MIN_NEURONS });
+  const heads = select(scores.heads, ratios.heads, { scope: scopes.heads, atLeast: minHeads });
+  const neurons = select(scores.neurons, ratios.neurons, { scope: scopes.neurons, atLeast: minNeurons });
   return heads.map((kept, l) =>
     protect.includes(l)
       ? { heads: range(scores.heads[l]!.length), neurons: range(scores.neurons[l]!.length) }
@@ -195,8 +202,12 @@ function keepModules(modules: ModuleScores[], { rule, ratios, scopes }: PlanSett
   return survivors.map(({ name }, i) => ({ name, ranks: ranks[i]! }));
 }
 
+/** Whether a site has anything left to work on. */
+const isAlive = (site: Site, { heads, neurons }: Plan['layers'][number]): boolean =>
+  (site === 'intermediate' || site === 'output' ? neurons : heads).length > 0;
+
 /** How many of the lowest layers have modules that together are worth at most a share of all; never all layers. */
-function trunkOf({ modules, heads }: Scores, share: number): number {
+function trunkOf(modules: readonly ModuleScores[], { heads }: Scores, share: number): number {
   const worth = (value: number) => (Number.isFinite(value) ? Math.max(0, value) : 0);
   const byLayer = heads.map((_, layer) =>
     modules.filter((module) => module.layer === layer).reduce((sum, { ratio }) => sum + worth(ratio), 0),
@@ -239,8 +250,9 @@ function keepRanksWithin(
 
 /**
  * Decides what to prune: heads and neurons, whole modules, then ranks of the modules that survive. Every layer keeps
- * a head and eight neurons, and the adapter one module with one rank; a module that loses all its ranks goes too.
- * @throws {LightPeftError} BAD_OPTION: a ratio outside [0, 1), an unknown rule or scope; BAD_SCORES: the scores have no
+ * its least, and the adapter one module with one rank; a module that loses all its ranks or the place it sits at goes too.
+ * @throws {LightPeftError} BAD_OPTION: a ratio outside [0, 1), an unknown rule or scope, a budget that cannot be met, no
+ *   module left to train; BAD_SCORES: the scores have no
  *   layer, no module, a module without ranks, or heads and neurons of different numbers of layers
  */
 export const makePlan = (scores: Scores, options: PlanOptions = {}): Plan => {
@@ -249,7 +261,14 @@ export const makePlan = (scores: Scores, options: PlanOptions = {}): Plan => {
   const { rule, ratios, scopes, budget, peft, depth } = checked.data;
   checkScores(scores);
   const layers = keepUnits(scores, checked.data);
-  const candidates = scores.modules.filter(({ layer }) => layer >= trunkOf(scores, depth));
+  const alive = scores.modules.filter(({ layer, site }) => isAlive(site, layers[layer]!));
+  if (alive.length === 0)
+    throw new LightPeftError(
+      'BAD_OPTION',
+      'the cut leaves nothing to train: no PEFT module has a place left',
+    );
+  const trunk = trunkOf(alive, scores, depth);
+  const candidates = alive.filter(({ layer }) => layer >= trunk);
   return {
     version: 1,
     fingerprint: scores.fingerprint,
@@ -288,9 +307,9 @@ const checkFit = (plan: Plan, base: PlanBase): void => {
     throw bad(`the plan has ${plan.layers.length} layers, the base ${base.layers}`);
   plan.layers.forEach(({ heads, neurons }, i) => {
     // Indices ascend, so the last tells for all.
-    if (heads.at(-1)! >= base.heads)
+    if ((heads.at(-1) ?? 0) >= base.heads)
       throw bad(`layers.${i}.heads: there is no head ${heads.at(-1)!} among ${base.heads}`);
-    if (neurons.at(-1)! >= base.ffn)
+    if ((neurons.at(-1) ?? 0) >= base.ffn)
       throw bad(`layers.${i}.neurons: there is no neuron ${neurons.at(-1)!} among ${base.ffn}`);
   });
 };

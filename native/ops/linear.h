@@ -21,6 +21,8 @@ class FrozenLinear {
   /// [out, in], laid out plainly again where it is packed.
   Tensor weight() const;
   const Tensor& bias() const { return bias_; }
+  /// What it gives where it has no inputs, [rows, out].
+  Tensor constant(int64_t rows) const { return bias_.to(dtype_).expand({rows, out_}).contiguous(); }
   const Tensor& forward_panels() const { return forward_; }
   /// Made when a backward pass first needs them.
   const Tensor& backward_panels() const;

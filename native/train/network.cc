@@ -162,61 +162,112 @@ void Network::input_seen(size_t layer, int site, const Tensor& x, const LinearGr
   if (part.branch) lora_gradient_a(*modules_[layer * kSites + site], parameters_, x, *part.branch);
 }
 
+Tensor Network::attention_half(size_t layer, const Tensor& x, const Tensor& queried, const Sequences& s,
+                               const Pass& pass, LayerSaved* saved) {
+  const Layer& l = model_->layers[layer];
+  if (l.heads == 0) return l.linear[kAttentionOutput].constant(queried.size(0));
+  const Tensor q = site_forward(layer, kQuery, queried, pass, saved),
+               k = site_forward(layer, kKey, x, pass, saved), v = site_forward(layer, kValue, x, pass, saved);
+  const Tensor context =
+      attention_forward(q, k, v, s, l.heads, head_mask(layer),
+                        dropout(model_->spec.attention_dropout, pass, layer, kProbabilities),
+                        saved ? &saved->attention : nullptr);
+  if (Importance* const m = pass.moments)
+    add_moments(context, m->context_sum.now(layer), m->context_square.now(layer));
+  if (saved) saved->context = context;
+  return site_forward(layer, kAttentionOutput, context, pass, saved);
+}
+
+Tensor Network::ffn_half(size_t layer, const Tensor& middle, const Pass& pass, LayerSaved* saved) {
+  const Layer& l = model_->layers[layer];
+  if (l.linear[kIntermediate].out() == 0) return l.linear[kOutput].constant(middle.size(0));
+  const Tensor z = site_forward(layer, kIntermediate, middle, pass, saved);
+  const Tensor g = activation_forward(z, neuron_mask(layer), model_->spec.activation);
+  if (Importance* const m = pass.moments)
+    add_moments(g, m->neuron_sum.now(layer), m->neuron_square.now(layer));
+  if (saved) saved->z = z;
+  return site_forward(layer, kOutput, g, pass, saved);
+}
+
 /// Of [T, h], or with `rows` of those alone [B, h].
 Tensor Network::layer_forward(size_t layer, const Tensor& x, const Sequences& s, const Rows* rows,
                               const Pass& pass, LayerSaved* saved) {
-  const Spec& spec = model_->spec;
   const Layer& l = model_->layers[layer];
+  const double p = model_->spec.hidden_dropout;
   const Tensor queried = rows ? x.index_select(0, rows->first) : x;
-  const Tensor q = site_forward(layer, kQuery, queried, pass, saved),
-               k = site_forward(layer, kKey, x, pass, saved), v = site_forward(layer, kValue, x, pass, saved);
-  const Tensor context = attention_forward(q, k, v, rows ? rows->queries : s, l.heads, head_mask(layer),
-                                           dropout(spec.attention_dropout, pass, layer, kProbabilities),
-                                           saved ? &saved->attention : nullptr);
-  if (Importance* const m = pass.moments) {
-    add_moments(context, m->context_sum.now(layer), m->context_square.now(layer));
-    m->tokens.now(layer).add_(static_cast<double>(context.size(0)));
-  }
-  const Tensor o = site_forward(layer, kAttentionOutput, context, pass, saved);
-  const Tensor middle =
-      norm_forward(o, queried, l.attention_norm, dropout(spec.hidden_dropout, pass, layer, kAfterAttention),
-                   saved ? &saved->attention_norm : nullptr);
-  const Tensor z = site_forward(layer, kIntermediate, middle, pass, saved);
-  const Tensor g = activation_forward(z, neuron_mask(layer), spec.activation);
-  if (Importance* const m = pass.moments)
-    add_moments(g, m->neuron_sum.now(layer), m->neuron_square.now(layer));
-  const Tensor u = site_forward(layer, kOutput, g, pass, saved);
+  if (pass.moments) pass.moments->tokens.now(layer).add_(static_cast<double>(queried.size(0)));
+  const Tensor o = attention_half(layer, x, queried, rows ? rows->queries : s, pass, saved);
+  const Tensor middle = norm_forward(o, queried, l.attention_norm, dropout(p, pass, layer, kAfterAttention),
+                                     saved ? &saved->attention_norm : nullptr);
+  const Tensor u = ffn_half(layer, middle, pass, saved);
   if (saved) {
     saved->x = x;
     saved->queried = queried;
-    saved->context = context;
-    saved->z = z;
     saved->middle = middle;
   }
-  return norm_forward(u, middle, l.output_norm, dropout(spec.hidden_dropout, pass, layer, kAfterOutput),
+  return norm_forward(u, middle, l.output_norm, dropout(p, pass, layer, kAfterOutput),
                       saved ? &saved->output_norm : nullptr);
 }
 
-Tensor Network::layer_backward(size_t layer, const Tensor& dy, const Sequences& s, const Rows* rows,
-                               const LayerSaved& saved, Importance* scored) {
+/// Of what the layer's FFN has read, from its output's; undefined where nothing trainable comes before.
+Tensor Network::ffn_backward(size_t layer, const NormGrads& out, const LayerSaved& saved,
+                             const MaskTotals& neurons, int first) {
   const Spec& spec = model_->spec;
-  const Layer& l = model_->layers[layer];
-  // Within the lowest layer nothing needs the gradient of what comes before the first trainable place.
-  const bool below = layer > lowest_;
-  int first = kSites;
-  for (int site = kSites - 1; site >= 0; --site)
-    if (modules_[layer * kSites + site]) first = site;
-  if (config_.masks) first = std::min<int>(first, kAttentionOutput);
-  const auto reaches = [&](int site) { return below || first < site; };
-
-  const NormGrads out = norm_backward(dy, l.output_norm, saved.output_norm);
+  // out.residual may be out.z itself, which has been read already: adding in place is safe.
+  if (model_->layers[layer].linear[kIntermediate].out() == 0) return out.residual;
   const LinearGradient output = site_backward(layer, kOutput, out.z, saved);
-  if (!reaches(kOutput) && !config_.masks) {
+  if (first >= kOutput) {
     input_seen(layer, kOutput, activation_forward(saved.z, neuron_mask(layer), spec.activation), output);
     return {};
   }
   // The activation's output is computed again rather than kept, and takes the place of its input.
   const Tensor dz = linear_backward(output, Tensor()), g = saved.z;
+  activation_backward(g, dz, neuron_mask(layer), neurons, spec.activation);
+  input_seen(layer, kOutput, g, output);
+  const LinearGradient intermediate = site_backward(layer, kIntermediate, dz, saved);
+  input_seen(layer, kIntermediate, saved.middle, intermediate);
+  if (first >= kIntermediate) return {};
+  return linear_backward(intermediate, out.residual);
+}
+
+/// Likewise of the layer's input.
+Tensor Network::attention_half_backward(size_t layer, const NormGrads& attention, const Sequences& s,
+                                        const Rows* rows, const LayerSaved& saved, const MaskTotals& heads,
+                                        int first) {
+  const Layer& l = model_->layers[layer];
+  const auto whole = [&](const Tensor& of_rows) {
+    if (!rows) return of_rows;
+    Tensor dx = at::zeros_like(saved.x);
+    dx.index_copy_(0, rows->first, of_rows);
+    return dx;
+  };
+  if (l.heads == 0) return whole(attention.residual);
+  const LinearGradient attended = site_backward(layer, kAttentionOutput, attention.z, saved);
+  input_seen(layer, kAttentionOutput, saved.context, attended);
+  if (first >= kAttentionOutput && !config_.masks) return {};
+  const AttentionGrads d = attention_backward(linear_backward(attended, Tensor()), saved.attention,
+                                              rows ? rows->queries : s, l.heads, head_mask(layer), heads);
+  const LinearGradient query = site_backward(layer, kQuery, d.q, saved),
+                       key = site_backward(layer, kKey, d.k, saved),
+                       value = site_backward(layer, kValue, d.v, saved);
+  input_seen(layer, kQuery, saved.queried, query);
+  input_seen(layer, kKey, saved.x, key);
+  input_seen(layer, kValue, saved.x, value);
+  if (first >= kQuery) return {};
+  if (!rows) return linear_backward({query, key, value}, attention.residual);
+  Tensor dx = linear_backward({key, value}, Tensor());
+  dx.index_add_(0, rows->first, linear_backward(query, attention.residual));
+  return dx;
+}
+
+Tensor Network::layer_backward(size_t layer, const Tensor& dy, const Sequences& s, const Rows* rows,
+                               const LayerSaved& saved, Importance* scored) {
+  const Layer& l = model_->layers[layer];
+  // The first trainable place of the layer; nothing needs a gradient before that of the lowest layer.
+  int first = -1;
+  if (layer == lowest_)
+    for (first = 0; first < kSites && !modules_[layer * kSites + first];) ++first;
+  if (config_.masks) first = std::min<int>(first, kAttentionOutput);
   MaskTotals neurons, heads;
   if (config_.masks) {
     neurons.gradient = parameters_[neuron_masks_[layer]].grad;
@@ -226,31 +277,11 @@ Tensor Network::layer_backward(size_t layer, const Tensor& dy, const Sequences& 
       heads.salience = scored->head_salience.now(layer);
     }
   }
-  activation_backward(g, dz, neuron_mask(layer), neurons, spec.activation);
-  input_seen(layer, kOutput, g, output);
-  const LinearGradient intermediate = site_backward(layer, kIntermediate, dz, saved);
-  input_seen(layer, kIntermediate, saved.middle, intermediate);
-  if (!reaches(kIntermediate)) return {};
-  // out.residual may be out.z itself, which has been read already: adding in place is safe.
-  const Tensor d_middle = linear_backward(intermediate, out.residual);
-
+  const NormGrads out = norm_backward(dy, l.output_norm, saved.output_norm);
+  const Tensor d_middle = ffn_backward(layer, out, saved, neurons, first);
+  if (!d_middle.defined()) return {};
   const NormGrads attention = norm_backward(d_middle, l.attention_norm, saved.attention_norm);
-  const LinearGradient attended = site_backward(layer, kAttentionOutput, attention.z, saved);
-  input_seen(layer, kAttentionOutput, saved.context, attended);
-  if (!reaches(kAttentionOutput) && !config_.masks) return {};
-  const AttentionGrads d = attention_backward(linear_backward(attended, Tensor()), saved.attention,
-                                              rows ? rows->queries : s, l.heads, head_mask(layer), heads);
-  const LinearGradient query = site_backward(layer, kQuery, d.q, saved),
-                       key = site_backward(layer, kKey, d.k, saved),
-                       value = site_backward(layer, kValue, d.v, saved);
-  input_seen(layer, kQuery, saved.queried, query);
-  input_seen(layer, kKey, saved.x, key);
-  input_seen(layer, kValue, saved.x, value);
-  if (!below) return {};
-  if (!rows) return linear_backward({query, key, value}, attention.residual);
-  Tensor dx = linear_backward({key, value}, Tensor());
-  dx.index_add_(0, rows->first, linear_backward(query, attention.residual));
-  return dx;
+  return attention_half_backward(layer, attention, s, rows, saved, heads, first);
 }
 
 Tensor Network::prefix(const Batch& batch) {
@@ -292,7 +323,7 @@ Tensor Network::prefix(const Batch& batch) {
   return at::cat(rows);
 }
 
-Tensor Network::forward(const Batch& batch, const Pass& how, Saved* saved, Importance* scored) {
+Tensor Network::encode(const Batch& batch, const Pass& how, Saved* saved, Importance* scored) {
   const int64_t sequences = static_cast<int64_t>(batch.cu_seqlens.size()) - 1;
   const Sequences s = sequences_of(batch);
   if (saved) {
@@ -316,15 +347,18 @@ Tensor Network::forward(const Batch& batch, const Pass& how, Saved* saved, Impor
   pass.moments = scored;
   pass.ratios = nullptr;
   x = layer_forward(last, x, s, &rows, pass, saved && last >= lowest_ ? &saved->layers[last] : nullptr);
+  if (saved) saved->rows = rows;
+  return x.to(at::kFloat);
+}
 
+Tensor Network::classify(const Tensor& states, const Pass& pass, Saved* saved) {
   const double p = model_->spec.head_dropout;
   const Dropout drop0 = dropout(p, pass, 0, kHead0), drop1 = dropout(p, pass, 0, kHead1);
-  const Tensor pooled = apply_dropout(x.to(at::kFloat), drop0);
+  const Tensor pooled = apply_dropout(states, drop0);
   const Tensor dense =
       at::addmm(parameters_[dense_bias_].value, pooled, parameters_[dense_weight_].value.t()).tanh_();
   const Tensor dropped = apply_dropout(dense, drop1);
   if (saved) {
-    saved->rows = rows;
     saved->pooled = pooled;
     saved->dense = dense;
     saved->dropped = dropped;
@@ -334,7 +368,8 @@ Tensor Network::forward(const Batch& batch, const Pass& how, Saved* saved, Impor
   return at::addmm(parameters_[out_bias_].value, dropped, parameters_[out_weight_].value.t());
 }
 
-void Network::backward(const Tensor& d_logits, const Saved& saved, Importance* scored) {
+void Network::backward(const Tensor& d_logits, const Tensor& d_states, const Saved& saved,
+                       Importance* scored) {
   parameters_[out_weight_].grad.addmm_(d_logits.t(), saved.dropped);
   parameters_[out_bias_].grad.add_(d_logits.sum(0));
   Tensor d = apply_dropout(at::mm(d_logits, parameters_[out_weight_].value), saved.head_dropout1);
@@ -344,6 +379,7 @@ void Network::backward(const Tensor& d_logits, const Saved& saved, Importance* s
   const size_t layers = model_->layers.size();
   if (lowest_ == layers) return;
   d = apply_dropout(at::mm(d, parameters_[dense_weight_].value), saved.head_dropout0);
+  if (d_states.defined()) d = d + d_states;
   Tensor dx = d.to(model_->dtype);
   for (size_t l = layers; l-- > lowest_;)
     dx = layer_backward(l, dx, saved.sequences, l + 1 == layers ? &saved.rows : nullptr, saved.layers[l],

@@ -72,10 +72,13 @@ class Network {
  public:
   Network(std::shared_ptr<const Model> model, const NetworkConfig& config);
 
-  /// Logits [B, labels] in fp32. Adds to `scored` what the forward pass tells.
-  Tensor forward(const Batch& batch, const Pass& pass, Saved* saved, Importance* scored);
-  /// Adds the gradients for d_logits [B, labels], and to `scored` what masks tell beside theirs.
-  void backward(const Tensor& d_logits, const Saved& saved, Importance* scored);
+  /// What the head reads, [B, h] in fp32. Adds to `scored` what the forward pass tells.
+  Tensor encode(const Batch& batch, const Pass& pass, Saved* saved, Importance* scored);
+  /// Logits [B, labels] in fp32.
+  Tensor classify(const Tensor& states, const Pass& pass, Saved* saved);
+  /// Adds the gradients for d_logits [B, labels] and, where it is defined, d_states [B, h], and to `scored`
+  /// what masks tell beside theirs.
+  void backward(const Tensor& d_logits, const Tensor& d_states, const Saved& saved, Importance* scored);
 
   Parameters& parameters() { return parameters_; }
   const Model& model() const { return *model_; }
@@ -102,8 +105,18 @@ class Network {
   LinearGradient site_backward(size_t layer, int site, const Tensor& dy, const LayerSaved& saved);
   /// Adds the gradient of A, for the input x that the site has seen.
   void input_seen(size_t layer, int site, const Tensor& x, const LinearGradient& part);
+  /// What a half of a layer gives of [T, h] or, of attention, of `queried` alone; where nothing is left of
+  /// it, the bias of its output.
+  Tensor attention_half(size_t layer, const Tensor& x, const Tensor& queried, const Sequences& s,
+                        const Pass& pass, LayerSaved* saved);
+  Tensor ffn_half(size_t layer, const Tensor& middle, const Pass& pass, LayerSaved* saved);
   Tensor layer_forward(size_t layer, const Tensor& x, const Sequences& s, const Rows* rows, const Pass& pass,
                        LayerSaved* saved);
+  Tensor ffn_backward(size_t layer, const NormGrads& out, const LayerSaved& saved, const MaskTotals& neurons,
+                      int first);
+  Tensor attention_half_backward(size_t layer, const NormGrads& attention, const Sequences& s,
+                                 const Rows* rows, const LayerSaved& saved, const MaskTotals& heads,
+                                 int first);
   Tensor layer_backward(size_t layer, const Tensor& dy, const Sequences& s, const Rows* rows,
                         const LayerSaved& saved, Importance* scored);
   Dropout dropout(double p, const Pass& pass, size_t layer, int place) const;

@@ -27,8 +27,11 @@ size_t Parameters::add(std::string name, std::vector<int64_t> shape, double rate
 void Parameters::freeze() {
   for (Tensor* t : {&value_, &grad_, &m_, &v_}) *t = at::zeros({size_}, at::kFloat);
   for (auto& p : all_) {
-    p.value = value_.narrow(0, p.offset, p.size).view(p.shape);
-    p.grad = grad_.narrow(0, p.offset, p.size).view(p.shape);
+    const auto view = [&](const Tensor& t) { return t.narrow(0, p.offset, p.size).view(p.shape); };
+    p.value = view(value_);
+    p.grad = view(grad_);
+    p.moment1 = view(m_);
+    p.moment2 = view(v_);
   }
 }
 

@@ -12,9 +12,9 @@ struct Parameter {
   std::string name;
   std::vector<int64_t> shape;
   int64_t offset = 0, size = 0;
-  double rate = 1;     // multiplies the learning rate
-  bool decays = true;  // weight decay applies
-  Tensor value, grad;  // views, once `freeze` has laid them out
+  double rate = 1;                       // multiplies the learning rate
+  bool decays = true;                    // weight decay applies
+  Tensor value, grad, moment1, moment2;  // views, once `freeze` has laid them out
 };
 
 struct OptimizerSettings {

@@ -6,6 +6,20 @@
 
 namespace lp {
 
+namespace {
+
+/// log softmax(x / temperature) of `classes` values.
+std::vector<double> log_softmax(const float* x, int64_t classes, double temperature) {
+  std::vector<double> out(classes);
+  double top = x[0] / temperature, total = 0;
+  for (int64_t c = 0; c < classes; ++c) top = std::max(top, out[c] = x[c] / temperature);
+  for (const double value : out) total += std::exp(value - top);
+  for (double& value : out) value -= top + std::log(total);
+  return out;
+}
+
+}  // namespace
+
 Tensor loss_and_gradient(const Tensor& logits, const std::vector<float>& labels, bool regression,
                          double denominator, double* loss, int64_t* labelled) {
   const int64_t n = logits.size(0), classes = logits.size(1);
@@ -36,6 +50,54 @@ Tensor loss_and_gradient(const Tensor& logits, const std::vector<float>& labels,
   return gradient;
 }
 
+void add_teacher(const Tensor& logits, const Batch& batch, const Distillation& d, bool regression,
+                 double denominator, Tensor gradient, double* loss) {
+  if (batch.teacher_logits.empty() || d.logits == 0) return;
+  const int64_t classes = logits.size(1);
+  if (static_cast<int64_t>(batch.teacher_logits.size()) != logits.numel())
+    throw Error("BAD_DATA", "a teacher's logits are of another number of labels");
+  gradient.mul_(1 - d.logits);
+  *loss *= 1 - d.logits;
+  const float *x = logits.const_data_ptr<float>(), *t = batch.teacher_logits.data();
+  float* g = gradient.mutable_data_ptr<float>();
+  for (const float label : batch.labels) {
+    if (!std::isnan(label)) {
+      if (regression) {
+        const double difference = static_cast<double>(x[0]) - t[0];
+        *loss += d.logits * difference * difference;
+        g[0] += static_cast<float>(d.logits * 2 * difference / denominator);
+      } else {
+        const auto student = log_softmax(x, classes, d.temperature),
+                   teacher = log_softmax(t, classes, d.temperature);
+        for (int64_t c = 0; c < classes; ++c) {
+          const double p = std::exp(teacher[c]);
+          *loss += d.logits * d.temperature * d.temperature * p * (teacher[c] - student[c]);
+          g[c] += static_cast<float>(d.logits * d.temperature * (std::exp(student[c]) - p) / denominator);
+        }
+      }
+    }
+    x += classes;
+    t += classes;
+    g += classes;
+  }
+}
+
+Tensor states_gradient(const Tensor& states, const Batch& batch, const Distillation& d, double denominator,
+                       double* loss) {
+  if (batch.teacher_states.empty() || d.states == 0) return {};
+  if (static_cast<int64_t>(batch.teacher_states.size()) != states.numel())
+    throw Error("BAD_DATA", "a teacher's states are of another size");
+  const Tensor teacher =
+      at::from_blob(const_cast<float*>(batch.teacher_states.data()), states.sizes(), at::kFloat);
+  std::vector<float> counts;
+  const size_t choices = states.size(0) / std::max<size_t>(1, batch.labels.size());
+  for (const float label : batch.labels) counts.insert(counts.end(), choices, std::isnan(label) ? 0.f : 1.f);
+  const Tensor difference = (states - teacher) * at::tensor(counts).unsqueeze(1);
+  const double each = d.states / static_cast<double>(states.size(1));
+  *loss += each * difference.square().sum().item<double>();
+  return difference * (2 * each / denominator);
+}
+
 namespace {
 
 std::vector<int64_t> ranks_of(const NetworkConfig& config) {
@@ -50,6 +112,10 @@ Session::Session(std::shared_ptr<const Model> model, const SessionConfig& config
     : config_(config),
       network_(std::move(model), config.network),
       importance_(network_.model(), ranks_of(config.network), config.network.masks) {}
+
+Tensor Session::by_example(const Tensor& outputs) const {
+  return config_.choices == 1 ? outputs : outputs.reshape({-1, config_.choices});
+}
 
 void Session::step(const std::vector<Batch>& batches, double learning_rate, bool score) {
   if (metrics_.not_finite >= 0) return;  // the last good state stays
@@ -68,13 +134,17 @@ void Session::step(const std::vector<Batch>& batches, double learning_rate, bool
     pass.train = pass.saves = true;
     pass.step = static_cast<uint64_t>(steps_);
     pass.micro = i;
-    const Tensor logits = network_.forward(batches[i], pass, &saved, scored);
+    const Tensor states = network_.encode(batches[i], pass, &saved, scored);
+    const Tensor outputs = network_.classify(states, pass, &saved), logits = by_example(outputs);
     metrics_.activation_bytes = std::max(metrics_.activation_bytes, saved.bytes());
     double part = 0;
     int64_t labelled = 0;
-    const Tensor d = loss_and_gradient(logits, batches[i].labels, config_.network.regression,
-                                       std::max<int64_t>(1, examples), &part, &labelled);
-    network_.backward(d, saved, scored);
+    const double denominator = static_cast<double>(std::max<int64_t>(1, examples));
+    const bool regression = config_.network.regression;
+    const Tensor d = loss_and_gradient(logits, batches[i].labels, regression, denominator, &part, &labelled);
+    add_teacher(logits, batches[i], config_.distillation, regression, denominator, d, &part);
+    const Tensor d_states = states_gradient(states, batches[i], config_.distillation, denominator, &part);
+    network_.backward(d.view_as(outputs), d_states, saved, scored);
     loss += part;
     tokens += static_cast<int64_t>(batches[i].ids.size());
   }
@@ -85,8 +155,9 @@ void Session::step(const std::vector<Batch>& batches, double learning_rate, bool
     score_ranks();
   }
   network_.penalize(config_.l1_heads, config_.l1_neurons);
-  const double norm =
-      std::isfinite(loss) ? parameters.step(config_.optimizer, learning_rate, steps_ + 1) : std::nan("");
+  const double norm = std::isfinite(loss) ? parameters.step(config_.optimizer, learning_rate,
+                                                            config_.optimizer_steps + steps_ + 1)
+                                          : std::nan("");
   metrics_.grad_norm = norm;
   if (!std::isfinite(norm)) {
     metrics_.not_finite = steps_;
@@ -132,7 +203,8 @@ void Session::score_ranks() {
 
 Session::Evaluation Session::evaluate(const Batch& batch) {
   Evaluation result;
-  result.logits = network_.forward(batch, Pass{}, nullptr, nullptr).contiguous();
+  result.states = network_.encode(batch, Pass{}, nullptr, nullptr).contiguous();
+  result.logits = by_example(network_.classify(result.states, Pass{}, nullptr).contiguous());
   loss_and_gradient(result.logits, batch.labels, config_.network.regression, 1, &result.loss,
                     &result.labelled);
   return result;

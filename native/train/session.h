@@ -5,10 +5,20 @@
 
 namespace lp {
 
+/// How much a teacher counts (Hinton et al. 2015): loss = (1 - logits) * loss of the labels + logits * T^2 *
+/// KL(teacher / T || student / T), or the squared error of a value, + states * the mean squared error of what
+/// the heads read.
+struct Distillation {
+  double logits = 0, temperature = 1, states = 0;
+};
+
 struct SessionConfig {
   NetworkConfig network;
   OptimizerSettings optimizer;
+  int64_t optimizer_steps = 0;  // that the moments have behind them where they are another run's
   double l1_heads = 0, l1_neurons = 0;
+  Distillation distillation;
+  int64_t choices = 1;  // sequences of an example, whose logits are told apart
 };
 
 struct Metrics {
@@ -34,6 +44,7 @@ class Session {
   void step(const std::vector<Batch>& batches, double learning_rate, bool score);
   struct Evaluation {
     Tensor logits;    // [B, labels]
+    Tensor states;    // [B, h], what the head reads
     double loss = 0;  // sum over labelled examples
     int64_t labelled = 0;
   };
@@ -52,6 +63,8 @@ class Session {
   }
 
  private:
+  /// Logits [N, choices] of outputs [N * choices, 1].
+  Tensor by_example(const Tensor& outputs) const;
   void score_units();
   void score_ranks();
 
@@ -65,5 +78,11 @@ class Session {
 /// Mean loss over `denominator` examples and its gradient by the logits; sum of losses in `loss`.
 Tensor loss_and_gradient(const Tensor& logits, const std::vector<float>& labels, bool regression,
                          double denominator, double* loss, int64_t* labelled);
+/// Weighs the labels' loss and gradient down and adds the teacher's, of labelled examples alone.
+void add_teacher(const Tensor& logits, const Batch& batch, const Distillation& d, bool regression,
+                 double denominator, Tensor gradient, double* loss);
+/// The gradient of the squared error of what the head reads; undefined where there is no such loss.
+Tensor states_gradient(const Tensor& states, const Batch& batch, const Distillation& d, double denominator,
+                       double* loss);
 
 }  // namespace lp

@@ -3,7 +3,7 @@ import { generateTask } from '../../demo/task.ts';
 import { openCheckpoint } from '../../lib/checkpoint/folder.ts';
 import { packBatch } from '../../lib/data/batches.ts';
 import { Model, Session } from '../../lib/engine.ts';
-import { native } from '../../lib/native.ts';
+import { native, NO_TEACHER } from '../../lib/native.ts';
 import { Tokenizer } from '../../lib/tokenizer.ts';
 import { callTime, microseconds } from './probe/index.ts';
 
@@ -40,8 +40,24 @@ export async function boundaryTimes(root: string) {
   using session = new Session(
     model,
     {
-      ...{ modules: [], labels: 2, regression: false, masks: false, headMaskRate: 1, neuronMaskRate: 1 },
-      ...{ l1Heads: 0, l1Neurons: 0, weightDecay: 0, maxGradNorm: 0, seed: 1 },
+      ...{
+        modules: [],
+        labels: 2,
+        regression: false,
+        choices: 1,
+        masks: false,
+        headMaskRate: 1,
+        neuronMaskRate: 1,
+      },
+      ...{
+        l1Heads: 0,
+        l1Neurons: 0,
+        weightDecay: 0,
+        maxGradNorm: 0,
+        optimizerSteps: 0,
+        seed: 1,
+        ...NO_TEACHER,
+      },
       ...{ prefixCacheBytes: 0, prefixCacheFolder: '', ratios: false },
     },
     { threads: 1 },

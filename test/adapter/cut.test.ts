@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { cutAdapter } from '../../lib/adapter/cut.ts';
+import { cutAdapter, mergeAdapter } from '../../lib/adapter/cut.ts';
 import type { Plan } from '../../lib/plan/plan.ts';
 import { LAYER, PLAN, Scratch, siteOf, whole } from './samples.ts';
 
@@ -42,6 +42,21 @@ describe('cutting an adapter', () => {
 
   it('leaves the head as it is', () => {
     expect(rowsOf('classifier.dense.weight')).to.deep.equal(grid(all(6), all(6)));
+  });
+
+  it('is undone by putting back what was cut out', () => {
+    const tensors = whole();
+    const doubled = [...found.values()].map((tensor) => ({
+      ...tensor,
+      data: tensor.data.map((x) => -x - 1),
+    }));
+    const merged = mergeAdapter(tensors, doubled, PLAN, 2, siteOf);
+    const again = cutAdapter(new Map(merged.map((tensor) => [tensor.name, tensor])), PLAN, 2, siteOf);
+    expect(again).to.deep.equal(doubled);
+    const changed = merged.flatMap(({ name, data }) =>
+      Array.from(data).filter((value, i) => value !== tensors.get(name)!.data[i]),
+    );
+    expect(changed.length).to.equal(doubled.reduce((sum, { data }) => sum + data.length, 0));
   });
 
   it('refuses a plan for another adapter', async () => {

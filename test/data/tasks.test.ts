@@ -49,6 +49,21 @@ describe('tasks', () => {
     expect(metrics).to.deep.equal(['pearson', 'spearmanr']);
   });
 
+  it('know copa, a choice between a cause or an effect and another', async () => {
+    const { columns, choices, labels } = taskOf('copa');
+    const row = { premise: 'P.', choice1: 'A.', choice2: 'B.', question: 'effect', label: 1, idx: 0 };
+    const read = (json: object) =>
+      readExamples(files.write('x.jsonl', JSON.stringify(json)), columns, { choices });
+    const [example] = await read(row);
+    expect(example!.choices).to.deep.equal([
+      ['P. so', 'A.'],
+      ['P. so', 'B.'],
+    ]);
+    expect(encodeLabel(example!.label, labels, '')).to.equal(1);
+    expect(() => encodeLabel(2, labels, 'x')).to.throw('x: label 2 is none of 0, 1');
+    expect(await failure(() => read({ ...row, question: 'why' }))).to.match(/column "question" holds "why"/);
+  });
+
   it('are measured as in GLUE and SuperGLUE, the first metric choosing', () => {
     expect(taskOf('cola').metrics).to.deep.equal(['matthews_correlation']);
     expect(taskOf('mrpc').metrics).to.deep.equal(['accuracy', 'f1']);
@@ -58,9 +73,9 @@ describe('tasks', () => {
   });
 
   it('are listed to whom asks for another', async () => {
-    for (const name of ['copa', 'SST2', 'toString', ''])
+    for (const name of ['record', 'SST2', 'toString', ''])
       expect(await failure(() => taskOf(name))).to.equal(
-        `BAD_OPTION there is no task "${name}"; the tasks are cola, mrpc, rte, sst2, stsb, boolq, cb, multirc, wic`,
+        `BAD_OPTION there is no task "${name}"; the tasks are cola, mrpc, rte, sst2, stsb, boolq, cb, copa, multirc, wic`,
       );
   });
 });

@@ -54,7 +54,7 @@ describe('masks and scores are what the written-out forward computes', () => {
   it('the gradient of every mask and every trained tensor', async () => {
     using session = await maskedSession();
     await session.step([recorded.batch(truth.inputs, truth.labels)], 0);
-    const gradients = await session.tensors({ gradients: true });
+    const gradients = await session.tensors('gradient');
     expect(gradients.filter(({ name }) => name.startsWith('masks.'))).lengthOf(
       2 * recorded.checkpoint.spec.layers,
     );
@@ -85,7 +85,7 @@ describe('masks and scores are what the written-out forward computes', () => {
     using unscored = await maskedSession({ headMaskRate: 0, neuronMaskRate: 0 });
     await unscored.step([batch], 1e-3);
     expect((await frozen.metrics()).gradNorm).equal((await unscored.metrics()).gradNorm);
-    const gradients = await frozen.tensors({ gradients: true });
+    const gradients = await frozen.tensors('gradient');
     const trained = gradients.filter(({ name }) => !name.startsWith('masks.'));
     const norm = Math.hypot(...trained.map(({ data }) => Math.hypot(...data)));
     using again = await maskedSession({ headMaskRate: 0, neuronMaskRate: 0 });

@@ -37,7 +37,7 @@ for (const name of ['roberta-tiny', 'roberta-odd', 'roberta-wide'])
       const { recorded, model } = await loadCase(name);
       const session = await recorded.session(model);
       await session.step([recorded.batch()], 0);
-      for (const { name: tensor, data } of await session.tensors({ gradients: true }))
+      for (const { name: tensor, data } of await session.tensors('gradient'))
         expect(distance(data, recorded.tensors.get(`f64.grad.${tensor}`)!.data), tensor).below(1e-4);
       session.dispose();
       model.dispose();

@@ -107,9 +107,9 @@ for (const name of ['roberta-tiny', 'roberta-odd'])
         expect(distance((await pair.session.evaluate(recorded.batch())).logits, logits)).below(1e-5);
         await pair.masked.step([recorded.batch()], 0);
         await pair.session.step([recorded.batch()], 0);
-        const gradients = (await pair.masked.tensors({ gradients: true })).filter((one) => !isMask(one));
+        const gradients = (await pair.masked.tensors('gradient')).filter((one) => !isMask(one));
         const sliced = gradients.map((one) => ({ ...one, ...pair.slice(one) }));
-        expectNear(await pair.session.tensors({ gradients: true }), sliced, 1e-4);
+        expectNear(await pair.session.tensors('gradient'), sliced, 1e-4);
       });
 
       it('in bfloat16, closer to each other than either to float32', async () => {
@@ -170,6 +170,29 @@ for (const name of ['roberta-tiny', 'roberta-odd'])
         expect(distance((await pair.session.evaluate(recorded.batch())).logits, logits)).below(1e-5);
       });
 
+      it('where layers lose their attention, their FFN, or both, gradients too', async () => {
+        const all = someCut(recorded);
+        for (const [first, last] of [
+          [{ heads: [] }, { neurons: [] }],
+          [{ neurons: [] }, { heads: [] }],
+          [{ heads: [], neurons: [] }, {}],
+          [{}, { heads: [], neurons: [] }],
+        ] as Partial<LayerCut>[][]) {
+          const cut = all.map((kept, l) => ({
+            ...kept,
+            ...(l === 0 ? first : l + 1 === all.length ? last : {}),
+          }));
+          using pair = await both(model, cut);
+          const { logits } = await pair.masked.evaluate(recorded.batch());
+          expect(distance((await pair.session.evaluate(recorded.batch())).logits, logits)).below(1e-5);
+          await pair.masked.step([recorded.batch()], 0);
+          await pair.session.step([recorded.batch()], 0);
+          const gradients = (await pair.masked.tensors('gradient')).filter((one) => !isMask(one));
+          const sliced = gradients.map((one) => ({ ...one, ...pair.slice(one) }));
+          expectNear(await pair.session.tensors('gradient'), sliced, 1e-4);
+        }
+      });
+
       it('and nothing removed is the same model', async () => {
         const { layers, heads, ffn } = recorded.checkpoint.spec;
         using pair = await both(
@@ -179,6 +202,17 @@ for (const name of ['roberta-tiny', 'roberta-odd'])
         const { logits } = await pair.masked.evaluate(recorded.batch());
         expect(distance((await pair.session.evaluate(recorded.batch())).logits, logits)).below(1e-6);
       });
+    });
+
+    it('an optimizer that is given its moments goes on as if it had never been away', async () => {
+      using straight = await recorded.session(model);
+      for (let step = 0; step < 3; step++) await straight.step([recorded.batch()], 0.01);
+      using other = await recorded.session(model, { optimizerSteps: 3 });
+      await other.setTensors(await straight.tensors());
+      for (const part of ['moment1', 'moment2'] as const)
+        await other.setTensors(await straight.tensors(part), part);
+      for (const session of [straight, other]) await session.step([recorded.batch()], 0.01);
+      expectEqual(await other.tensors(), await straight.tensors());
     });
 
     for (const dtype of ['float32', 'bfloat16'] as ComputeDtype[])
@@ -208,7 +242,7 @@ for (const name of ['roberta-tiny', 'roberta-odd'])
       using split = await recorded.session(model, { masks: true });
       await whole.step([recorded.batch()], 0);
       await split.step(parts, 0);
-      expectNear(await split.tensors({ gradients: true }), await whole.tensors({ gradients: true }), 1e-5);
+      expectNear(await split.tensors('gradient'), await whole.tensors('gradient'), 1e-5);
       const [a, b] = [await split.metrics(), await whole.metrics()];
       expect(Math.abs(a.loss / b.loss - 1)).below(1e-5);
       expect(Math.abs(a.gradNorm / b.gradNorm - 1)).below(1e-5);
@@ -229,7 +263,7 @@ for (const name of ['roberta-tiny', 'roberta-odd'])
         await session.setTensors(await given.tensors());
         const { logits } = await session.evaluate(batch);
         await session.step([batch], 0);
-        return { logits, gradients: await session.tensors({ gradients: true }) };
+        return { logits, gradients: await session.tensors('gradient') };
       };
       const [one, two] = [await run(1), await run(2)];
       expect(distance(one.logits, two.logits)).below(1e-5);

@@ -5,7 +5,7 @@ import { readTensors, type Tensor } from '../../lib/checkpoint/safetensors.ts';
 import { SITES } from '../../lib/checkpoint/spec.ts';
 import { type PackedBatch, packBatch } from '../../lib/data/batches.ts';
 import { Model, Session } from '../../lib/engine.ts';
-import type { ComputeDtype, ModuleConfig, SessionConfig } from '../../lib/native.ts';
+import { type ComputeDtype, type ModuleConfig, NO_TEACHER, type SessionConfig } from '../../lib/native.ts';
 
 export const fixture = (...path: string[]) => join(import.meta.dirname, '../fixtures', ...path);
 
@@ -67,6 +67,7 @@ export class Case {
       modules: this.modules(model),
       labels,
       regression: labels === 1,
+      choices: 1,
       masks: false,
       headMaskRate: 1,
       neuronMaskRate: 1,
@@ -77,6 +78,8 @@ export class Case {
       ratios: true,
       weightDecay: this.truth.training.weight_decay,
       maxGradNorm: this.truth.training.max_grad_norm,
+      optimizerSteps: 0,
+      ...NO_TEACHER,
       seed: 1,
       ...changes,
     };

@@ -34,6 +34,7 @@ void dropouts();
 void linears();
 void attention();
 void losses();
+void teacher();
 void optimizer();
 
 /// The most operations a second that a packed bf16 product of a layer's sizes reaches.

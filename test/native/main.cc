@@ -57,6 +57,7 @@ int main(int count, char** given) {
     linears();
     attention();
     losses();
+    teacher();
     optimizer();
   } catch (const std::exception& e) {
     std::fprintf(stderr, "%s\n", e.what());

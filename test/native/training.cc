@@ -24,6 +24,42 @@ void losses() {
   }
 }
 
+void teacher() {
+  Batch batch;
+  batch.labels = {0, 3, std::nanf(""), 1, 1, 2};
+  const Tensor rows = at::tensor({0, 1, 3, 4, 5}, at::kLong), classes = at::tensor({0, 3, 1, 1, 2}, at::kLong);
+  const auto floats = [](const Tensor& t) {
+    return std::vector<float>(t.const_data_ptr<float>(), t.const_data_ptr<float>() + t.numel());
+  };
+  const Distillation d{0.3, 2.5, 0.7};
+  const Tensor states = random({6, 8}, at::kFloat, 5), taught = random({6, 8}, at::kFloat, 6);
+  batch.teacher_states = floats(taught);
+  for (const bool regression : {false, true}) {
+    const Tensor logits = random({6, regression ? 1 : 4}, at::kFloat, 1, 3),
+                 other = random({6, regression ? 1 : 4}, at::kFloat, 2, 3);
+    batch.teacher_logits = floats(other);
+    const Tensor x64 = leaf(logits), s64 = leaf(states);
+    const Tensor x = x64.index_select(0, rows), t = other.to(at::kDouble).index_select(0, rows);
+    const Tensor label = regression ? at::mse_loss(x.squeeze(1), classes.to(at::kDouble), at::Reduction::Sum)
+                                    : at::nll_loss(at::log_softmax(x, 1), classes, {}, at::Reduction::Sum);
+    const Tensor from_teacher =
+        regression ? at::mse_loss(x, t, at::Reduction::Sum)
+                   : at::kl_div(at::log_softmax(x / 2.5, 1), at::softmax(t / 2.5, 1), at::Reduction::Sum) * 6.25;
+    const Tensor difference = (s64 - taught.to(at::kDouble)).index_select(0, rows);
+    const Tensor truth = label * 0.7 + from_teacher * 0.3 + difference.square().sum() * (0.7 / 8);
+    (truth / 5).backward();
+    double loss = 0;
+    int64_t labelled = 0;
+    const Tensor gradient = loss_and_gradient(logits, batch.labels, regression, 5, &loss, &labelled);
+    add_teacher(logits, batch, d, regression, 5, gradient, &loss);
+    const Tensor of_states = states_gradient(states, batch, d, 5, &loss);
+    const std::string op = regression ? "teacher squared" : "teacher divergence";
+    compare(op, "value", at::kFloat, at::tensor(loss, at::kDouble), truth, 1e-7);
+    compare(op, "dlogits", at::kFloat, gradient, x64.grad(), 1e-6);
+    compare(op, "dstates", at::kFloat, of_states, s64.grad(), 1e-6);
+  }
+}
+
 void optimizer() {
   const OptimizerSettings settings{0.9, 0.999, 1e-8, 0.01, 1};
   Parameters parameters;

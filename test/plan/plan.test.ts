@@ -192,14 +192,15 @@ describe('parsePlan', () => {
     expect(refusal({ ...good(), modules: [] })).to.include('modules');
   });
 
-  it('refuses indices that are unsorted, repeated, negative, broken or none', () => {
-    for (const heads of [[1, 0], [0, 0], [-1, 0], [0.5], ['0'], [null], []]) {
+  it('refuses indices that are unsorted, repeated, negative or broken, and a module of none', () => {
+    for (const heads of [[1, 0], [0, 0], [-1, 0], [0.5], ['0'], [null]]) {
       const plan = good();
       expect(
         refusal({ ...plan, layers: [plan.layers[0], { heads, neurons: [0] }, plan.layers[2]] }),
       ).to.include('layers.1.heads');
       expect(refusal({ ...plan, modules: [{ name: 'a', ranks: heads }] })).to.include('modules.0.ranks');
     }
+    expect(refusal({ ...good(), modules: [{ name: 'a', ranks: [] }] })).to.include('modules.0.ranks');
     const module = { name: 'a', ranks: [0] };
     expect(refusal({ ...good(), modules: [module, module] })).to.include('twice');
   });

@@ -5,6 +5,7 @@ import { PEFT_TENSORS, LIGHT_TENSORS } from '../../lib/adapter/files.ts';
 import { readTensors } from '../../lib/checkpoint/safetensors.ts';
 import { estimate, evaluate, type Options, predict, type RunOptions, train } from '../../lib/index.ts';
 import { vanillaTrain } from '../../lib/index.ts';
+import type { Plan } from '../../lib/plan/plan.ts';
 import { diffPlans, inspectPlan } from '../../lib/plan-report.ts';
 import { errorOf, Folder } from './bench.ts';
 
@@ -28,6 +29,12 @@ describe('a training run', () => {
     ['vanilla-train', vanillaTrain, {}, [PEFT_TENSORS]],
     ['estimate', estimate, { maxSteps: 12 }, [PEFT_TENSORS, 'scores.safetensors']],
     ['train', train, { from: folder.file('estimate-whole') }, [LIGHT_TENSORS, 'plan.json']],
+    [
+      'estimate-again',
+      estimate,
+      { from: folder.file('estimate-whole'), maxSteps: 12, carryMoments: true },
+      [PEFT_TENSORS, 'scores.safetensors', 'moments.safetensors'],
+    ],
   ];
   for (const [name, phase, changes, files] of phases)
     for (const gradientAccumulationSteps of name === 'vanilla-train' ? [1, 4] : [1])
@@ -132,6 +139,57 @@ describe('a training run', () => {
     });
   });
 
+  it('estimates what is left again and again, and what is gone stays gone', async () => {
+    const [out, light] = [folder.file('rounds'), folder.file('rounds-light')];
+    const cut = { targetParameters: 0.4, targetPeft: 0.2, minHeads: 0, minNeurons: 0, roundTo: 8 };
+    const { encoderParametersKept, encoderParameters } = await estimate(
+      options({ ...cut, out, maxSteps: 4, rounds: 3 }),
+    );
+    expect(encoderParametersKept / encoderParameters).within(0.4 ** (2 / 3) - 0.02, 0.4 ** (2 / 3));
+    const masks = await readTensors(folder.file('rounds', 'scores.safetensors'));
+    const gone = (name: string) =>
+      [...masks.get(name)!.data].flatMap((value, i) => (Number.isNaN(value) ? [i] : []));
+    await train(options({ ...cut, out: light, from: out, maxSteps: 2, carryMoments: true }));
+    const { layers } = JSON.parse(String(folder.bytes('rounds-light', 'plan.json'))) as Plan;
+    let lost = 0;
+    for (const [l, { neurons }] of layers.entries()) {
+      const before = gone(`masks.neurons.${l}`);
+      lost += before.length;
+      expect(before.filter((neuron) => neurons.includes(neuron))).deep.equal([]);
+    }
+    expect(lost).greaterThan(0);
+    // Nothing is left to do where all rounds are done.
+    const steps: number[] = [];
+    await estimate(options({ ...cut, out, maxSteps: 4, rounds: 2, resume: true }), {
+      onProgress: ({ step }) => steps.push(step),
+    });
+    expect(steps).lengthOf(4);
+  });
+
+  it('starts with the weights from before the estimation, where it is told to', async () => {
+    const [from, out] = [folder.file('estimate-whole'), folder.file('rewound')];
+    await train(options({ out, from, rewind: true, learningRate: 0, targetPeft: 1 }));
+    const rewound = await readTensors(folder.file('rewound', LIGHT_TENSORS));
+    for (const [name, { data }] of rewound)
+      if (name.includes('lora_B')) expect(data.every((value) => value === 0)).equal(true);
+    expect(await errorOf(train(options({ out, from, rewind: true, carryMoments: true })))).include({
+      code: 'BAD_OPTION',
+    });
+  });
+
+  it('meets a target of time, measured once', async () => {
+    const [from, out] = [folder.file('estimate-whole'), folder.file('timed')];
+    const timed = options({ out, from, targetTime: 0.8, maxSteps: 2 });
+    await train(timed);
+    const [costs, plan] = [
+      folder.bytes('estimate-whole', 'step_times.json'),
+      folder.bytes('timed', 'plan.json'),
+    ];
+    await train(timed);
+    expect(folder.bytes('estimate-whole', 'step_times.json').equals(costs)).equal(true);
+    expect(folder.bytes('timed', 'plan.json').equals(plan)).equal(true);
+  });
+
   it('ends an estimation when what it would cut has settled', async () => {
     const early = (changes: Partial<Options>) =>
       options({ maxSteps: 40, earlyStop: true, stopWindow: 2, stopDistance: 0.9, ...changes });
@@ -155,6 +213,39 @@ describe('a training run', () => {
     await train(options({ out, from }));
     const info = JSON.parse(String(folder.bytes('other-light', 'light_peft.json'))) as AdapterInfo;
     expect(info).deep.include({ r: 4, alpha: 5, targetModules });
+  });
+
+  it('tells choices apart, also by what a teacher says of them', async () => {
+    const rows = Array.from({ length: 24 }, (_, i) => ({
+      ...{ sentence: 'what shines?', one: i % 2 ? 'the sun' : 'a stone', two: i % 2 ? 'a stone' : 'the sun' },
+      label: (i + 1) % 2,
+    }));
+    const file = folder.write('choices.jsonl', rows.map((row) => JSON.stringify(row)).join('\n'));
+    const choices = options({
+      ...{
+        trainFile: file,
+        validationFile: file,
+        choiceColumns: ['one', 'two'],
+        epochs: 20,
+      },
+    });
+    const [vanilla, from, light] = ['choices', 'choices-estimate', 'choices-light'].map((name) =>
+      folder.file(name),
+    );
+    expect((await vanillaTrain({ ...choices, out: vanilla })).metrics).deep.equal({ accuracy: 1 });
+    const predictions = await predict(options({ adapter: vanilla, input: file }));
+    expect(predictions.map(({ label }) => label)).deep.equal(rows.map(({ label }) => label));
+    expect(predictions[0]!.logits).lengthOf(2);
+    await estimate({ ...choices, out: from, maxSteps: 12 });
+    const taught = { distill: 1, distillStates: 0.1, teacher: vanilla };
+    const { metrics } = await train({ ...choices, ...taught, from, out: light });
+    expect(metrics).deep.equal({ accuracy: 1 });
+    expect((await evaluate({ ...options({ adapter: light }), validationFile: file })).metrics).deep.equal(
+      metrics,
+    );
+    expect(await errorOf(train({ ...options({ from, out: light }), ...taught }))).include({
+      code: 'BAD_OPTION',
+    });
   });
 
   it('says that the head is new, and which tensors have no use', async () => {

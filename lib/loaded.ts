@@ -1,0 +1,114 @@
+import type { AdapterInfo } from './adapter/info.ts';
+import { layerCuts } from './adapter/delta.ts';
+import { kindOfAdapter } from './adapter/files.ts';
+import { readLightAdapter } from './adapter/light.ts';
+import { readPeftAdapter } from './adapter/peft.ts';
+import { SITES } from './checkpoint/spec.ts';
+import type { LabelSet } from './data/labels.ts';
+import type { Session } from './engine.ts';
+import { LightPeftError } from './errors.ts';
+import type { ModuleConfig, NamedTensor } from './native.ts';
+import { parsePlan } from './plan/plan.ts';
+import { outputsOf, taskHeadOf } from './task-head.ts';
+import type { Workbench } from './workbench.ts';
+
+/** A model with all that was trained on it. */
+export interface Loaded {
+  session: Session;
+  info?: AdapterInfo | null;
+  labels: LabelSet;
+  kept?: { heads: number[]; neurons: number[] }[];
+}
+
+const named = (tensors: Map<string, { shape: number[]; data: Float32Array }>): NamedTensor[] =>
+  [...tensors].map(([name, { shape, data }]) => ({ name, shape, data }));
+
+/** Class names: those given, or as many numbers as the head has outputs; one output is a value. */
+function labelsOf(
+  bench: Workbench,
+  names: string[] | null | undefined,
+  outputs: number,
+  known?: readonly unknown[],
+): LabelSet {
+  const asked = bench.reading.labels;
+  const choices = known?.length ?? (asked?.kind === 'choices' ? asked.count : undefined);
+  if (outputs === 1 && choices !== undefined) return { kind: 'choices', count: choices };
+  if (outputs === 1) return { kind: 'regression' };
+  const labels = bench.settings.labelNames ?? names ?? Array.from({ length: outputs }, (_, i) => String(i));
+  if (labels.length !== outputs)
+    throw new LightPeftError('BAD_LABEL', `${labels.length} label names for a head of ${outputs} outputs`);
+  return { kind: 'classes', names: labels };
+}
+
+const trainedHead = (tensors: Map<string, { shape: number[] }>, where: string): number => {
+  const outputs = outputsOf(tensors);
+  if (outputs === undefined) throw new LightPeftError('BAD_ADAPTER', `${where} has no trained task head`);
+  return outputs;
+};
+
+/** @throws {LightPeftError} BAD_PLAN or BAD_ADAPTER: the adapter says that it belongs to another base */
+function checkBase({ checkpoint, settings }: Workbench, adapter: string, info: AdapterInfo | null): void {
+  if (!info || info.fingerprint === checkpoint.fingerprint) return;
+  const code = kindOfAdapter(adapter) === 'light' ? 'BAD_PLAN' : 'BAD_ADAPTER';
+  throw new LightPeftError(
+    code,
+    `${adapter} was made for another base, ${info.base}, and does not fit ${settings.model}`,
+  );
+}
+
+/** A checkpoint with its own head, a base with a Hugging Face PEFT adapter, or a base with a light adapter. */
+export async function load(bench: Workbench, adapter: string | undefined): Promise<Loaded> {
+  const { model } = bench.settings;
+  const every = (rankOf: (name: string) => number | undefined, scaleOf: (name: string) => number) =>
+    Array.from({ length: bench.checkpoint.spec.layers }, (_, layer) =>
+      SITES.map((site): ModuleConfig | undefined => {
+        const name = bench.model.moduleName(layer, site);
+        const rank = rankOf(name);
+        return rank === undefined ? undefined : { name, layer, site, rank, scale: scaleOf(name), dropout: 0 };
+      }),
+    )
+      .flat()
+      .filter((module) => module !== undefined);
+
+  if (adapter === undefined) {
+    const own = await taskHeadOf(bench.checkpoint);
+    const outputs = outputsOf(own);
+    if (outputs === undefined)
+      throw new LightPeftError(
+        'BAD_OPTION',
+        `${model} has no trained task head; pass --adapter, or train one first`,
+      );
+    const labels = labelsOf(bench, bench.checkpoint.labels, outputs);
+    const session = bench.session(bench.model, labels, []);
+    await session.setTensors(named(own));
+    return { session, labels };
+  }
+
+  if (kindOfAdapter(adapter) === 'peft') {
+    const peft = await readPeftAdapter(adapter);
+    checkBase(bench, adapter, peft.info);
+    const outputs = trainedHead(peft.tensors, adapter);
+    const labels = labelsOf(bench, peft.info?.labels, outputs, peft.info?.choices);
+    const modules = every((name) => peft.tensors.get(`${name}.lora_A.weight`)?.shape[0], peft.scale);
+    const session = bench.session(bench.model, labels, modules);
+    await session.setTensors(named(peft.tensors));
+    return { session, labels, info: peft.info };
+  }
+
+  const light = await readLightAdapter(adapter);
+  checkBase(bench, adapter, light.info);
+  const { layers, heads, ffn } = bench.checkpoint.spec;
+  const { fingerprint } = bench.checkpoint;
+  const plan = parsePlan(light.plan, { fingerprint, layers, heads, ffn });
+  using small = await bench.model.cut(layerCuts(plan, light.delta), { threads: bench.settings.threads });
+  const outputs = trainedHead(light.tensors, adapter);
+  const labels = labelsOf(bench, light.info.labels, outputs, light.info.choices);
+  const ranks = new Map(plan.modules.map(({ name, ranks }) => [name, ranks.length]));
+  const modules = every(
+    (name) => ranks.get(name),
+    () => light.info.alpha / light.info.r,
+  );
+  const session = bench.session(small, labels, modules);
+  await session.setTensors(named(light.tensors));
+  return { session, labels, kept: plan.layers, info: light.info };
+}

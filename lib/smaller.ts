@@ -1,0 +1,151 @@
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { type Adapter, compensation } from './adapter/compensation.ts';
+import { cutAdapter, mergeAdapter } from './adapter/cut.ts';
+import { type BaseDelta, foldedMasks, layerCuts } from './adapter/delta.ts';
+import { MOMENT_ALONG, MOMENT_PARTS, readMoments, writeMoments } from './adapter/moments.ts';
+import { readPeftAdapter } from './adapter/peft.ts';
+import type { Dataset } from './data/dataset.ts';
+import type { Session } from './engine.ts';
+import { LightPeftError } from './errors.ts';
+import type { ModuleConfig, NamedTensor } from './native.ts';
+import type { Options } from './options.ts';
+import { type Estimate, readEstimate, SCORES } from './plan/estimate-file.ts';
+import { scoresOf, trainsMasks } from './plan/estimators.ts';
+import { makePlan, type Plan } from './plan/plan.ts';
+import { planOptions } from './plan-options.ts';
+import type { Start } from './training.ts';
+import { startHead } from './task-head.ts';
+import type { Workbench } from './workbench.ts';
+
+/** A phase that starts from an estimate: the base and the adapter, cut by a Plan that is made of it. */
+export interface Smaller extends Start {
+  estimate: Estimate;
+  plan: Plan;
+  /** As the cut found it, whole. */
+  adapter: Adapter;
+  /** Gradient steps that the optimizer has behind it before the first one here. */
+  optimizerSteps: number;
+}
+
+/** The modules that a Plan keeps; the scale stays that of the uncut module. */
+const cutModules = (modules: ModuleConfig[], plan: Plan): ModuleConfig[] =>
+  plan.modules.map(({ name, ranks }) => ({ ...modules.find((m) => m.name === name)!, rank: ranks.length }));
+
+/** What a Plan changes in what is left of the base. */
+async function deltaOf(
+  bench: Workbench,
+  plan: Plan,
+  estimate: Estimate,
+  adapter: Adapter,
+): Promise<BaseDelta | null> {
+  const { foldMasks, compensate } = bench.settings;
+  const learned = trainsMasks(estimate.estimator);
+  const bad = (message: string) => new LightPeftError('BAD_OPTION', message);
+  if (foldMasks && !learned)
+    throw bad(`--fold-masks: the estimation was run for ${estimate.estimator}, which trains no masks`);
+  if (compensate && learned && !foldMasks)
+    throw bad('--compensate: means were measured with trained masks, and need --fold-masks to be right');
+  const delta = new Map([
+    ...(foldMasks ? foldedMasks(plan, estimate.masks) : []),
+    ...(compensate ? await compensation(plan, estimate.measures, bench, adapter) : []),
+  ]);
+  return delta.size > 0 ? delta : null;
+}
+
+/** The adapter as a run with these settings starts with it. */
+async function untrained(bench: Workbench, { labels }: Dataset): Promise<Adapter> {
+  using session = bench.session(bench.model, labels, bench.modules());
+  await startHead(bench, session, labels);
+  return new Map((await session.tensors()).map((tensor) => [tensor.name, tensor]));
+}
+
+const placeOf = (bench: Workbench) => {
+  const modules = bench.modules();
+  return (name: string) => modules.find((module) => module.name === name);
+};
+
+/**
+ * @param masks whether what is left is estimated again
+ * @param prefixCache MiB
+ */
+export async function startSmaller(
+  bench: Workbench,
+  data: Dataset,
+  from: string,
+  { masks = false, prefixCache = 0 } = {},
+): Promise<Smaller> {
+  const { settings, checkpoint, model } = bench;
+  const { rewind, carryMoments, threads } = settings;
+  if (rewind && carryMoments)
+    throw new LightPeftError('BAD_OPTION', '--rewind and --carry-moments exclude each other');
+  const { tensors: trained } = await readPeftAdapter(from);
+  const estimate = await readEstimate(join(from, SCORES), checkpoint.fingerprint);
+  const by = {
+    units: settings.estimator ?? estimate.estimator,
+    modules: settings.moduleEstimator ?? estimate.moduleEstimator,
+    seed: settings.seed,
+  };
+  const plan = makePlan(scoresOf(estimate, by, await model.norms()), await planOptions(bench, data.examples));
+  const delta = await deltaOf(bench, plan, estimate, trained);
+  const adapter = rewind ? await untrained(bench, data) : trained;
+  const cut = (whole: Adapter, along?: Parameters<typeof cutAdapter>[5]) =>
+    cutAdapter(whole, plan, checkpoint.spec.headSize, placeOf(bench), delta, along);
+  const tensors = cut(adapter);
+  const moments = carryMoments ? await readMoments(from) : undefined;
+  const optimizerSteps = moments?.steps ?? 0;
+  using small = await model.cut(layerCuts(plan, delta), { threads });
+  const modules = cutModules(bench.modules(), plan);
+  const session = bench.session(small, data.labels, modules, { masks, prefixCache, optimizerSteps });
+  await session.setTensors(tensors);
+  const start = createHash('sha256').update(JSON.stringify(plan));
+  for (const { data: values } of tensors) start.update(values);
+  if (moments)
+    for (const part of MOMENT_PARTS) {
+      const values = cut(moments[part], MOMENT_ALONG[part]);
+      await session.setTensors(values, part);
+      for (const { data: of } of values) start.update(of);
+    }
+  return {
+    ...{ session, estimate, plan, adapter, optimizerSteps },
+    ...{ delta: delta ?? undefined, identity: { from: start.digest('hex') } },
+  };
+}
+
+/** Tensors of a session in the shapes of the whole base; what was cut from it is as the cut found it. */
+export const inFull = (
+  bench: Workbench,
+  tensors: NamedTensor[],
+  smaller: Smaller | undefined,
+  whole: Adapter | undefined = smaller?.adapter,
+): NamedTensor[] =>
+  smaller && whole
+    ? mergeAdapter(whole, tensors, smaller.plan, bench.checkpoint.spec.headSize, placeOf(bench))
+    : tensors;
+
+/** The optimizer's moments in the shapes of the whole base, those of what is gone zero. */
+export async function saveMoments(
+  bench: Workbench,
+  out: string,
+  session: Session,
+  steps: number,
+  smaller?: Smaller,
+): Promise<void> {
+  const nothing =
+    smaller &&
+    [...smaller.adapter].map(([name, { shape, data }]) => {
+      return [name, { shape, data: new Float32Array(data.length) }] as const;
+    });
+  const of = async (part: (typeof MOMENT_PARTS)[number]) =>
+    inFull(bench, await session.tensors(part), smaller, nothing && new Map(nothing));
+  await writeMoments(out, (smaller?.optimizerSteps ?? 0) + steps, {
+    moment1: await of('moment1'),
+    moment2: await of('moment2'),
+  });
+}
+
+/** What was trained with these goes on with them; other values would scale it wrongly. */
+export async function loraOf(from: string): Promise<Partial<Options>> {
+  const { info } = await readPeftAdapter(from);
+  return info ? { loraR: info.r, loraAlpha: info.alpha, targetModules: info.targetModules } : {};
+}
