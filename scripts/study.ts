@@ -1,17 +1,10 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { Command } from 'commander';
-import { TASK_NAMES } from '../lib/tasks.ts';
+import { TASK_NAMES, taskOf } from '../lib/tasks.ts';
 import { runSetUpOrExit } from './setup/index.ts';
-import {
-  type Cell,
-  METHODS,
-  type Method,
-  runCell,
-  type StudySettings,
-  type TaskFiles,
-} from './study/cell.ts';
-import { type Row, studyTable } from './study/table.ts';
+import { type Cell, METHODS, nameOf, runCell, type StudySettings, type TaskFiles } from './study/cell.ts';
+import { kneeOf, type Row, studyTable } from './study/table.ts';
 
 const list = (text: string): string[] => text.split(',');
 const program = new Command('study')
@@ -26,6 +19,9 @@ const program = new Command('study')
   .option('--tasks <names>', 'by comma', list, ['sst2', 'cola', 'mrpc', 'stsb', 'wic', 'boolq'])
   .option('--seeds <numbers>', 'by comma', (text: string) => list(text).map(Number), [1, 2, 3])
   .option('--methods <names>', `of ${METHODS.join(', ')}`, list, [...METHODS])
+  .option('--sizes <shares>', "of the encoder, to be kept this project's way, by comma", (text: string) =>
+    list(text).map(Number),
+  )
   .option('--out <folder>', 'where cells are kept', 'runs/study')
   .option('--learning-rate <x>', 'of every run', '1e-3')
   .option('--ours-estimate <flags>', 'of estimate, for this project', '--early-stop')
@@ -36,7 +32,8 @@ const given = program.opts<{
   data: string;
   tasks: string[];
   seeds: number[];
-  methods: Method[];
+  methods: (typeof METHODS)[number][];
+  sizes?: number[];
   out: string;
   learningRate: string;
   oursEstimate: string;
@@ -57,10 +54,20 @@ const settings: StudySettings = {
   ours: { estimate: words(given.oursEstimate), train: words(given.oursTrain) },
 };
 
-const rowsOf = (file: string) =>
+const linesOf = (file: string): string[] =>
   readFileSync(file, 'utf8')
     .split('\n')
-    .filter((line) => line.trim() !== '').length;
+    .filter((line) => line.trim() !== '');
+
+/** What the likeliest label of a file gives; a correlation is 0 then. */
+function majorityOf(task: string, file: string): number {
+  const { labels, metrics } = taskOf(task);
+  if (labels.kind === 'regression' || metrics[0] !== 'accuracy') return 0;
+  const counts = new Map<unknown, number>();
+  const all = linesOf(file).map((line) => (JSON.parse(line) as { label: unknown }).label);
+  for (const label of all) counts.set(label, (counts.get(label) ?? 0) + 1);
+  return Math.max(...counts.values()) / all.length;
+}
 
 /** Long runs for small tasks; a masked run is at most half as long as the run that it is for. */
 function filesOf(task: string): TaskFiles {
@@ -75,11 +82,12 @@ function filesOf(task: string): TaskFiles {
     });
   if (folder === undefined) return program.error(`study: ${given.data} has no ${task}`);
   const train = join(folder, 'train.jsonl');
-  const rows = rowsOf(train);
+  const rows = linesOf(train).length;
+  const validation = join(folder, 'validation.jsonl');
   const epochs = rows > 50_000 ? 3 : 10;
   const steps = Math.ceil(rows / 32) * epochs;
   return {
-    ...{ train, validation: join(folder, 'validation.jsonl'), epochs },
+    ...{ train, validation, epochs, majority: majorityOf(task, validation) },
     estimationSteps: Math.min(800, Math.ceil(steps / 2)),
   };
 }
@@ -88,10 +96,11 @@ const rows: Row[] = [];
 for (const task of given.tasks) {
   const files = filesOf(task);
   for (const seed of given.seeds)
-    for (const method of given.methods) {
+    for (const method of [...given.methods, ...(given.sizes ?? [])]) {
       const cell: Cell = { task, seed, method };
-      process.stderr.write(`study: ${task}, seed ${seed}, ${method}\n`);
+      process.stderr.write(`study: ${task}, seed ${seed}, ${nameOf(method)}\n`);
       rows.push({ ...cell, ...(await runCell(cell, files, settings)) });
     }
 }
 console.log(studyTable(rows));
+if (given.sizes) console.log(`\n${kneeOf(rows)}`);

@@ -5,8 +5,13 @@ import type { Report } from '../../lib/index.ts';
 import { writeWhole } from '../../lib/whole-file.ts';
 import { runPhase } from '../phase.ts';
 
-export const METHODS = ['vanilla', 'paper', 'ours', 'random'] as const;
-export type Method = (typeof METHODS)[number];
+/** `equal` is this project's way at the size that the paper's recipe leaves, `random` a seeded choice at this project's. */
+export const METHODS = ['vanilla', 'paper', 'ours', 'equal', 'random'] as const;
+/** A number: this project's way, keeping that share of the encoder. */
+export type Method = (typeof METHODS)[number] | number;
+
+export const nameOf = (method: Method): string =>
+  typeof method === 'number' ? `ours, ${Math.round(100 * method)} %` : method;
 
 export interface Cell {
   task: string;
@@ -18,6 +23,7 @@ export interface CellResult {
   report: Report;
   /** Seconds of the estimation that it rests on. */
   estimationSeconds: number;
+  majority: number;
 }
 
 /** What one cell needs of the task. */
@@ -27,6 +33,8 @@ export interface TaskFiles {
   epochs: number;
   /** The most steps of an estimation. */
   estimationSteps: number;
+  /** What the task's first metric gives whoever always says the same. */
+  majority: number;
 }
 
 /** Light-PEFT as its paper has it, and how this project would do it. */
@@ -75,11 +83,9 @@ async function phase(
 }
 
 /** Runs what a cell lacks. */
-export async function runCell(
-  { task, seed, method }: Cell,
-  { train, validation, epochs, estimationSteps }: TaskFiles,
-  settings: StudySettings,
-): Promise<CellResult> {
+export async function runCell(cell: Cell, files: TaskFiles, settings: StudySettings): Promise<CellResult> {
+  const { task, seed, method } = cell;
+  const { train, validation, epochs, estimationSteps, majority } = files;
   const folder = join(settings.out, task, String(seed));
   const common = [
     ...['--model', settings.model, '--task', task, '--train-file', train, '--validation-file', validation],
@@ -90,6 +96,7 @@ export async function runCell(
     return {
       report: await phase(settings, folder, 'vanilla', 'vanilla-train', trained),
       estimationSeconds: 0,
+      majority,
     };
   const paper = method === 'paper';
   const from = paper ? 'estimate-paper' : 'estimate-ours';
@@ -97,11 +104,24 @@ export async function runCell(
     ...[...common, '--max-steps', String(estimationSteps)],
     ...(paper ? PAPER : settings.ours.estimate),
   ]);
-  const cut = paper ? [...PAPER, ...PAPER_CUT] : settings.ours.train;
-  const random = method === 'random' ? ['--estimator', 'random', '--module-estimator', 'random'] : [];
-  const flags = [...trained, '--from', join(folder, from), ...cut, ...random];
-  const report = await phase(settings, folder, method, 'train', flags);
+  const cut = async (): Promise<string[]> => {
+    if (paper) return [...PAPER, ...PAPER_CUT];
+    if (method === 'random')
+      return [...settings.ours.train, '--estimator', 'random', '--module-estimator', 'random'];
+    if (typeof method === 'number') return [...settings.ours.train, '--target-parameters', String(method)];
+    if (method === 'ours') return settings.ours.train;
+    const of = async (other: Method) => (await runCell({ ...cell, method: other }, files, settings)).report;
+    const [whole, left] = [await of('vanilla'), await of('paper')];
+    const share = (a: number, b: number) => (a / b).toFixed(4);
+    return [
+      ...['--target-parameters', share(left.encoderParametersKept, left.encoderParameters)],
+      ...['--target-peft', share(left.peftParameters, whole.peftParameters)],
+    ];
+  };
+  const flags = [...trained, '--from', join(folder, from), ...(await cut())];
+  const name = String(method);
+  const report = await phase(settings, folder, name, 'train', flags);
   // Adapters of a study are of no further use, and many.
-  await rm(join(folder, method), { recursive: true, force: true });
-  return { report, estimationSeconds: estimation.seconds };
+  await rm(join(folder, name), { recursive: true, force: true });
+  return { report, estimationSeconds: estimation.seconds, majority };
 }
