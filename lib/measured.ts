@@ -77,7 +77,7 @@ export async function measured(bench: Workbench, session: Session, smaller?: Sma
     ? smaller.estimate.modules
     : session.modules.map(({ name, layer, site }) => ({ name, layer, site }));
   return {
-    ...{ fingerprint: checkpoint.fingerprint, steps, modules },
+    ...{ fingerprint: checkpoint.fingerprint, tokenizer: bench.tokenizer.fingerprint, steps, modules },
     ...{ estimator: estimatorOf(settings), moduleEstimator: moduleEstimatorOf(settings) },
     ...(smaller
       ? inPlace(smaller.estimate, { plan: smaller.plan, modules, raw })

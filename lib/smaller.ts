@@ -80,7 +80,10 @@ export async function startSmaller(
   if (rewind && carryMoments)
     throw new LightPeftError('BAD_OPTION', '--rewind and --carry-moments exclude each other');
   const { tensors: trained } = await readPeftAdapter(from);
-  const estimate = await readEstimate(join(from, SCORES), checkpoint.fingerprint);
+  const estimate = await readEstimate(join(from, SCORES), {
+    fingerprint: checkpoint.fingerprint,
+    tokenizer: bench.tokenizer.fingerprint,
+  });
   const by = {
     units: settings.estimator ?? estimate.estimator,
     modules: settings.moduleEstimator ?? estimate.moduleEstimator,

@@ -9,10 +9,14 @@ import type { ModulePlace } from './scores.ts';
 /** Beside the adapter that estimation trained. */
 export const SCORES = 'scores.safetensors';
 
+const VERSION = '3';
+
 /** What the estimation measured: estimators make Scores of it. */
 export interface Estimate {
   /** Of the base that was measured. */
   fingerprint: string;
+  /** Likewise of the tokenizer: with another one texts are made of other tokens. */
+  tokenizer: string;
   /** Training steps that were measured. */
   steps: number;
   /** What the estimation was set up for. */
@@ -36,8 +40,9 @@ export async function writeEstimate(file: string, estimate: Estimate): Promise<v
     arrays.map((data, i) => [`${name}.${i}`, { shape: [data.length], data }] as const),
   );
   await writeSafetensors(file, new Map(tensors), {
-    version: '2',
+    version: VERSION,
     fingerprint: about.fingerprint,
+    tokenizer: about.tokenizer,
     steps: String(about.steps),
     estimator: about.estimator,
     moduleEstimator: about.moduleEstimator,
@@ -46,8 +51,9 @@ export async function writeEstimate(file: string, estimate: Estimate): Promise<v
 }
 
 const METADATA = z.object({
-  version: z.literal('2'),
+  version: z.literal(VERSION),
   fingerprint: z.string().min(1),
+  tokenizer: z.string().min(1),
   steps: z.string().regex(/^\d+$/).transform(Number),
   estimator: z.enum(ESTIMATOR_NAMES),
   moduleEstimator: z.enum(MODULE_ESTIMATORS),
@@ -66,8 +72,11 @@ const METADATA = z.object({
     ),
 });
 
-/** @throws {LightPeftError} BAD_SCORES: not such a file, or made for another base */
-export async function readEstimate(file: string, fingerprint: string): Promise<Estimate> {
+/** @throws {LightPeftError} BAD_SCORES: not such a file, or made for another base or tokenizer */
+export async function readEstimate(
+  file: string,
+  { fingerprint, tokenizer }: Pick<Estimate, 'fingerprint' | 'tokenizer'>,
+): Promise<Estimate> {
   const bad = (why: string, cause?: unknown) =>
     new LightPeftError('BAD_SCORES', `${file}: ${why}`, { cause });
   const broken = (error: unknown): never => {
@@ -77,8 +86,9 @@ export async function readEstimate(file: string, fingerprint: string): Promise<E
   const tensors = await readTensors(file).catch(broken);
   const about = METADATA.safeParse(metadata);
   if (!about.success) throw bad('not a file of scores, or one of another version', about.error);
-  const { fingerprint: found, steps, estimator, moduleEstimator, modules } = about.data;
-  if (found !== fingerprint) throw bad('these scores were taken on another base');
+  const { steps, estimator, moduleEstimator, modules } = about.data;
+  if (about.data.fingerprint !== fingerprint) throw bad('these scores were taken on another base');
+  if (about.data.tokenizer !== tokenizer) throw bad('these scores were taken with another tokenizer');
   const list = (prefix: string): Float32Array[] => {
     const out: Float32Array[] = [];
     for (let i = 0; tensors.has(`${prefix}.${i}`); i++) out.push(tensors.get(`${prefix}.${i}`)!.data);
@@ -108,5 +118,5 @@ export async function readEstimate(file: string, fingerprint: string): Promise<E
   for (const [i, { name }] of modules.entries())
     if (measures.ratios[i]!.length !== 1 || measures.ranks[i]!.length !== measures.rankTaylor[i]!.length)
       throw bad(`the measures of ${name} are of different sizes`);
-  return { fingerprint, steps, estimator, moduleEstimator, masks, measures, modules };
+  return { fingerprint, tokenizer, steps, estimator, moduleEstimator, masks, measures, modules };
 }

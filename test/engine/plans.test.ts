@@ -29,7 +29,15 @@ async function estimated(recorded: Case, model: Model, estimator: Estimator) {
   for (let step = 0; step < 3; step++) await session.step([recorded.batch()], 0.01, true);
   const { steps, heads, neurons, measures } = await session.scores();
   const estimate: Estimate = {
-    ...{ fingerprint: 'f', steps, estimator, moduleEstimator: 'ratio', masks: { heads, neurons }, measures },
+    ...{
+      fingerprint: 'f',
+      tokenizer: 't',
+      steps,
+      estimator,
+      moduleEstimator: 'ratio',
+      masks: { heads, neurons },
+      measures,
+    },
     modules: session.modules.map(({ name, layer, site }) => ({ name, layer, site })),
   };
   return { estimate, adapter: byName((await session.tensors()).filter((tensor) => !isMask(tensor))) };

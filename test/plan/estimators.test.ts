@@ -22,7 +22,15 @@ const masks = {
   neurons: by(FFN).map((v) => v.map((x) => x - 0.5)),
 };
 const estimate: Estimate = {
-  ...{ fingerprint: 'base', steps: 3, estimator: 'l1', moduleEstimator: 'ratio', masks, measures },
+  ...{
+    fingerprint: 'base',
+    tokenizer: 't',
+    steps: 3,
+    estimator: 'l1',
+    moduleEstimator: 'ratio',
+    masks,
+    measures,
+  },
   modules: ['a', 'b', 'c', 'd'].map((name, layer) => ({ name, layer, site: 'query' as const })),
 };
 const score = (units: Estimator, modules: ModuleEstimator = 'ratio', seed = 1) =>

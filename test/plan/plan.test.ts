@@ -56,6 +56,27 @@ describe('makePlan', () => {
     for (const { ranks } of plan.modules) expect(ranks).to.have.lengthOf(4);
   });
 
+  it('drops halves of layers where it may, their modules with them, and says what could be met', () => {
+    const scores = usual();
+    scores.heads[1]!.fill(0);
+    scores.neurons[2]!.fill(0);
+    const costs = { head: 5, neuron: 1, rest: 0 };
+    const cut = (keep: number, least: Partial<PlanOptions>) =>
+      makePlan(scores, { budget: { of: 'parameters', keep, costs, roundTo: 1 }, ...least });
+    const { layers, modules } = cut(0.5, { minHeads: 0, minNeurons: 0 });
+    expect([layers[1]!.heads, layers[2]!.neurons]).to.deep.equal([[], []]);
+    expect(modules.every(({ name }) => Number(name.split('.')[1]) % 3 !== 1)).to.be.true;
+    expect(failure(() => cut(0.05, {}))).to.include({
+      code: 'BAD_OPTION',
+      message: 'the budget of 5.0 % cannot be met: what must stay takes 10.8 %',
+    });
+    scores.heads.forEach((heads) => heads.fill(0));
+    expect(failure(() => cut(0.3, { minHeads: 0 })))
+      .to.include({ code: 'BAD_OPTION' })
+      .property('message')
+      .match(/nothing to train/);
+  });
+
   it('drops a surviving module that lost all its ranks', () => {
     const scores = scoresOf(equalLayers(1, 2), equalLayers(1, 8), [
       Float32Array.of(1, 2),

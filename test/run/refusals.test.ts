@@ -74,6 +74,16 @@ describe('what is wrong is refused before it is used', () => {
     expect(await errorOf(train(all))).include({ code: 'BAD_PLAN' });
   });
 
+  it('scores taken with another tokenizer', async () => {
+    const from = copy(estimated, 'other-tokens');
+    const file = join(from, 'scores.safetensors');
+    const { metadata } = await readHeader(file);
+    await writeSafetensors(file, await readTensors(file), { ...metadata, tokenizer: 'abc' });
+    const { code, message } = await errorOf(train(options({ from, out: folder.file('never') })));
+    expect(code).equal('BAD_SCORES');
+    expect(message).contain('another tokenizer');
+  });
+
   it('scores of an adapter that was trained over', async () => {
     const from = copy(estimated, 'overwritten');
     await vanillaTrain(options({ out: from }));
