@@ -1,4 +1,4 @@
-import type { EncodedExample } from './data/batches.ts';
+import type { Dataset } from './data/dataset.ts';
 import type { Session } from './engine.ts';
 import type { EarlyEnd } from './fit.ts';
 import { measured } from './measured.ts';
@@ -8,6 +8,7 @@ import { GRANULARITIES } from './plan/distance.ts';
 import { makePlan, type PlanOptions } from './plan/plan.ts';
 import { Settling, type SettlingState } from './plan/settling.ts';
 import type { WeightNorms } from './native.ts';
+import type { Settings } from './options.ts';
 import type { Smaller } from './smaller.ts';
 import type { Workbench } from './workbench.ts';
 
@@ -32,13 +33,15 @@ export class EarlyStop implements EarlyEnd {
     this.settling = new Settling(totals, settings.stopDistance);
   }
 
+  /** @param cut the settings of the cut that is to settle */
   static async over(
     bench: Workbench,
     session: Session,
-    examples: readonly EncodedExample[],
+    data: Dataset,
+    cut: Settings,
     smaller?: Smaller,
   ): Promise<EarlyStop> {
-    return new EarlyStop(bench, session, await planOptions(bench, examples), smaller);
+    return new EarlyStop(bench, session, await planOptions(bench, data, cut), smaller);
   }
 
   get state(): unknown {

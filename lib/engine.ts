@@ -92,6 +92,20 @@ function immediate<T>(call: () => T): T {
   }
 }
 
+/** A session after what it is to begin with; it is disposed of where that fails. */
+export async function begun(
+  session: Session,
+  work: (session: Session) => Promise<unknown>,
+): Promise<Session> {
+  try {
+    await work(session);
+    return session;
+  } catch (error) {
+    session.dispose();
+    throw error;
+  }
+}
+
 /** Steps that may wait in the lane. */
 const DEPTH = 2;
 
@@ -139,7 +153,7 @@ export class Session implements Disposable {
     return result;
   }
 
-  /** Logits [B, labels], row-major, and the sum of losses over the labelled examples; what the head reads on demand. */
+  /** Logits [examples, labels or choices], row-major, and the sum of losses over the labelled examples; what the head reads on demand. */
   evaluate(batch: PackedBatch, { states = false } = {}): Promise<NativeEvaluation> {
     return this.after(() => this.handle.evaluate(batch, states));
   }

@@ -2,43 +2,43 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { writePeftAdapter } from './adapter/peft.ts';
 import { EarlyStop } from './early-stop.ts';
+import { begun } from './engine.ts';
 import { LightPeftError } from './errors.ts';
 import { measured } from './measured.ts';
 import { needed, type Options, type Settings, settle } from './options.ts';
-import { shareOfCut } from './plan-options.ts';
-import { SCORES, writeEstimate } from './plan/estimate-file.ts';
+import { checkCut, shareOfCut } from './plan-options.ts';
+import { estimatorsOf, SCORES, writeEstimate } from './plan/estimate-file.ts';
+import { estimatorOf, trainsMasks } from './plan/estimators.ts';
+import { RoundsDone } from './rounds-done.ts';
 import type { RunOptions } from './run.ts';
 import { inFull, loraOf, saveMoments, type Smaller, startSmaller } from './smaller.ts';
 import { startHead } from './task-head.ts';
-import { type Phase, runTraining, type Start } from './training.ts';
+import { checkVacant, type Phase, runTraining, type Start } from './training.ts';
+import { STATE } from './training-state.ts';
+import { makeFolder } from './whole-file.ts';
 import type { Report } from './workbench.ts';
 
 /** Steps of the masked run (Light-PEFT). */
 const ESTIMATION_STEPS = 800;
 
-const PHASE: Phase<Start & { smaller?: Smaller }> = {
+/** @param next the settings of the cut that the estimate is for */
+const phaseFor = (next: Settings): Phase<Start & { smaller?: Smaller }> => ({
   name: 'estimate',
   writes: 'peft',
   async begin(bench, data) {
-    const { from, foldMasks } = bench.settings;
+    const { from } = bench.settings;
     if (from !== undefined) {
-      if (foldMasks)
-        throw new LightPeftError(
-          'BAD_OPTION',
-          '--fold-masks: masks are folded by train, after all estimations',
-        );
       const smaller = await startSmaller(bench, data, from, { masks: true });
       return { ...smaller, smaller };
     }
     const session = bench.session(bench.model, data.labels, bench.modules(), { masks: true });
-    await startHead(bench, session, data.labels);
-    return { session };
+    return { session: await begun(session, () => startHead(bench, session, data.labels)) };
   },
   steps: (_, settings) => settings.maxSteps || ESTIMATION_STEPS,
   // What has settled is told from the first steps on.
   scoreFrom: (steps, { earlyStop }) => (earlyStop ? 0 : Math.floor(steps / 2)),
-  early: async (bench, { session, smaller }, { examples }) =>
-    bench.settings.earlyStop ? await EarlyStop.over(bench, session, examples, smaller) : undefined,
+  early: async (bench, { session, smaller }, data) =>
+    bench.settings.earlyStop ? await EarlyStop.over(bench, session, data, next, smaller) : undefined,
   async save(bench, out, { session, smaller }, { tensors, info, steps }) {
     await writePeftAdapter(out, inFull(bench, tensors, smaller), info);
     await saveMoments(bench, out, session, steps, smaller);
@@ -46,41 +46,55 @@ const PHASE: Phase<Start & { smaller?: Smaller }> = {
   },
   // Scores of a part of the steps would pass for those of all.
   savesUnfinished: false,
-};
+});
 
-/** All rounds but the last leave their estimates in folders of their own; where they are done already, they are not run again. */
-async function earlierRounds(options: Options, run: RunOptions): Promise<{ from: string; seconds: number }> {
-  const settings = settle(options);
-  const out = needed(settings, 'out');
-  const round = async (
-    number: number,
-    from: string | undefined,
-  ): Promise<{ from: string; seconds: number }> => {
-    const folder = join(out, `round-${number}`);
-    const resume = settings.resume && existsSync(join(folder, 'training_state.safetensors'));
-    const done = settings.resume && !resume && existsSync(join(folder, SCORES));
-    const report = done
-      ? undefined
-      : await oneRound({ ...options, resume, out: folder, from }, number, settings, run);
-    const seconds = report?.seconds ?? 0;
-    if (number === settings.rounds - 1) return { from: folder, seconds };
-    const rest = await round(number + 1, folder);
-    return { ...rest, seconds: seconds + rest.seconds };
-  };
-  return round(1, undefined);
+/** @throws {LightPeftError} BAD_OPTION: what no round could do */
+function checkRounds(settings: Settings): void {
+  const { rounds, from, foldMasks, earlyStop, carryMoments } = settings;
+  const bad = (message: string) => new LightPeftError('BAD_OPTION', message);
+  checkCut(settings);
+  if (foldMasks) throw bad('--fold-masks: masks are folded by train, after all estimations');
+  if (rounds > 1 && from !== undefined)
+    throw bad('--rounds and --from exclude each other: the first round has the whole base');
+  if (rounds === 1 && from !== undefined && earlyStop)
+    throw bad(
+      '--early-stop: with --from the cut is made already, and what comes after it is not known; see --rounds',
+    );
+  if (carryMoments && (rounds > 1 || from !== undefined) && trainsMasks(estimatorOf(settings)))
+    throw bad('--carry-moments: masks start anew with each estimation, and so must the optimizer');
 }
 
-/** The cut before a round is as far on the way to the target as the round is among all, and the last step. */
-async function oneRound(
-  options: Options,
-  number: number,
-  { rounds }: Settings,
-  run: RunOptions,
-): Promise<Report> {
-  const { from } = options;
-  if (from === undefined) return runTraining(options, run, PHASE);
-  const cut = rounds > 1 ? shareOfCut(settle(options), (number - 1) / rounds) : {};
-  return runTraining({ ...options, ...(await loraOf(from)), ...cut }, run, PHASE);
+/** What `from` was trained with and measured for goes on, where nothing else is asked for. */
+const following = async (options: Options, from: string): Promise<Options> => ({
+  ...(await estimatorsOf(join(from, SCORES))),
+  ...options,
+  ...(await loraOf(from)),
+});
+
+/** The cut before a round is as far on the way to the target as the round is among all. */
+async function inRounds(options: Options, settings: Settings, run: RunOptions): Promise<Report> {
+  const out = needed(settings, 'out');
+  const { rounds, resume } = settings;
+  const folderOf = (round: number) => (round === rounds ? out : join(out, `round-${round}`));
+  await makeFolder(out);
+  checkVacant(out, 'peft');
+  const done = await RoundsDone.of(out, settings);
+  let seconds = 0;
+  for (let round = done.count + 1; ; round++) {
+    const folder = folderOf(round);
+    const own: Options = { ...options, out: folder, resume: resume && existsSync(join(folder, STATE)) };
+    const from = round > 1 ? folderOf(round - 1) : undefined;
+    const cut = from === undefined ? {} : shareOfCut(settings, (round - 1) / rounds);
+    const all = from === undefined ? own : { ...(await following(own, from)), from, ...cut };
+    const next = settle({ ...own, ...shareOfCut(settings, round / rounds) });
+    const report = await runTraining(all, run, phaseFor(next));
+    seconds += report.seconds;
+    if (round === rounds) {
+      await done.remove();
+      return { ...report, seconds };
+    }
+    await done.add();
+  }
 }
 
 /**
@@ -89,20 +103,13 @@ async function oneRound(
  * of the steps, or over all of them where it may stop early. Writes the Scores and the adapter trained so far, in full shape, to `out`.
  *
  * With `from`, what that estimate leaves of the model by the given targets or ratios is estimated; with `rounds`, that
- * is repeated, each cut as many times deeper as the one before.
+ * is repeated, each cut the same factor deeper than the one before.
  */
 export async function estimate(options: Options, run: RunOptions = {}): Promise<Report> {
   const settings = settle(options);
-  const { rounds, from } = settings;
-  if (rounds === 1) return oneRound(options, 1, settings, run);
-  if (from !== undefined)
-    throw new LightPeftError(
-      'BAD_OPTION',
-      '--rounds and --from exclude each other: the first round has the whole base',
-    );
-  const earlier = await earlierRounds(options, run);
-  const out = needed(settings, 'out');
-  const resume = settings.resume && existsSync(join(out, 'training_state.safetensors'));
-  const report = await oneRound({ ...options, resume, from: earlier.from }, rounds, settings, run);
-  return { ...report, seconds: report.seconds + earlier.seconds };
+  checkRounds(settings);
+  if (settings.rounds > 1) return inRounds(options, settings, run);
+  const { from } = settings;
+  const all = from === undefined ? options : await following(options, from);
+  return runTraining(all, run, phaseFor(settle(all)));
 }

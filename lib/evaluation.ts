@@ -19,7 +19,7 @@ export interface Evaluation {
 }
 
 /** Without a backward pass, larger batches gain nothing. */
-const BATCH_SIZE = 64;
+export const EVALUATION_BATCH = 64;
 
 const largest = (logits: number[]): number => logits.indexOf(Math.max(...logits));
 
@@ -39,7 +39,7 @@ export async function predictAll(
   const out: Prediction[] = [];
   for (const chosen of inBatches(
     Uint32Array.from(examples, (_, i) => i),
-    BATCH_SIZE,
+    EVALUATION_BATCH,
   )) {
     if (signal?.aborted) throw new LightPeftError('ABORTED', 'stopped during the evaluation');
     const batch = packBatch([...chosen].map((i) => examples[i]!));

@@ -5,7 +5,7 @@ import { readLightAdapter } from './adapter/light.ts';
 import { readPeftAdapter } from './adapter/peft.ts';
 import { SITES } from './checkpoint/spec.ts';
 import type { LabelSet } from './data/labels.ts';
-import type { Session } from './engine.ts';
+import { begun, type Session } from './engine.ts';
 import { LightPeftError } from './errors.ts';
 import type { ModuleConfig, NamedTensor } from './native.ts';
 import { parsePlan } from './plan/plan.ts';
@@ -79,8 +79,7 @@ export async function load(bench: Workbench, adapter: string | undefined): Promi
         `${model} has no trained task head; pass --adapter, or train one first`,
       );
     const labels = labelsOf(bench, bench.checkpoint.labels, outputs);
-    const session = bench.session(bench.model, labels, []);
-    await session.setTensors(named(own));
+    const session = await begun(bench.session(bench.model, labels, []), (one) => one.setTensors(named(own)));
     return { session, labels };
   }
 
@@ -90,8 +89,9 @@ export async function load(bench: Workbench, adapter: string | undefined): Promi
     const outputs = trainedHead(peft.tensors, adapter);
     const labels = labelsOf(bench, peft.info?.labels, outputs, peft.info?.choices);
     const modules = every((name) => peft.tensors.get(`${name}.lora_A.weight`)?.shape[0], peft.scale);
-    const session = bench.session(bench.model, labels, modules);
-    await session.setTensors(named(peft.tensors));
+    const session = await begun(bench.session(bench.model, labels, modules), (one) =>
+      one.setTensors(named(peft.tensors)),
+    );
     return { session, labels, info: peft.info };
   }
 
@@ -108,7 +108,8 @@ export async function load(bench: Workbench, adapter: string | undefined): Promi
     (name) => ranks.get(name),
     () => light.info.alpha / light.info.r,
   );
-  const session = bench.session(small, labels, modules);
-  await session.setTensors(named(light.tensors));
+  const session = await begun(bench.session(small, labels, modules), (one) =>
+    one.setTensors(named(light.tensors)),
+  );
   return { session, labels, kept: plan.layers, info: light.info };
 }

@@ -1,4 +1,4 @@
-import type { LabelSet } from './data/labels.ts';
+import { type LabelSet, logitsFor } from './data/labels.ts';
 import { LightPeftError } from './errors.ts';
 
 /** By the names that `evaluate` and GLUE give them; `f1` is that of class 1 of two. */
@@ -126,7 +126,7 @@ export function checkMetrics(names: readonly MetricName[], labels: LabelSet): vo
       const kind = labels.kind === 'regression' ? 'values' : 'classes';
       throw new LightPeftError('BAD_OPTION', `${name} is no metric of ${kind}`);
     }
-    if (name === 'f1' && labels.kind === 'classes' && labels.names.length > 2)
+    if (name === 'f1' && logitsFor(labels) > 2)
       throw new LightPeftError('BAD_OPTION', 'f1 is for two classes; macro_f1 is for any number');
   }
 }

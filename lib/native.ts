@@ -136,7 +136,7 @@ export interface NativeModel {
 }
 
 export interface NativeEvaluation {
-  /** [B, labels] */
+  /** [examples, labels or choices] */
   logits: Float32Array;
   /** What the head reads, [B, h], where it was asked for. */
   states?: Float32Array;

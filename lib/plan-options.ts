@@ -1,4 +1,4 @@
-import type { EncodedExample } from './data/batches.ts';
+import type { Dataset } from './data/dataset.ts';
 import { LightPeftError } from './errors.ts';
 import { flagOf, type Settings } from './options.ts';
 import { operationCosts, parameterCosts } from './plan/costs.ts';
@@ -14,29 +14,12 @@ const ROUND_TO = 16;
 /** What asks for a cut of heads and neurons by ratios. */
 const BY_RATIO = ['headRatio', 'neuronRatio', 'headScope', 'neuronScope'] as const;
 
-/** The names of those that are set. */
-const set = (settings: Settings, ...names: (keyof Settings)[]) =>
-  names.filter((name) => settings[name] !== undefined);
+/** What ratios are where only others are given. */
+const RATIOS = { headRatio: 1 / 3, neuronRatio: 1 / 3, moduleRatio: 0.75, rankRatio: 0.5 };
 
-/** The same cut, but only this part of the way, in factors: what stays is that power of what would. */
-export function shareOfCut(settings: Settings, part: number): Partial<Settings> {
-  const { targetFlops, targetTime, targetPeft, headRatio, neuronRatio, moduleRatio, rankRatio } = settings;
-  const otherwise = set(settings, 'targetFlops', 'targetTime', ...BY_RATIO).length > 0;
-  const targetParameters = otherwise ? undefined : (settings.targetParameters ?? TARGET_PARAMETERS);
-  const stays = (keep: number | undefined) => (keep === undefined ? undefined : keep ** part);
-  const goes = (ratio: number | undefined) => (ratio === undefined ? undefined : 1 - (1 - ratio) ** part);
-  const ranksByRatio = set(settings, 'moduleRatio', 'rankRatio').length > 0;
-  return {
-    targetParameters: stays(targetParameters),
-    targetFlops: stays(targetFlops),
-    targetTime: stays(targetTime),
-    targetPeft: stays(ranksByRatio ? undefined : (targetPeft ?? TARGET_PEFT)),
-    headRatio: goes(headRatio),
-    neuronRatio: goes(neuronRatio),
-    moduleRatio: goes(moduleRatio),
-    rankRatio: goes(rankRatio),
-  };
-}
+/** The names of those that are set. */
+const given = (settings: Settings, ...names: (keyof Settings)[]) =>
+  names.filter((name) => settings[name] !== undefined);
 
 function exclude(some: (keyof Settings)[], others: (keyof Settings)[]): void {
   const [one, other] = [some[0], others[0]];
@@ -44,29 +27,58 @@ function exclude(some: (keyof Settings)[], others: (keyof Settings)[]): void {
     throw new LightPeftError('BAD_OPTION', `${flagOf(one)} and ${flagOf(other)} exclude each other`);
 }
 
+/** @throws {LightPeftError} BAD_OPTION: the cut is asked for in two ways at once */
+export function checkCut(settings: Settings): void {
+  const targets = ['targetParameters', 'targetFlops', 'targetTime'] as const;
+  for (const [i, target] of targets.entries())
+    exclude(given(settings, target), given(settings, ...targets.slice(i + 1)));
+  exclude(given(settings, ...targets, 'roundTo'), given(settings, ...BY_RATIO));
+  exclude(given(settings, 'targetPeft'), given(settings, 'moduleRatio', 'rankRatio'));
+  exclude(settings.rewind ? ['rewind'] : [], settings.carryMoments ? ['carryMoments'] : []);
+}
+
 /**
- * How the settings want the cut to be made: heads and neurons to a target or by ratios, and modules and ranks likewise.
- * @throws {LightPeftError} BAD_OPTION: two ways at once
+ * The same cut, but only this part of the way, in factors: what stays is that power of what would. Layers at the bottom
+ * lose their modules in the last cut alone.
  */
+export function shareOfCut(settings: Settings, part: number): Partial<Settings> {
+  if (part === 1) return {};
+  const stays = (keep: number | undefined) => (keep === undefined ? undefined : keep ** part);
+  const goes = (name: keyof typeof RATIOS) => 1 - (1 - (settings[name] ?? RATIOS[name])) ** part;
+  const other = settings.targetFlops ?? settings.targetTime;
+  const units =
+    given(settings, ...BY_RATIO).length > 0
+      ? { headRatio: goes('headRatio'), neuronRatio: goes('neuronRatio') }
+      : {
+          targetParameters:
+            other === undefined ? stays(settings.targetParameters ?? TARGET_PARAMETERS) : undefined,
+          targetFlops: stays(settings.targetFlops),
+          targetTime: stays(settings.targetTime),
+        };
+  const ranks =
+    given(settings, 'moduleRatio', 'rankRatio').length > 0
+      ? { moduleRatio: goes('moduleRatio'), rankRatio: goes('rankRatio') }
+      : { targetPeft: stays(settings.targetPeft ?? TARGET_PEFT) };
+  return { ...units, ...ranks, depth: 0 };
+}
+
+/** How the settings want the cut to be made: heads and neurons to a target or by ratios, and modules and ranks likewise. */
 export async function planOptions(
   bench: Workbench,
-  examples: readonly EncodedExample[],
+  data: Dataset,
+  settings: Settings = bench.settings,
 ): Promise<PlanOptions> {
-  const { settings, checkpoint } = bench;
-  const { spec } = checkpoint;
+  const { spec } = bench.checkpoint;
   const { targetParameters, targetFlops, targetTime, targetPeft } = settings;
   const { depth, protect, minHeads, minNeurons } = settings;
+  checkCut(settings);
   const roundTo = settings.roundTo ?? ROUND_TO;
-  const unitRatios = set(settings, ...BY_RATIO);
-  const rankRatios = set(settings, 'moduleRatio', 'rankRatio');
-  exclude(set(settings, 'targetParameters'), set(settings, 'targetFlops', 'targetTime'));
-  exclude(set(settings, 'targetFlops'), set(settings, 'targetTime'));
-  exclude(set(settings, 'targetParameters', 'targetFlops', 'targetTime', 'roundTo'), unitRatios);
-  exclude(set(settings, 'targetPeft'), rankRatios);
-  const lengths = () => examples.flatMap((example) => example.lengths ?? [example.ids.length]);
+  const unitRatios = given(settings, ...BY_RATIO);
+  const rankRatios = given(settings, 'moduleRatio', 'rankRatio');
+  const lengths = () => data.examples.flatMap((example) => example.lengths ?? [example.ids.length]);
   const budget = async (): Promise<PlanOptions['budget']> => {
     if (targetTime !== undefined)
-      return { of: 'time', keep: targetTime, costs: await stepTimes(bench, examples), roundTo };
+      return { of: 'time', keep: targetTime, costs: await stepTimes(bench, data), roundTo };
     if (targetFlops !== undefined)
       return { of: 'flops', keep: targetFlops, costs: operationCosts(spec, lengths()), roundTo };
     const keep = targetParameters ?? TARGET_PARAMETERS;

@@ -8,6 +8,7 @@ import { Random } from './data/random.ts';
 import { Model, Session } from './engine.ts';
 import { LightPeftError } from './errors.ts';
 import { type LayerCut, NO_TEACHER } from './native.ts';
+import { median } from './median.ts';
 import { keptShares, planDifference, planMap } from './plan/inspect.ts';
 import { parsePlan } from './plan/plan.ts';
 import { isTarget } from './workbench.ts';
@@ -33,10 +34,8 @@ async function opened(folder: string, model: string | undefined) {
   return { ...adapter, plan: parsePlan(adapter.plan, { fingerprint, layers, heads, ffn }), checkpoint };
 }
 
-const median = (values: number[]) => values.sort((a, b) => a - b)[values.length >> 1]!;
-
 /** How many times as fast as the base's the inference of what is left is: medians, in turns. */
-async function measured(
+async function speedup(
   checkpoint: Checkpoint,
   cuts: LayerCut[],
   length: number,
@@ -74,13 +73,16 @@ async function measured(
   };
   const sessions = [whole, small].map((model) => new Session(model, config, { threads }));
   const times: number[][] = [[], []];
-  for (let round = -1; round < ROUNDS; round++)
-    for (const [i, session] of sessions.entries()) {
-      const started = performance.now();
-      await session.evaluate(batch);
-      if (round >= 0) times[i]!.push(performance.now() - started);
-    }
-  for (const session of sessions) session.dispose();
+  try {
+    for (let round = -1; round < ROUNDS; round++)
+      for (const [i, session] of sessions.entries()) {
+        const started = performance.now();
+        await session.evaluate(batch);
+        if (round >= 0) times[i]!.push(performance.now() - started);
+      }
+  } finally {
+    for (const session of sessions) session.dispose();
+  }
   return median(times[0]!) / median(times[1]!);
 }
 
@@ -109,7 +111,7 @@ export async function inspectPlan(folder: string, options: PlanReportOptions = {
     `inference: ${(1 / operations).toFixed(2)} times as fast to expect`,
   ];
   if (options.measure) {
-    const times = await measured(checkpoint, layerCuts(plan, delta), length, options.threads ?? 0);
+    const times = await speedup(checkpoint, layerCuts(plan, delta), length, options.threads ?? 0);
     lines.push(
       `           ${times.toFixed(2)} times as fast measured, ${TEXTS} texts at once, embeddings counted`,
     );

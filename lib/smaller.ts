@@ -6,10 +6,10 @@ import { type BaseDelta, foldedMasks, layerCuts } from './adapter/delta.ts';
 import { MOMENT_ALONG, MOMENT_PARTS, readMoments, writeMoments } from './adapter/moments.ts';
 import { readPeftAdapter } from './adapter/peft.ts';
 import type { Dataset } from './data/dataset.ts';
-import type { Session } from './engine.ts';
+import { begun, type Session } from './engine.ts';
 import { LightPeftError } from './errors.ts';
 import type { ModuleConfig, NamedTensor } from './native.ts';
-import type { Options } from './options.ts';
+import type { Options, Settings } from './options.ts';
 import { type Estimate, readEstimate, SCORES } from './plan/estimate-file.ts';
 import { scoresOf, trainsMasks } from './plan/estimators.ts';
 import { makePlan, type Plan } from './plan/plan.ts';
@@ -32,6 +32,21 @@ export interface Smaller extends Start {
 const cutModules = (modules: ModuleConfig[], plan: Plan): ModuleConfig[] =>
   plan.modules.map(({ name, ranks }) => ({ ...modules.find((m) => m.name === name)!, rank: ranks.length }));
 
+/** How many heads and neurons a Plan keeps that an earlier cut had taken before the estimation. */
+const returning = (plan: Plan, { masks }: Estimate): number =>
+  plan.layers.reduce((sum, { heads, neurons }, l) => {
+    const gone = (kept: number[], values: Float32Array) => kept.filter((i) => Number.isNaN(values[i])).length;
+    return sum + gone(heads, masks.heads[l]!) + gone(neurons, masks.neurons[l]!);
+  }, 0);
+
+function noteReturning({ note }: Workbench, plan: Plan, estimate: Estimate): void {
+  const count = returning(plan, estimate);
+  if (count > 0)
+    note(
+      `${count} heads and neurons come back that were cut before this estimate: it asked for a smaller target`,
+    );
+}
+
 /** What a Plan changes in what is left of the base. */
 async function deltaOf(
   bench: Workbench,
@@ -46,6 +61,8 @@ async function deltaOf(
     throw bad(`--fold-masks: the estimation was run for ${estimate.estimator}, which trains no masks`);
   if (compensate && learned && !foldMasks)
     throw bad('--compensate: means were measured with trained masks, and need --fold-masks to be right');
+  if (foldMasks && returning(plan, estimate) > 0)
+    throw bad('--fold-masks: the cut keeps what was gone before the estimation, and has no mask for it');
   const delta = new Map([
     ...(foldMasks ? foldedMasks(plan, estimate.masks) : []),
     ...(compensate ? await compensation(plan, estimate.measures, bench, adapter) : []),
@@ -77,21 +94,22 @@ export async function startSmaller(
 ): Promise<Smaller> {
   const { settings, checkpoint, model } = bench;
   const { rewind, carryMoments, threads } = settings;
-  if (rewind && carryMoments)
-    throw new LightPeftError('BAD_OPTION', '--rewind and --carry-moments exclude each other');
   const { tensors: trained } = await readPeftAdapter(from);
   const estimate = await readEstimate(join(from, SCORES), {
     fingerprint: checkpoint.fingerprint,
     tokenizer: bench.tokenizer.fingerprint,
   });
+  // Where what is left is estimated again, the settings say what is measured then, not what to cut by now.
+  const asked: Partial<Settings> = masks ? {} : settings;
   const by = {
-    units: settings.estimator ?? estimate.estimator,
-    modules: settings.moduleEstimator ?? estimate.moduleEstimator,
+    units: asked.estimator ?? estimate.estimator,
+    modules: asked.moduleEstimator ?? estimate.moduleEstimator,
     seed: settings.seed,
   };
-  const plan = makePlan(scoresOf(estimate, by, await model.norms()), await planOptions(bench, data.examples));
-  const delta = await deltaOf(bench, plan, estimate, trained);
+  const plan = makePlan(scoresOf(estimate, by, await model.norms()), await planOptions(bench, data));
+  noteReturning(bench, plan, estimate);
   const adapter = rewind ? await untrained(bench, data) : trained;
+  const delta = await deltaOf(bench, plan, estimate, adapter);
   const cut = (whole: Adapter, along?: Parameters<typeof cutAdapter>[5]) =>
     cutAdapter(whole, plan, checkpoint.spec.headSize, placeOf(bench), delta, along);
   const tensors = cut(adapter);
@@ -99,16 +117,17 @@ export async function startSmaller(
   const optimizerSteps = moments?.steps ?? 0;
   using small = await model.cut(layerCuts(plan, delta), { threads });
   const modules = cutModules(bench.modules(), plan);
-  const session = bench.session(small, data.labels, modules, { masks, prefixCache, optimizerSteps });
-  await session.setTensors(tensors);
   const start = createHash('sha256').update(JSON.stringify(plan));
-  for (const { data: values } of tensors) start.update(values);
-  if (moments)
-    for (const part of MOMENT_PARTS) {
-      const values = cut(moments[part], MOMENT_ALONG[part]);
+  const session = bench.session(small, data.labels, modules, { masks, prefixCache, optimizerSteps });
+  await begun(session, async () => {
+    await session.setTensors(tensors);
+    for (const { data: values } of tensors) start.update(values);
+    for (const part of moments ? MOMENT_PARTS : []) {
+      const values = cut(moments![part], MOMENT_ALONG[part]);
       await session.setTensors(values, part);
       for (const { data: of } of values) start.update(of);
     }
+  });
   return {
     ...{ session, estimate, plan, adapter, optimizerSteps },
     ...{ delta: delta ?? undefined, identity: { from: start.digest('hex') } },
@@ -134,18 +153,24 @@ export async function saveMoments(
   steps: number,
   smaller?: Smaller,
 ): Promise<void> {
-  const nothing =
+  const zeros =
     smaller &&
     [...smaller.adapter].map(([name, { shape, data }]) => {
       return [name, { shape, data: new Float32Array(data.length) }] as const;
     });
   const of = async (part: (typeof MOMENT_PARTS)[number]) =>
-    inFull(bench, await session.tensors(part), smaller, nothing && new Map(nothing));
+    inFull(bench, await session.tensors(part), smaller, zeros && new Map(zeros));
   await writeMoments(out, (smaller?.optimizerSteps ?? 0) + steps, {
     moment1: await of('moment1'),
     moment2: await of('moment2'),
   });
 }
+
+/** Whether an estimate was made of the whole base, and its adapter trained on it. */
+export const isOfWhole = ({ masks, measures }: Estimate): boolean =>
+  [...masks.heads, ...masks.neurons, ...measures.rankTaylor].every(
+    (values) => !values.some((value) => Number.isNaN(value)),
+  );
 
 /** What was trained with these goes on with them; other values would scale it wrongly. */
 export async function loraOf(from: string): Promise<Partial<Options>> {

@@ -1,85 +1,77 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { type EncodedExample, packBatch } from './data/batches.ts';
+import { packBatch } from './data/batches.ts';
+import type { Dataset } from './data/dataset.ts';
+import type { Session } from './engine.ts';
+import { median } from './median.ts';
 import type { LayerCut } from './native.ts';
+import { needed } from './options.ts';
 import type { Costs } from './plan/budget.ts';
 import { writeWhole } from './whole-file.ts';
 import type { Workbench } from './workbench.ts';
 
 const ROUNDS = 5;
 const FILE = 'step_times.json';
+/** Of what an even share of a layer's time would be; noise may measure less, and nothing is free. */
+const LEAST = 0.05;
 
 const seconds = z.number().nonnegative();
-const SCHEMA = z.object({
-  of: z.string(),
-  costs: z.strictObject({ head: seconds, neuron: seconds, rest: seconds }),
-});
+const COSTS = z.strictObject({ head: seconds, neuron: seconds, rest: seconds });
 
-const median = (values: number[]) => values.sort((a, b) => a - b)[values.length >> 1]!;
-
-/** Medians of a training step of the whole base and of two cuts of it, in turns. */
-async function timed(
-  bench: Workbench,
-  cuts: LayerCut[][],
-  examples: readonly EncodedExample[],
-): Promise<number[]> {
+/** Medians of a training step of the whole base and of some cuts of it, in turns. */
+async function timed(bench: Workbench, cuts: LayerCut[][], { examples, labels }: Dataset): Promise<number[]> {
   const { threads, batchSize } = bench.settings;
-  const batch = packBatch(examples.slice(0, batchSize).map((example) => ({ ...example, label: 0 })));
-  const labels = { kind: 'regression' } as const;
-  const sessions = [bench.session(bench.model, labels, bench.modules())];
-  for (const cut of cuts) {
-    using model = await bench.model.cut(cut, { threads });
-    sessions.push(bench.session(model, labels, bench.modules()));
-  }
-  const times: number[][] = sessions.map(() => []);
-  for (let round = -1; round < ROUNDS; round++)
-    for (const [i, session] of sessions.entries()) {
-      const started = performance.now();
-      await session.step([batch], 0);
-      await session.metrics();
-      if (round >= 0) times[i]!.push((performance.now() - started) / 1000);
+  const batch = packBatch(examples.slice(0, batchSize));
+  const sessions: Session[] = [];
+  const times: number[][] = [];
+  try {
+    for (const cut of [undefined, ...cuts]) {
+      using small = cut && (await bench.model.cut(cut, { threads }));
+      sessions.push(bench.session(small ?? bench.model, labels, bench.modules()));
+      times.push([]);
     }
-  for (const session of sessions) session.dispose();
+    for (let round = -1; round < ROUNDS; round++)
+      for (const [i, session] of sessions.entries()) {
+        const started = performance.now();
+        await session.step([batch], 0);
+        await session.metrics();
+        if (round >= 0) times[i]!.push((performance.now() - started) / 1000);
+      }
+  } finally {
+    for (const session of sessions) session.dispose();
+  }
   return times.map(median);
+}
+
+async function measure(bench: Workbench, data: Dataset): Promise<Costs> {
+  const { layers, heads, ffn } = bench.checkpoint.spec;
+  const first = (n: number) => Array.from({ length: n }, (_, i) => i);
+  const cut = (keptHeads: number, keptNeurons: number): LayerCut[] =>
+    Array.from({ length: layers }, () => ({ heads: first(keptHeads), neurons: first(keptNeurons) }));
+  const [fewHeads, fewNeurons] = [Math.ceil(heads / 2), Math.ceil(ffn / 2)];
+  const cuts = [cut(fewHeads, ffn), cut(heads, fewNeurons)];
+  const [whole, lessHeads, lessNeurons] = (await timed(bench, cuts, data)) as [number, number, number];
+  const each = (less: number, removed: number, units: number) =>
+    Math.max((whole - less) / Math.max(1, removed), (LEAST * whole) / units) / layers;
+  const head = each(lessHeads, heads - fewHeads, heads);
+  const neuron = each(lessNeurons, ffn - fewNeurons, ffn);
+  return { head, neuron, rest: Math.max(0, whole / layers - heads * head - ffn * neuron) };
 }
 
 /**
  * What a head, a neuron and the rest of a layer add to the time of a training step on this machine, in seconds: from
- * steps over the first batch with the whole base, with half of its heads and with half of its neurons. Measured once
- * for an estimate, so that a run that is resumed makes the same Plan, and kept beside it.
+ * steps over the first batch with the whole base, with half of its heads and with half of its neurons. Kept in `out`, so
+ * that a run that is resumed makes the same Plan.
  */
-export async function stepTimes(bench: Workbench, examples: readonly EncodedExample[]): Promise<Costs> {
-  const { settings, checkpoint, model } = bench;
-  const { layers, heads, ffn } = checkpoint.spec;
-  const { batchSize, threads, loraR, targetModules } = settings;
-  const tokens = examples.slice(0, batchSize).reduce((sum, { ids }) => sum + ids.length, 0);
-  const of = JSON.stringify({
-    ...{ base: checkpoint.fingerprint, dtype: model.dtype, batchSize, tokens, threads, loraR, targetModules },
-  });
-  const file = join(settings.from ?? settings.out ?? '.', FILE);
-  const known = SCHEMA.safeParse(
-    await readFile(file, 'utf8').then(
-      (text) => JSON.parse(text) as unknown,
-      () => null,
-    ),
-  );
-  if (known.success && known.data.of === of) return known.data.costs;
-  const first = (n: number) => Array.from({ length: n }, (_, i) => i);
-  const cut = (keptHeads: number, keptNeurons: number): LayerCut[] =>
-    Array.from({ length: layers }, () => ({ heads: first(keptHeads), neurons: first(keptNeurons) }));
-  const fewHeads = Math.ceil(heads / 2);
-  const fewNeurons = Math.ceil(ffn / 2);
-  const [whole, lessHeads, lessNeurons] = (await timed(
-    bench,
-    [cut(fewHeads, ffn), cut(heads, fewNeurons)],
-    examples,
-  )) as [number, number, number];
-  const each = (less: number, removed: number) => Math.max(0, whole - less) / (layers * Math.max(1, removed));
-  const head = each(lessHeads, heads - fewHeads);
-  const neuron = each(lessNeurons, ffn - fewNeurons);
-  const rest = Math.max(0, whole / layers - heads * head - ffn * neuron);
-  const costs = { head, neuron, rest };
-  await writeWhole(file, [JSON.stringify({ of, costs })]);
+export async function stepTimes(bench: Workbench, data: Dataset): Promise<Costs> {
+  const file = join(needed(bench.settings, 'out'), FILE);
+  if (bench.settings.resume) {
+    const text = await readFile(file, 'utf8').catch(() => 'null');
+    const known = COSTS.safeParse(JSON.parse(text));
+    if (known.success) return known.data;
+  }
+  const costs = await measure(bench, data);
+  await writeWhole(file, [JSON.stringify(costs)]);
   return costs;
 }

@@ -3,10 +3,11 @@ import { type EncodedExample, inBatches, packBatch } from './data/batches.ts';
 import type { Dataset } from './data/dataset.ts';
 import { type LabelSet, logitsFor } from './data/labels.ts';
 import { LightPeftError } from './errors.ts';
+import { EVALUATION_BATCH } from './evaluation.ts';
 import { load } from './loaded.ts';
+import type { Settings } from './options.ts';
+import type { RunOptions } from './run.ts';
 import type { Workbench } from './workbench.ts';
-
-const BATCH_SIZE = 64;
 
 /** Examples with what a teacher makes of each, computed once, and a hash of all of that. */
 export interface Taught {
@@ -15,27 +16,58 @@ export interface Taught {
 }
 
 /**
- * @param adapter of the teacher, on the whole base or a part of it
- * @returns undefined where nothing is to be learned from it
- * @throws {LightPeftError} BAD_OPTION: it has other labels than the data
+ * The adapter of the teacher; undefined where nothing is to be learned from one.
+ * @param whole the adapter that was trained on the whole base, if there is one
+ * @throws {LightPeftError} BAD_OPTION: there is none, or one is named for nothing
  */
-export async function taught(bench: Workbench, data: Dataset, adapter: string): Promise<Taught | undefined> {
-  const { distill, distillStates } = bench.settings;
-  if (distill === 0 && distillStates === 0) return undefined;
+export function teacherOf(
+  { distill, distillStates, teacher }: Settings,
+  whole: string | undefined,
+): string | undefined {
+  const bad = (message: string) => new LightPeftError('BAD_OPTION', message);
+  if (distill === 0 && distillStates === 0) {
+    if (teacher !== undefined)
+      throw bad('--teacher: nothing is learned from it without --distill or --distill-states');
+    return undefined;
+  }
+  const found = teacher ?? whole;
+  if (found === undefined)
+    throw bad(
+      '--distill: the last estimate was made of a smaller model; --teacher must name an adapter of the whole',
+    );
+  return found;
+}
+
+const shown = (of: LabelSet): string => {
+  if (of.kind === 'classes') return of.names.join(', ');
+  return of.kind === 'choices' ? `${of.count} choices` : 'a value';
+};
+
+/**
+ * @param adapter of the teacher, on the whole base or a part of it
+ * @throws {LightPeftError} BAD_OPTION: it has other labels than the data; ABORTED
+ */
+export async function taught(
+  bench: Workbench,
+  data: Dataset,
+  adapter: string,
+  { signal }: RunOptions,
+): Promise<Taught> {
+  const { distillStates } = bench.settings;
   const started = performance.now();
-  const { session, labels } = await load(bench, adapter);
+  const { session, labels, info } = await load(bench, adapter);
   try {
-    const names = (of: LabelSet) =>
-      of.kind === 'classes' ? of.names.join(', ') : of.kind === 'choices' ? `${of.count} choices` : 'a value';
-    if (names(labels) !== names(data.labels))
+    const own: LabelSet = info?.labels ? { kind: 'classes', names: info.labels } : labels;
+    if (shown(own) !== shown(data.labels))
       throw new LightPeftError(
         'BAD_OPTION',
-        `the teacher ${adapter} tells ${names(labels)}; the data has ${names(data.labels)}`,
+        `the teacher ${adapter} tells ${shown(own)}; the data has ${shown(data.labels)}`,
       );
     const hash = createHash('sha256');
     const examples: EncodedExample[] = [];
     const width = logitsFor(labels);
-    for (const chosen of inBatches(Uint32Array.from(data.examples.keys()), BATCH_SIZE)) {
+    for (const chosen of inBatches(Uint32Array.from(data.examples.keys()), EVALUATION_BATCH)) {
+      if (signal?.aborted) throw new LightPeftError('ABORTED', 'stopped while the teacher was asked');
       const texts = [...chosen].map((i) => data.examples[i]!);
       const { logits, states } = await session.evaluate(packBatch(texts), { states: distillStates > 0 });
       hash.update(logits);

@@ -1,13 +1,15 @@
 import { join } from 'node:path';
 import { writeLightAdapter } from './adapter/light.ts';
 import { writePeftAdapter } from './adapter/peft.ts';
+import { begun } from './engine.ts';
 import { stepsOf } from './fit.ts';
 import { needed, type Options, settle } from './options.ts';
+import { checkCut } from './plan-options.ts';
 import { SCORES } from './plan/estimate-file.ts';
 import type { RunOptions } from './run.ts';
-import { loraOf, type Smaller, startSmaller } from './smaller.ts';
+import { isOfWhole, loraOf, type Smaller, startSmaller } from './smaller.ts';
 import { startHead } from './task-head.ts';
-import { taught } from './teacher.ts';
+import { taught, teacherOf } from './teacher.ts';
 import { type Phase, runTraining } from './training.ts';
 import { removeFile } from './whole-file.ts';
 import type { Report } from './workbench.ts';
@@ -16,8 +18,7 @@ const VANILLA: Phase = {
   name: 'vanilla-train',
   async begin(bench, { labels }) {
     const session = bench.session(bench.model, labels, bench.modules());
-    await startHead(bench, session, labels);
-    return { session };
+    return { session: await begun(session, () => startHead(bench, session, labels)) };
   },
   steps: stepsOf,
   async save(_, out, __, { tensors, info }) {
@@ -35,14 +36,17 @@ export const vanillaTrain = (options: Options, run: RunOptions = {}): Promise<Re
 
 const LIGHT: Phase<Smaller> = {
   name: 'train',
-  async begin(bench, data) {
-    const { prefixCache, teacher } = bench.settings;
+  async begin(bench, data, run) {
+    const { prefixCache } = bench.settings;
     const from = needed(bench.settings, 'from');
-    const lessons = await taught(bench, data, teacher ?? from);
     const start = await startSmaller(bench, data, from, { prefixCache });
-    if (!lessons) return start;
-    const identity = { ...start.identity, teacher: lessons.digest };
-    return { ...start, identity, examples: lessons.examples };
+    const adapter = teacherOf(bench.settings, isOfWhole(start.estimate) ? from : undefined);
+    if (adapter === undefined) return start;
+    await begun(start.session, async () => {
+      const { examples, digest } = await taught(bench, data, adapter, run);
+      Object.assign(start, { examples, identity: { ...start.identity, teacher: digest } });
+    });
+    return start;
   },
   steps: stepsOf,
   writes: 'light',
@@ -55,5 +59,8 @@ const LIGHT: Phase<Smaller> = {
  * training the smaller model, and writes a light adapter. The optimizer starts afresh, or with the estimation's moments
  * (`carryMoments`); the weights are the estimation's, or those from before it (`rewind`).
  */
-export const train = async (options: Options, run: RunOptions = {}): Promise<Report> =>
-  runTraining({ ...options, ...(await loraOf(needed(settle(options), 'from'))) }, run, LIGHT);
+export async function train(options: Options, run: RunOptions = {}): Promise<Report> {
+  const settings = settle(options);
+  checkCut(settings);
+  return runTraining({ ...options, ...(await loraOf(needed(settings, 'from'))) }, run, LIGHT);
+}

@@ -26,8 +26,16 @@ const FREE: readonly (keyof Settings)[] = [
   ...(['saveSteps', 'threads', 'metric', 'task'] as const),
 ];
 
+export const STATE = 'training_state.safetensors';
+
 /** What a run depends on, in texts that can be compared. */
 export type Identity = Record<string, string>;
+
+/** The options that influence what is computed, by flag. */
+export function optionsIdentity(settings: Settings): Identity {
+  const options = Object.entries(settings).filter(([name]) => !FREE.includes(name as keyof Settings));
+  return Object.fromEntries(options.map(([name, value]) => [flagOf(name), JSON.stringify(value) ?? '']));
+}
 
 export function identityOf(
   phase: string,
@@ -38,13 +46,7 @@ export function identityOf(
   const data = createHash('sha256');
   for (const { ids, typeIds, label } of examples)
     data.update(ids).update(typeIds).update(Float64Array.of(label));
-  const options = Object.entries(settings).filter(([name]) => !FREE.includes(name as keyof Settings));
-  return {
-    phase,
-    base,
-    data: data.digest('hex'),
-    ...Object.fromEntries(options.map(([name, value]) => [flagOf(name), JSON.stringify(value) ?? ''])),
-  };
+  return { phase, base, data: data.digest('hex'), ...optionsIdentity(settings) };
 }
 
 const count = z.int().nonnegative();
@@ -65,7 +67,7 @@ export class TrainingState {
     out: string,
     private readonly identity: Identity,
   ) {
-    this.file = join(out, 'training_state.safetensors');
+    this.file = join(out, STATE);
   }
 
   get exists(): boolean {

@@ -39,7 +39,7 @@ export interface Result {
 /** Where estimate, train and vanilla-train differ. */
 export interface Phase<S extends Start = Start> {
   name: string;
-  begin(bench: Workbench, train: Dataset): Promise<S>;
+  begin(bench: Workbench, train: Dataset, run: RunOptions): Promise<S>;
   steps(examples: number, settings: Settings): number;
   scoreFrom?(steps: number, settings: Settings): number;
   /** What may end it before its last step. */
@@ -51,7 +51,7 @@ export interface Phase<S extends Start = Start> {
 }
 
 /** @throws {LightPeftError} BAD_OPTION: `out` has an adapter of the other kind, and could not be told from it */
-function checkVacant(out: string, writes: Phase['writes']): void {
+export function checkVacant(out: string, writes: Phase['writes']): void {
   const other = writes === 'peft' ? LIGHT_PLAN : PEFT_CONFIG;
   if (existsSync(join(out, other)))
     throw new LightPeftError('BAD_OPTION', `--out: ${out} holds another kind of adapter (${other})`);
@@ -76,10 +76,10 @@ export async function runTraining<S extends Start>(
   noteTruncation(run, trainFile, train);
   const validation = settings.validationFile && (await bench.read(settings.validationFile, train.labels));
   if (validation) noteTruncation(run, settings.validationFile!, validation);
-  const start = await phase.begin(bench, train);
-  using session = start.session;
   await makeFolder(out);
   checkVacant(out, phase.writes);
+  const start = await phase.begin(bench, train, run);
+  using session = start.session;
   const identity = {
     ...identityOf(phase.name, bench.checkpoint.fingerprint, settings, train.examples),
     ...start.identity,

@@ -106,9 +106,9 @@ export const readExamples = async (
   for await (const row of readRows(file)) {
     const read = (column: string) => cells.text(row, column);
     const fill = (pattern: string) =>
-      pattern.replace(/\{(.*?)(?::(.*?))?\}/g, (_, column: string, words: string | undefined) => {
-        const value = read(column);
-        return words === undefined ? value : cells.word(row, column, value, words);
+      pattern.replace(/\{(.*?)\}/g, (_, inner: string) => {
+        const [, column, words] = /^(.*?):(.*=.*)$/.exec(inner) ?? [];
+        return words === undefined ? read(inner) : cells.word(row, column!, read(column!), words);
       });
     const all = choices?.map((choice) => choice.map(fill) as Texts);
     const texts = all?.[0] ?? ((template?.map(fill) ?? columns.text.map(read)) as Texts);

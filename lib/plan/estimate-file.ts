@@ -72,6 +72,17 @@ const METADATA = z.object({
     ),
 });
 
+/** What an estimate was run for; nothing where it cannot be told. */
+export async function estimatorsOf(
+  file: string,
+): Promise<Partial<Pick<Estimate, 'estimator' | 'moduleEstimator'>>> {
+  const header = await readHeader(file).catch(() => undefined);
+  const about = METADATA.safeParse(header?.metadata);
+  return about.success
+    ? { estimator: about.data.estimator, moduleEstimator: about.data.moduleEstimator }
+    : {};
+}
+
 /** @throws {LightPeftError} BAD_SCORES: not such a file, or made for another base or tokenizer */
 export async function readEstimate(
   file: string,

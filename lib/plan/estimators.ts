@@ -55,8 +55,9 @@ function byActivation(
 /** With mean 0 and deviation 1 in each layer, so that layers of different scales can be compared. */
 const standardized = (layers: Float32Array[]): Float32Array[] =>
   layers.map((values) => {
-    const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
-    const variance = values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length;
+    const scored = values.filter((value) => !Number.isNaN(value));
+    const mean = scored.reduce((sum, value) => sum + value, 0) / scored.length;
+    const variance = scored.reduce((sum, value) => sum + (value - mean) ** 2, 0) / scored.length;
     return values.map((value) => (value - mean) / Math.sqrt(variance || 1));
   });
 
@@ -86,7 +87,12 @@ const UNITS: Record<Estimator, (estimate: Estimate, norms: WeightNorms, random: 
     const { heads, neurons } = byActivation(estimate, norms, (mean, square) =>
       Math.max(0, square - mean * mean),
     );
-    return { heads: standardized(heads), neurons: standardized(neurons) };
+    const there = (scores: Float32Array[], signs: Float32Array[]) =>
+      standardized(scores.map((values, l) => whereThere(values, signs[l]!)));
+    return {
+      heads: there(heads, estimate.masks.heads),
+      neurons: there(neurons, estimate.masks.neurons),
+    };
   },
   random: ({ masks }, _, random) => ({
     heads: drawn(masks.heads, random),

@@ -117,8 +117,16 @@ Tensor Session::by_example(const Tensor& outputs) const {
   return config_.choices == 1 ? outputs : outputs.reshape({-1, config_.choices});
 }
 
+void Session::check(const Batch& batch) const {
+  const auto sequences = static_cast<int64_t>(batch.cu_seqlens.size()) - 1;
+  if (sequences != static_cast<int64_t>(batch.labels.size()) * config_.choices)
+    throw Error("BAD_DATA", std::to_string(sequences) + " texts for " + std::to_string(batch.labels.size()) +
+                                " labels of " + std::to_string(config_.choices) + " choices");
+}
+
 void Session::step(const std::vector<Batch>& batches, double learning_rate, bool score) {
   if (metrics_.not_finite >= 0) return;  // the last good state stays
+  for (const auto& batch : batches) check(batch);
   int64_t examples = 0;
   for (const auto& batch : batches)
     for (const float label : batch.labels) examples += !std::isnan(label);
@@ -202,6 +210,7 @@ void Session::score_ranks() {
 }
 
 Session::Evaluation Session::evaluate(const Batch& batch) {
+  check(batch);
   Evaluation result;
   result.states = network_.encode(batch, Pass{}, nullptr, nullptr).contiguous();
   result.logits = by_example(network_.classify(result.states, Pass{}, nullptr).contiguous());

@@ -43,7 +43,7 @@ class Session {
   /// One optimizer step over micro-batches; the loss is the mean over their labelled examples together.
   void step(const std::vector<Batch>& batches, double learning_rate, bool score);
   struct Evaluation {
-    Tensor logits;    // [B, labels]
+    Tensor logits;    // [examples, labels or choices]
     Tensor states;    // [B, h], what the head reads
     double loss = 0;  // sum over labelled examples
     int64_t labelled = 0;
@@ -63,6 +63,8 @@ class Session {
   }
 
  private:
+  /// Throws BAD_DATA where a batch has not as many texts as its labels need.
+  void check(const Batch& batch) const;
   /// Logits [N, choices] of outputs [N * choices, 1].
   Tensor by_example(const Tensor& outputs) const;
   void score_units();

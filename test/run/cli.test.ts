@@ -126,7 +126,7 @@ describe('the command line', () => {
         '--from',
         folder.file('scores'),
         '--out',
-        out,
+        folder.file('never'),
       ],
     ],
     [

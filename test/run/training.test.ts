@@ -158,12 +158,25 @@ describe('a training run', () => {
       expect(before.filter((neuron) => neurons.includes(neuron))).deep.equal([]);
     }
     expect(lost).greaterThan(0);
-    // Nothing is left to do where all rounds are done.
-    const steps: number[] = [];
-    await estimate(options({ ...cut, out, maxSteps: 4, rounds: 2, resume: true }), {
-      onProgress: ({ step }) => steps.push(step),
+    const again = options({ ...cut, out, maxSteps: 4, rounds: 3 });
+    expect(await errorOf(estimate({ ...again, resume: true }))).include({ code: 'BAD_STATE' });
+    const parts = folder.file('rounds-parts');
+    let reports = 0;
+    const abort = new AbortController();
+    const stopping = { signal: abort.signal, onProgress: () => void (++reports === 6 && abort.abort()) };
+    expect(await errorOf(estimate({ ...again, out: parts }, stopping))).include({ code: 'ABORTED' });
+    const other = { ...again, out: parts, resume: true, learningRate: 2e-3 };
+    expect(await errorOf(estimate(other))).include({ code: 'BAD_STATE' });
+    await estimate({ ...again, out: parts, resume: true });
+    for (const file of [PEFT_TENSORS, 'scores.safetensors', 'moments.safetensors'])
+      expect(folder.bytes('rounds-parts', file).equals(folder.bytes('rounds', file)), file).equal(true);
+    // The estimate's adapter is no teacher: it was trained on less than the whole.
+    expect(await errorOf(train(options({ ...cut, out: light, from: out, distill: 0.5 })))).include({
+      code: 'BAD_OPTION',
     });
-    expect(steps).lengthOf(4);
+    expect(await errorOf(estimate(options({ out: parts, from: out, earlyStop: true })))).include({
+      code: 'BAD_OPTION',
+    });
   });
 
   it('starts with the weights from before the estimation, where it is told to', async () => {
@@ -181,13 +194,14 @@ describe('a training run', () => {
     const [from, out] = [folder.file('estimate-whole'), folder.file('timed')];
     const timed = options({ out, from, targetTime: 0.8, maxSteps: 2 });
     await train(timed);
-    const [costs, plan] = [
-      folder.bytes('estimate-whole', 'step_times.json'),
-      folder.bytes('timed', 'plan.json'),
-    ];
-    await train(timed);
-    expect(folder.bytes('estimate-whole', 'step_times.json').equals(costs)).equal(true);
-    expect(folder.bytes('timed', 'plan.json').equals(plan)).equal(true);
+    const written = () => ['step_times.json', 'plan.json'].map((file) => String(folder.bytes('timed', file)));
+    const before = written();
+    const stopped = { ...timed, maxSteps: 8 };
+    await errorOf(train(stopped, stoppingAt(3)));
+    const [costs] = written();
+    await train({ ...stopped, resume: true });
+    expect(written()[0]).equal(costs);
+    expect(before).lengthOf(2);
   });
 
   it('ends an estimation when what it would cut has settled', async () => {
@@ -243,7 +257,9 @@ describe('a training run', () => {
     expect((await evaluate({ ...options({ adapter: light }), validationFile: file })).metrics).deep.equal(
       metrics,
     );
-    expect(await errorOf(train({ ...options({ from, out: light }), ...taught }))).include({
+    expect(
+      await errorOf(train({ ...options({ from: folder.file('estimate-whole'), out: light }), ...taught })),
+    ).include({
       code: 'BAD_OPTION',
     });
   });

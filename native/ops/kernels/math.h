@@ -8,8 +8,8 @@ namespace lp::LP_ISA {
 /// exp(x): x = n ln 2 + r with |r| <= ln 2 / 2, then the Taylor polynomial of degree 7 (error below 1e-9)
 /// times 2^n. Below -87.3 the result is flushed towards 0 through the clamp; above 88.7 it saturates.
 LP_INLINE F exp(F x) {
-  x = vmin(vmax(x, splat(-87.3f)), splat(88.7f));
-  const F magic = splat(12582912.f);  // 1.5 * 2^23: adding it rounds to the nearest integer
+  x = vmin(splat(88.7f), vmax(splat(-87.3f), x));  // in this order a NaN stays one
+  const F magic = splat(12582912.f);               // 1.5 * 2^23: adding it rounds to the nearest integer
   const F n = (x * 1.44269504f + magic) - magic;
   const F r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
   F p = splat(1.98412698e-4f);
@@ -52,10 +52,10 @@ LP_INLINE F exp_for(F x) {
 #ifdef __AVX512F__
   if constexpr (sizeof(T) == 2) return power_of_two(vmin(splat(80 * kLog2e), x * kLog2e));
 #endif
-  return exp(vmin(splat(80), x));  // a NaN stays one
+  return exp(vmin(splat(80), x));
 }
 
-/// 1 / x of a finite x.
+/// 1 / x of x between 1 and 2^126.
 LP_INLINE F inverse(F x) {
 #ifdef __AVX512F__
   const F y = (F)_mm512_rcp14_ps((__m512)x);
@@ -73,7 +73,7 @@ struct Normal {
 };
 template <class T>
 LP_INLINE Normal normal(F z) {
-  const F zero = {}, size = z < zero ? -z : z;
+  const F zero = {}, size = vmin(splat(100.f), z < zero ? -z : z);
   const F e = exp_for<T>(z * z * -0.5f);
   const F t = inverse(1.f + 0.231641889f * size);  // 0.3275911 / sqrt(2)
   F p = splat(0.5f * 1.061405429f);
