@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { writePeftAdapter } from './adapter/peft.ts';
 import { EarlyStop } from './early-stop.ts';
 import { begun } from './engine.ts';
@@ -56,6 +56,10 @@ function checkRounds(settings: Settings): void {
   if (foldMasks) throw bad('--fold-masks: masks are folded by train, after all estimations');
   if (rounds > 1 && from !== undefined)
     throw bad('--rounds and --from exclude each other: the first round has the whole base');
+  if (from !== undefined && resolve(from) === resolve(needed(settings, 'out')))
+    throw bad('--out: the estimate to go on from would be overwritten');
+  if (rounds === 1 && from === undefined && (settings.rewind || carryMoments))
+    throw bad(`${settings.rewind ? '--rewind' : '--carry-moments'}: there is nothing before this estimation`);
   if (rounds === 1 && from !== undefined && earlyStop)
     throw bad(
       '--early-stop: with --from the cut is made already, and what comes after it is not known; see --rounds',

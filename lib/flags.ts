@@ -68,9 +68,15 @@ const FLAGS: Flag[] = [
   {
     name: 'from',
     takes: 'folder',
-    help: 'what estimate wrote; estimate goes on from there with the smaller model',
-    of: ['estimate', 'train'],
+    help: 'what estimate wrote',
+    of: ['train'],
     needs: ['train'],
+  },
+  {
+    name: 'from',
+    takes: 'folder',
+    help: 'an earlier estimate, to go on with the smaller model that it leaves',
+    of: ['estimate'],
   },
   {
     name: 'rounds',

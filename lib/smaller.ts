@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Adapter, compensation } from './adapter/compensation.ts';
 import { cutAdapter, mergeAdapter } from './adapter/cut.ts';
@@ -172,8 +173,13 @@ export const isOfWhole = ({ masks, measures }: Estimate): boolean =>
     (values) => !values.some((value) => Number.isNaN(value)),
   );
 
-/** What was trained with these goes on with them; other values would scale it wrongly. */
+/**
+ * What was trained with these goes on with them; other values would scale it wrongly.
+ * @throws {LightPeftError} BAD_SCORES: there is no estimate
+ */
 export async function loraOf(from: string): Promise<Partial<Options>> {
+  if (!existsSync(join(from, SCORES)))
+    throw new LightPeftError('BAD_SCORES', `--from: ${from} is no estimate, it has no ${SCORES}`);
   const { info } = await readPeftAdapter(from);
   return info ? { loraR: info.r, loraAlpha: info.alpha, targetModules: info.targetModules } : {};
 }

@@ -8,6 +8,7 @@ import { median } from './median.ts';
 import type { LayerCut } from './native.ts';
 import { needed } from './options.ts';
 import type { Costs } from './plan/budget.ts';
+import { operationCosts } from './plan/costs.ts';
 import { writeWhole } from './whole-file.ts';
 import type { Workbench } from './workbench.ts';
 
@@ -17,7 +18,7 @@ const FILE = 'step_times.json';
 const LEAST = 0.05;
 
 const seconds = z.number().nonnegative();
-const COSTS = z.strictObject({ head: seconds, neuron: seconds, rest: seconds });
+const COSTS = z.array(z.strictObject({ head: seconds, neuron: seconds, rest: seconds }));
 
 /** Medians of a training step of the whole base and of some cuts of it, in turns. */
 async function timed(bench: Workbench, cuts: LayerCut[][], { examples, labels }: Dataset): Promise<number[]> {
@@ -44,7 +45,7 @@ async function timed(bench: Workbench, cuts: LayerCut[][], { examples, labels }:
   return times.map(median);
 }
 
-async function measure(bench: Workbench, data: Dataset): Promise<Costs> {
+async function measure(bench: Workbench, data: Dataset): Promise<Costs[]> {
   const { layers, heads, ffn } = bench.checkpoint.spec;
   const first = (n: number) => Array.from({ length: n }, (_, i) => i);
   const cut = (keptHeads: number, keptNeurons: number): LayerCut[] =>
@@ -52,11 +53,23 @@ async function measure(bench: Workbench, data: Dataset): Promise<Costs> {
   const [fewHeads, fewNeurons] = [Math.ceil(heads / 2), Math.ceil(ffn / 2)];
   const cuts = [cut(fewHeads, ffn), cut(heads, fewNeurons)];
   const [whole, lessHeads, lessNeurons] = (await timed(bench, cuts, data)) as [number, number, number];
-  const each = (less: number, removed: number, units: number) =>
-    Math.max((whole - less) / Math.max(1, removed), (LEAST * whole) / units) / layers;
-  const head = each(lessHeads, heads - fewHeads, heads);
-  const neuron = each(lessNeurons, ffn - fewNeurons, ffn);
-  return { head, neuron, rest: Math.max(0, whole / layers - heads * head - ffn * neuron) };
+  // Over layers times are shared as operations are.
+  const lengths = data.examples.flatMap((example) => example.lengths ?? [example.ids.length]);
+  const operations = operationCosts(bench.checkpoint.spec, lengths);
+  const each = (kind: 'head' | 'neuron', less: number, removed: number, units: number) => {
+    const sum = operations.reduce((all, layer) => all + layer[kind], 0);
+    const time = Math.max((whole - less) / Math.max(1, removed), (LEAST * whole) / units);
+    return operations.map((layer) => (time * layer[kind]) / sum);
+  };
+  const head = each('head', lessHeads, heads - fewHeads, heads);
+  const neuron = each('neuron', lessNeurons, ffn - fewNeurons, ffn);
+  const sum = (times: number[]) => times.reduce((all, time) => all + time, 0);
+  const rest = Math.max(0, whole - heads * sum(head) - ffn * sum(neuron)) / layers;
+  const ms = (times: number[], units: number) => `${(1000 * units * sum(times)).toPrecision(3)} ms`;
+  bench.note(
+    `timed on this machine: of a step's ${(1000 * whole).toPrecision(3)} ms heads take ${ms(head, heads)}, neurons ${ms(neuron, ffn)}`,
+  );
+  return head.map((time, layer) => ({ head: time, neuron: neuron[layer]!, rest }));
 }
 
 /**
@@ -64,7 +77,7 @@ async function measure(bench: Workbench, data: Dataset): Promise<Costs> {
  * steps over the first batch with the whole base, with half of its heads and with half of its neurons. Kept in `out`, so
  * that a run that is resumed makes the same Plan.
  */
-export async function stepTimes(bench: Workbench, data: Dataset): Promise<Costs> {
+export async function stepTimes(bench: Workbench, data: Dataset): Promise<Costs[]> {
   const file = join(needed(bench.settings, 'out'), FILE);
   if (bench.settings.resume) {
     const text = await readFile(file, 'utf8').catch(() => 'null');

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { readHeader, writeSafetensors, type Tensor } from '../checkpoint/safetensors.ts';
 import { LightPeftError } from '../errors.ts';
@@ -66,6 +67,10 @@ export async function writeLightAdapter(
 
 /** @throws {LightPeftError} BAD_ADAPTER; BAD_PLAN: plan.json is malformed or was made for another base */
 export async function readLightAdapter(folder: string): Promise<LightAdapter> {
+  if (!existsSync(join(folder, files.LIGHT_PLAN)))
+    throw badAdapter(
+      `${folder}: there is no plan here (${files.LIGHT_PLAN}); train writes adapters that have one`,
+    );
   const plan = parsePlan(await files.readJson(join(folder, files.LIGHT_PLAN)));
   const info = await readInfo(folder);
   checkBase(plan, info, join(folder, files.LIGHT_PLAN));

@@ -1,7 +1,7 @@
 import { LightPeftError } from '../errors.ts';
 import type { Scores } from './scores.ts';
 
-/** What one head, one neuron and the rest of a layer cost, in parameters or in operations. */
+/** What one head, one neuron and the rest of a layer cost, in parameters, in operations or in seconds. */
 export interface Costs {
   head: number;
   neuron: number;
@@ -53,23 +53,25 @@ const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
  */
 export function keepWithin(
   { heads, neurons }: Pick<Scores, 'heads' | 'neurons'>,
-  costs: Costs,
+  costs: readonly Costs[],
   { keep, together, roundTo, minHeads, minNeurons, protect }: BudgetOptions,
 ): Kept {
   const stray = protect.find((layer) => layer >= heads.length);
   if (stray !== undefined)
     throw new LightPeftError('BAD_OPTION', `--protect: there is no layer ${stray} among ${heads.length}`);
+  if (costs.length !== heads.length)
+    throw new LightPeftError('BAD_OPTION', `costs of ${costs.length} layers for ${heads.length}`);
   const order = { heads: heads.map(ranked), neurons: neurons.map(ranked) };
   const values = { heads, neurons };
   const counts = { heads: heads.map(() => 0), neurons: neurons.map(() => 0) };
   const pieces: Piece[] = [];
-  const rest = costs.rest * heads.length;
+  const rest = costs.reduce((sum, layer) => sum + layer.rest, 0);
   const total = { heads: 0, neurons: 0 };
   const spent = { heads: 0, neurons: 0 };
   for (const layer of heads.keys()) {
     for (const [kind, each, least, cost] of [
-      ['heads', 1, minHeads, costs.head],
-      ['neurons', roundTo, minNeurons, costs.neuron],
+      ['heads', 1, minHeads, costs[layer]!.head],
+      ['neurons', roundTo, minNeurons, costs[layer]!.neuron],
     ] as const) {
       const best = order[kind][layer]!;
       total[kind] += best.length * cost;

@@ -2,6 +2,7 @@ import { SITES, type Spec } from '../checkpoint/spec.ts';
 import type { Totals } from './distance.ts';
 import { distances, GRANULARITIES } from './distance.ts';
 import { encoderCost, operationCosts, parameterCosts } from './costs.ts';
+import type { Costs } from './budget.ts';
 import type { Plan } from './plan.ts';
 
 const BAR = 20;
@@ -17,8 +18,7 @@ export function keptShares(
     heads: { length: spec.heads },
     neurons: { length: spec.ffn },
   }));
-  const share = (costs: ReturnType<typeof parameterCosts>) =>
-    encoderCost(costs, plan.layers) / encoderCost(costs, whole);
+  const share = (costs: Costs[]) => encoderCost(costs, plan.layers) / encoderCost(costs, whole);
   return { parameters: share(parameterCosts(spec)), operations: share(operationCosts(spec, [length])) };
 }
 

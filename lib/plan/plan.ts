@@ -59,7 +59,8 @@ const optionsSchema = z.strictObject({
   rule: ruleSchema.default('exact'),
   budget: budgetSchema
     .extend({
-      costs: z.strictObject({ head: cost, neuron: cost, rest: cost }),
+      /** Of each layer. */
+      costs: z.array(z.strictObject({ head: cost, neuron: cost, rest: cost })),
       /** Neurons go and stay by so many of a layer. */
       roundTo: z.int().min(1),
     })

@@ -1,11 +1,12 @@
 import { expect } from 'chai';
 import { Random } from '../../lib/data/random.ts';
-import { type BudgetOptions, keepWithin } from '../../lib/plan/budget.ts';
+import { type BudgetOptions, type Costs, keepWithin } from '../../lib/plan/budget.ts';
 import { encoderCost, operationCosts, parameterCosts } from '../../lib/plan/costs.ts';
 import { randomLayers, range } from './arrays.ts';
 
-const SPEC = { hidden: 64, headSize: 16 };
+const SPEC = { hidden: 64, headSize: 16, layers: 4 };
 const COSTS = parameterCosts(SPEC);
+const [EACH] = COSTS as [Costs];
 const OPTIONS: BudgetOptions = {
   keep: 0.6,
   together: true,
@@ -39,10 +40,13 @@ describe('costs', () => {
   });
 
   it('count the operations of a token in texts of different lengths', () => {
-    const { head, neuron } = operationCosts(SPEC, [10, 30]);
+    const [{ head, neuron }, , , last] = operationCosts(SPEC, [10, 30]) as [Costs, Costs, Costs, Costs];
     // 8 products of hidden x 16, and scores and context over (100 + 900) / 40 = 25 keys.
     expect(head).equal(8 * 64 * 16 + 4 * 25 * 16);
     expect(neuron).equal(4 * 64);
+    // Keys and values of all forty tokens; the rest, with forty keys, of two.
+    expect(last.head).equal((40 * 4 * 64 * 16 + 2 * 4 * 64 * 16 + 40 * 4 * 16) / 40);
+    expect(last.neuron).equal((2 * 4 * 64) / 40);
   });
 });
 
@@ -51,7 +55,7 @@ describe('a budget', () => {
     for (const keep of [0.3, 0.45, 0.6, 0.9, 1]) {
       const kept = keepWithin(scores(1), COSTS, { ...OPTIONS, keep });
       const found = share(kept);
-      const largest = Math.max(COSTS.head, 16 * COSTS.neuron);
+      const largest = Math.max(EACH.head, 16 * EACH.neuron);
       expect(found).within(
         keep - largest / encoderCost(COSTS, [{ heads: range(4), neurons: range(128) }]),
         keep,
@@ -77,7 +81,7 @@ describe('a budget', () => {
   it('weighs heads against neurons by what they cost', () => {
     const equal = { heads: [Float32Array.of(1, 1)], neurons: [new Float32Array(32).fill(1)] };
     // A head costs as much as thirty neurons and more: of equal scores the neurons are worth more.
-    const { heads, neurons } = keepWithin(equal, COSTS, { ...OPTIONS, keep: 0.75, roundTo: 1 });
+    const { heads, neurons } = keepWithin(equal, [EACH], { ...OPTIONS, keep: 0.75, roundTo: 1 });
     expect(neurons[0]).lengthOf(32);
     expect(heads[0]).lengthOf(1);
   });
@@ -107,7 +111,7 @@ describe('a budget', () => {
     for (const together of [true, false]) {
       const kept = keepWithin(
         scores(6),
-        { head: 1.1, neuron: 0.3, rest: 0.7 },
+        range(4).map(() => ({ head: 1.1, neuron: 0.3, rest: 0.7 })),
         { ...OPTIONS, together, keep: 1 },
       );
       expect(kept.heads.every(({ length }) => length === 4)).equal(true);
@@ -134,7 +138,7 @@ describe('a budget', () => {
       heads: [Float32Array.of(NaN, 1)],
       neurons: [Float32Array.from({ length: 32 }, (_, i) => (i < 16 ? NaN : 1))],
     };
-    const { heads, neurons } = keepWithin(given, COSTS, { ...OPTIONS, keep: 0.62 });
+    const { heads, neurons } = keepWithin(given, [EACH], { ...OPTIONS, keep: 0.62 });
     expect(heads[0]).deep.equal([1]);
     expect(neurons[0]).deep.equal(range(32).slice(16));
   });

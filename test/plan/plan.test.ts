@@ -60,7 +60,7 @@ describe('makePlan', () => {
     const scores = usual();
     scores.heads[1]!.fill(0);
     scores.neurons[2]!.fill(0);
-    const costs = { head: 5, neuron: 1, rest: 0 };
+    const costs = range(3).map(() => ({ head: 5, neuron: 1, rest: 0 }));
     const cut = (keep: number, least: Partial<PlanOptions>) =>
       makePlan(scores, { budget: { of: 'parameters', keep, costs, roundTo: 1 }, ...least });
     const { layers, modules } = cut(0.5, { minHeads: 0, minNeurons: 0 });
