@@ -82,7 +82,9 @@ export async function planOptions(
     if (targetFlops !== undefined)
       return { of: 'flops', keep: targetFlops, costs: operationCosts(spec, lengths()), roundTo };
     const keep = targetParameters ?? TARGET_PARAMETERS;
-    return { of: 'parameters', keep, costs: parameterCosts(spec), roundTo };
+    // Among parameters those go first that are worth little for the operations they take: what a step is to save.
+    const prices = operationCosts(spec, lengths());
+    return { of: 'parameters', keep, costs: parameterCosts(spec), prices, roundTo };
   };
   return {
     ...(unitRatios.length === 0 && { budget: await budget() }),

@@ -33,6 +33,7 @@ interface Piece {
   count: number;
   score: number;
   cost: number;
+  price: number;
 }
 
 /** Indices, best first; NaN counts as the lowest, and of equal scores the lower index is the better. */
@@ -48,19 +49,21 @@ const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
 
 /**
  * Keeps what is worth most until the budget is spent: heads and neurons of all layers together by their worth for their
- * cost, or each kind by itself. Every layer keeps its least, and a protected one all.
+ * price, or each kind by itself. Every layer keeps its least, and a protected one all.
+ * @param costs what the budget is of; a price is what a unit's worth is weighed against, where that is something else
  * @throws {LightPeftError} BAD_OPTION: what must stay costs more than the budget; the message says how much
  */
 export function keepWithin(
   { heads, neurons }: Pick<Scores, 'heads' | 'neurons'>,
-  costs: readonly Costs[],
+  { costs, prices = costs }: { costs: readonly Costs[]; prices?: readonly Costs[] | undefined },
   { keep, together, roundTo, minHeads, minNeurons, protect }: BudgetOptions,
 ): Kept {
   const stray = protect.find((layer) => layer >= heads.length);
   if (stray !== undefined)
     throw new LightPeftError('BAD_OPTION', `--protect: there is no layer ${stray} among ${heads.length}`);
-  if (costs.length !== heads.length)
-    throw new LightPeftError('BAD_OPTION', `costs of ${costs.length} layers for ${heads.length}`);
+  const strange = [costs, prices].find(({ length }) => length !== heads.length);
+  if (strange)
+    throw new LightPeftError('BAD_OPTION', `costs of ${strange.length} layers for ${heads.length}`);
   const order = { heads: heads.map(ranked), neurons: neurons.map(ranked) };
   const values = { heads, neurons };
   const counts = { heads: heads.map(() => 0), neurons: neurons.map(() => 0) };
@@ -69,9 +72,9 @@ export function keepWithin(
   const total = { heads: 0, neurons: 0 };
   const spent = { heads: 0, neurons: 0 };
   for (const layer of heads.keys()) {
-    for (const [kind, each, least, cost] of [
-      ['heads', 1, minHeads, costs[layer]!.head],
-      ['neurons', roundTo, minNeurons, costs[layer]!.neuron],
+    for (const [kind, each, least, cost, price] of [
+      ['heads', 1, minHeads, costs[layer]!.head, prices[layer]!.head],
+      ['neurons', roundTo, minNeurons, costs[layer]!.neuron, prices[layer]!.neuron],
     ] as const) {
       const best = order[kind][layer]!;
       total[kind] += best.length * cost;
@@ -84,7 +87,10 @@ export function keepWithin(
           // Those that could not be scored come last, and only among others are they worth nothing.
           const scored = units.map((i) => values[kind][layer]![i]!).filter((value) => !Number.isNaN(value));
           const score = scored.length > 0 ? scored.reduce((sum, value) => sum + value, 0) : NaN;
-          pieces.push({ layer, kind, count: units.length, score, cost: units.length * cost });
+          pieces.push({
+            ...{ layer, kind, count: units.length, score },
+            ...{ cost: units.length * cost, price: units.length * price },
+          });
         }
       }
     }
@@ -97,8 +103,8 @@ export function keepWithin(
       `the budget of ${percent(keep)} cannot be met: what must stay takes ${percent(share)}`,
     );
   // Pieces of one kind cost the same but for the last of a layer, so that by themselves they need no price.
-  const worth = ({ score, cost, count }: Piece) =>
-    Number.isNaN(score) ? -Infinity : score / (together ? cost : count);
+  const worth = ({ score, price, count }: Piece) =>
+    Number.isNaN(score) ? -Infinity : score / (together ? price : count);
   pieces.sort((a, b) => worth(b) - worth(a) || 0);
   const mayCost = keep * whole - rest;
   const take = (of: Piece[], limit: number, soFar: () => number) => {

@@ -54,13 +54,15 @@ const budgetSchema = z.strictObject({
   keep: z.number().gt(0).max(1),
 });
 const cost = z.number().nonnegative();
+const costsSchema = z.array(z.strictObject({ head: cost, neuron: cost, rest: cost }));
 
 const optionsSchema = z.strictObject({
   rule: ruleSchema.default('exact'),
   budget: budgetSchema
     .extend({
-      /** Of each layer. */
-      costs: z.array(z.strictObject({ head: cost, neuron: cost, rest: cost })),
+      /** Of each layer, in what the budget is of, and in what worth is weighed against. */
+      costs: costsSchema,
+      prices: costsSchema.optional(),
       /** Neurons go and stay by so many of a layer. */
       roundTo: z.int().min(1),
     })
@@ -158,7 +160,7 @@ type PlanSettings = z.output<typeof optionsSchema>;
 function keepUnits(scores: Scores, settings: PlanSettings): Plan['layers'] {
   const { rule, ratios, scopes, budget, protect, minHeads, minNeurons } = settings;
   if (budget) {
-    const kept = keepWithin(scores, budget.costs, {
+    const kept = keepWithin(scores, budget, {
       ...{ ...budget, minHeads, minNeurons, protect },
       together: scores.together,
     });

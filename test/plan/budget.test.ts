@@ -53,7 +53,7 @@ describe('costs', () => {
 describe('a budget', () => {
   it('is met and nearly spent, with widths rounded and every layer alive', () => {
     for (const keep of [0.3, 0.45, 0.6, 0.9, 1]) {
-      const kept = keepWithin(scores(1), COSTS, { ...OPTIONS, keep });
+      const kept = keepWithin(scores(1), { costs: COSTS }, { ...OPTIONS, keep });
       const found = share(kept);
       const largest = Math.max(EACH.head, 16 * EACH.neuron);
       expect(found).within(
@@ -70,7 +70,7 @@ describe('a budget', () => {
 
   it('keeps the best of each layer', () => {
     const given = scores(2);
-    const kept = keepWithin(given, COSTS, OPTIONS);
+    const kept = keepWithin(given, { costs: COSTS }, OPTIONS);
     for (const [l, neurons] of kept.neurons.entries()) {
       const worst = Math.min(...neurons.map((i) => given.neurons[l]![i]!));
       const lost = range(128).filter((i) => !neurons.includes(i));
@@ -81,20 +81,31 @@ describe('a budget', () => {
   it('weighs heads against neurons by what they cost', () => {
     const equal = { heads: [Float32Array.of(1, 1)], neurons: [new Float32Array(32).fill(1)] };
     // A head costs as much as thirty neurons and more: of equal scores the neurons are worth more.
-    const { heads, neurons } = keepWithin(equal, [EACH], { ...OPTIONS, keep: 0.75, roundTo: 1 });
+    const { heads, neurons } = keepWithin(equal, { costs: [EACH] }, { ...OPTIONS, keep: 0.75, roundTo: 1 });
     expect(neurons[0]).lengthOf(32);
     expect(heads[0]).lengthOf(1);
+  });
+
+  it('weighs worth against what a unit takes where that is not what the budget is of', () => {
+    const prices = COSTS.map((each, layer) => (layer === 3 ? { head: 1e-3, neuron: 1e-3, rest: 0 } : each));
+    const kept = keepWithin(scores(7), { costs: COSTS, prices }, OPTIONS);
+    expect([kept.heads[3], kept.neurons[3]]).deep.equal([range(4), range(128)]);
+    expect(share(kept)).within(0.57, 0.6);
   });
 
   it('keeps the same share of both where their scores cannot be compared', () => {
     const given = scores(5);
     for (const layer of given.heads) layer.forEach((_, i) => (layer[i]! -= 100)); // signed, and of another scale
-    const { heads, neurons } = keepWithin(given, COSTS, {
-      ...OPTIONS,
-      together: false,
-      keep: 0.5,
-      roundTo: 1,
-    });
+    const { heads, neurons } = keepWithin(
+      given,
+      { costs: COSTS },
+      {
+        ...OPTIONS,
+        together: false,
+        keep: 0.5,
+        roundTo: 1,
+      },
+    );
     const total = (kept: number[][]) => kept.reduce((sum, { length }) => sum + length, 0);
     expect(total(heads) / 16).closeTo(total(neurons) / 512, 1 / 16);
     expect(share({ heads, neurons })).within(0.45, 0.5);
@@ -111,7 +122,7 @@ describe('a budget', () => {
     for (const together of [true, false]) {
       const kept = keepWithin(
         scores(6),
-        range(4).map(() => ({ head: 1.1, neuron: 0.3, rest: 0.7 })),
+        { costs: range(4).map(() => ({ head: 1.1, neuron: 0.3, rest: 0.7 })) },
         { ...OPTIONS, together, keep: 1 },
       );
       expect(kept.heads.every(({ length }) => length === 4)).equal(true);
@@ -120,16 +131,16 @@ describe('a budget', () => {
   });
 
   it('leaves protected layers whole', () => {
-    const kept = keepWithin(scores(3), COSTS, { ...OPTIONS, protect: [2] });
+    const kept = keepWithin(scores(3), { costs: COSTS }, { ...OPTIONS, protect: [2] });
     expect(kept.heads[2]).deep.equal(range(4));
     expect(kept.neurons[2]).deep.equal(range(128));
     expect(share(kept)).most(0.6);
   });
 
   it('says what can be met where it cannot be', () => {
-    const refused = () => keepWithin(scores(4), COSTS, { ...OPTIONS, keep: 0.05 });
+    const refused = () => keepWithin(scores(4), { costs: COSTS }, { ...OPTIONS, keep: 0.05 });
     expect(refused).throw(/5\.0 % cannot be met: what must stay takes [12]\d\.\d %/);
-    const stray = () => keepWithin(scores(4), COSTS, { ...OPTIONS, protect: [4] });
+    const stray = () => keepWithin(scores(4), { costs: COSTS }, { ...OPTIONS, protect: [4] });
     expect(stray).throw(/there is no layer 4 among 4/);
   });
 
@@ -138,7 +149,7 @@ describe('a budget', () => {
       heads: [Float32Array.of(NaN, 1)],
       neurons: [Float32Array.from({ length: 32 }, (_, i) => (i < 16 ? NaN : 1))],
     };
-    const { heads, neurons } = keepWithin(given, [EACH], { ...OPTIONS, keep: 0.62 });
+    const { heads, neurons } = keepWithin(given, { costs: [EACH] }, { ...OPTIONS, keep: 0.62 });
     expect(heads[0]).deep.equal([1]);
     expect(neurons[0]).deep.equal(range(32).slice(16));
   });
