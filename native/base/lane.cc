@@ -3,6 +3,7 @@
 #include <set>
 
 #include "base/aten.h"
+#include "base/team.h"
 
 namespace lp {
 
@@ -13,7 +14,7 @@ int parallel_threads() {
     const std::lock_guard lock(mutex);
     seen.insert(std::this_thread::get_id());
   });
-  return static_cast<int>(seen.size());
+  return std::min(static_cast<int>(seen.size()), Team::current().threads());
 }
 
 Lane::Lane(int threads) : thread_([this, threads] { run(threads); }) {}

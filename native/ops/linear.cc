@@ -1,9 +1,9 @@
 #include "ops/linear.h"
 
-#include <atomic>
 #include <mutex>
 
 #include "base/isa.h"
+#include "base/team.h"
 
 namespace lp {
 namespace {
@@ -13,15 +13,13 @@ namespace {
 template <class Visit>
 void over_panels(int64_t depth, int64_t n, const Visit& visit) {
   const int64_t pairs = (depth + 1) / 2, panels = (n + kPanel - 1) / kPanel;
-  at::parallel_for(0, panels, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t p = begin; p < end; ++p) {
-      const int64_t first = p * kPanel, width = std::min(kPanel, (n - first + 15) / 16 * 16);
-      int64_t at = first * 2 * pairs;
-      for (int64_t k = 0; k < pairs; ++k)
-        for (int64_t c = 0; c < width; ++c, at += 2)
-          for (int64_t i = 0; i < 2; ++i)
-            if (2 * k + i < depth && first + c < n) visit(at + i, 2 * k + i, first + c);
-    }
+  parallel_tasks(panels, [&](int64_t p) {
+    const int64_t first = p * kPanel, width = std::min(kPanel, (n - first + 15) / 16 * 16);
+    int64_t at = first * 2 * pairs;
+    for (int64_t k = 0; k < pairs; ++k)
+      for (int64_t c = 0; c < width; ++c, at += 2)
+        for (int64_t i = 0; i < 2; ++i)
+          if (2 * k + i < depth && first + c < n) visit(at + i, 2 * k + i, first + c);
   });
 }
 
@@ -43,12 +41,9 @@ constexpr int64_t kRowShare = 192;
 void multiply(const Product& a, int64_t rows) {
   const int64_t panels = (a.n + kPanel - 1) / kPanel, shares = (rows + kRowShare - 1) / kRowShare;
   const int64_t each = ((rows + shares - 1) / shares + 5) / 6 * 6;
-  std::atomic<int64_t> next{0};
-  at::parallel_for(0, at::get_num_threads(), 1, [&](int64_t, int64_t) {
-    for (int64_t i; (i = next++) < panels * shares;) {
-      const int64_t begin = i % shares * each;
-      if (begin < rows) kernels().product(a, i / shares, begin, std::min(rows, begin + each));
-    }
+  parallel_tasks(panels * shares, [&](int64_t i) {
+    const int64_t begin = i % shares * each;
+    if (begin < rows) kernels().product(a, i / shares, begin, std::min(rows, begin + each));
   });
 }
 

@@ -1,9 +1,9 @@
 #include "ops/ops.h"
 
-#include <atomic>
 #include <cmath>
 
 #include "base/error.h"
+#include "base/team.h"
 
 namespace lp {
 namespace {
@@ -21,12 +21,19 @@ const void* data(const Tensor& t) { return t.defined() ? t.const_data_ptr() : nu
 // Rows that make a share worth a thread: about 16 thousand elements.
 template <class Work>
 void over_rows(int64_t rows, int64_t width, const Work& work) {
-  at::parallel_for(0, rows, std::max<int64_t>(1, 16384 / std::max<int64_t>(1, width)), work);
+  parallel(rows, std::max<int64_t>(1, 16384 / std::max<int64_t>(1, width)), work);
 }
 
 template <class Work>
 void over_columns(int64_t width, int64_t rows, const Work& work) {
-  at::parallel_for(0, (width + 31) / 32, std::max<int64_t>(1, 512 / std::max<int64_t>(1, rows)), work);
+  parallel((width + 31) / 32, std::max<int64_t>(1, 512 / std::max<int64_t>(1, rows)), work);
+}
+
+/// At least so many floats of the calling thread's own, until it asks again.
+float* thread_scratch(int64_t floats) {
+  thread_local Tensor scratch;
+  if (!scratch.defined() || scratch.numel() < floats) scratch = at::empty({floats}, at::kFloat);
+  return scratch.mutable_data_ptr<float>();
 }
 
 // (sequence, head) pairs cost what the sequence's length squared says, so threads take them one at a time;
@@ -35,11 +42,7 @@ template <class Work>
 void over_heads(const Sequences& s, int64_t heads, int64_t size, const Work& work) {
   const int64_t pairs = (s.cu_q.size(0) - 1) * heads;
   const int64_t floats = kernels().attention_scratch(s.longest_q, s.longest_k, size);
-  std::atomic<int64_t> next{0};
-  at::parallel_for(0, at::get_num_threads(), 1, [&](int64_t, int64_t) {
-    const Tensor scratch = at::empty({floats}, at::kFloat);
-    for (int64_t i; (i = next++) < pairs;) work(scratch.mutable_data_ptr<float>(), i / heads, i % heads);
-  });
+  parallel_tasks(pairs, [&](int64_t i) { work(thread_scratch(floats), i / heads, i % heads); });
 }
 
 }  // namespace
@@ -124,7 +127,7 @@ Tensor rank_project(const Tensor& x, const Tensor& w, double scale, const Dropou
     const int64_t pairs = (width + 1) / 2;
     panels = at::empty({(rank + kPanelRanks - 1) / kPanelRanks, pairs, 2 * kPanelRanks, 2}, x.options());
     const RankPanels a{floats(w), panels.mutable_data_ptr(), width, rank};
-    at::parallel_for(0, pairs, 512, [&](int64_t b, int64_t e) { kernels().pack_ranks(a, b, e); });
+    parallel(pairs, 512, [&](int64_t b, int64_t e) { kernels().pack_ranks(a, b, e); });
   }
   const RankProject a{x.const_data_ptr(),        floats(w), data(panels), mutable_floats(p), width, rank,
                       static_cast<float>(scale), dropout};

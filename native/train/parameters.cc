@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "base/team.h"
+
 namespace lp {
 namespace {
 
@@ -40,7 +42,7 @@ double Parameters::gradient_norm() const {
   // Each piece has a sum of its own, so that the norm does not depend on the threads. The padding is zero.
   const int64_t pieces = (size_ + kPiece - 1) / kPiece;
   std::vector<double> sums(pieces);
-  at::parallel_for(0, pieces, 1, [&](int64_t begin, int64_t end) {
+  parallel(pieces, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
       sums[i] = kernels().square_sum(grad + i * kPiece, std::min(kPiece, size_ - i * kPiece));
   });
@@ -71,7 +73,7 @@ double Parameters::step(const OptimizerSettings& o, double learning_rate, int64_
   float *value = value_.mutable_data_ptr<float>(), *m = m_.mutable_data_ptr<float>(),
         *v = v_.mutable_data_ptr<float>();
   const float* grad = grad_.const_data_ptr<float>();
-  at::parallel_for(0, static_cast<int64_t>(pieces.size()), 4, [&](int64_t begin, int64_t end) {
+  parallel(static_cast<int64_t>(pieces.size()), 4, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const Parameter& p = *pieces[i].parameter;
       AdamW of = a;

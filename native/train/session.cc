@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "base/team.h"
 
 namespace lp {
 
@@ -189,7 +190,7 @@ void Session::score_units() {
 void Session::score_ranks() {
   Parameters& parameters = network_.parameters();
   const auto& modules = config_.network.modules;
-  at::parallel_for(0, static_cast<int64_t>(modules.size()), 4, [&](int64_t begin, int64_t end) {
+  parallel(static_cast<int64_t>(modules.size()), 4, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const LoraModule& m = *network_.module(modules[i].layer, modules[i].site);
       const Parameter& a = parameters[m.a];
