@@ -26,7 +26,17 @@ function comparisons(): Comparison[] {
 
 describe('every op is its float64 reference', () => {
   const all = comparisons();
-  for (const kind of ['activation', 'norm', 'dropout', 'linear', 'attention', 'loss', 'teacher', 'adamw'])
+  for (const kind of [
+    'activation',
+    'norm',
+    'dropout',
+    'linear',
+    'attention',
+    'loss',
+    'teacher',
+    'adamw',
+    'threads',
+  ])
     for (const dtype of ['float32', 'bfloat16']) {
       const some = all.filter((one) => one.op.split(' ')[0] === kind && one.dtype === dtype);
       if (some.length > 0)

@@ -35,6 +35,7 @@ void linears();
 void attention();
 void losses();
 void teacher();
+void threads();
 void optimizer();
 
 /// The most operations a second that a packed bf16 product of a layer's sizes reaches.

@@ -58,6 +58,7 @@ int main(int count, char** given) {
     attention();
     losses();
     teacher();
+    threads();
     optimizer();
   } catch (const std::exception& e) {
     std::fprintf(stderr, "%s\n", e.what());
