@@ -1,6 +1,6 @@
 import { Command as Program, CommanderError } from 'commander';
 import { type ErrorCode, LightPeftError, messageOf } from './errors.ts';
-import { type Command, checkNeeded, COMMANDS, optionsOf } from './flags.ts';
+import { type Command, checkNeeded, COMMANDS, optionsOf, number } from './flags.ts';
 import { estimate } from './estimate.ts';
 import { evaluate, predict } from './evaluate.ts';
 import type { Options } from './options.ts';
@@ -61,8 +61,11 @@ function command(name: Command, signal: AbortSignal): Program {
 /** `plan inspect` and `plan diff`. */
 function planCommand(): Program {
   const quiet = (program: Program) => program.exitOverride().configureOutput({ writeErr: () => undefined });
-  const number = (text: string) => Number(text);
-  const plan = quiet(new Program('plan').description('Shows what light adapters keep of their base.'));
+  const plan = quiet(new Program('plan').description('Shows what light adapters keep of their base.')).action(
+    () => {
+      throw new LightPeftError('BAD_OPTION', 'plan: inspect an adapter, or diff two');
+    },
+  );
   quiet(plan.command('inspect'))
     .description('A map of the layers, shares of parameters and operations, and the speed-up.')
     .argument('<adapter>', 'folder that train wrote')

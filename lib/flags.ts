@@ -4,7 +4,7 @@ import { flagOf, type Options, type Settings, settle } from './options.ts';
 import { ESTIMATOR_NAMES, MODULE_ESTIMATORS } from './plan/estimators.ts';
 import { TASK_NAMES } from './tasks.ts';
 
-const number = (text: string): number => {
+export const number = (text: string): number => {
   const value = Number(text);
   if (text.trim() === '' || Number.isNaN(value))
     throw new LightPeftError('BAD_OPTION', `"${text}" is not a number`);

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, open, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LightPeftError, messageOf } from './errors.ts';
 
@@ -29,6 +29,19 @@ export async function writeWhole(file: string, pieces: readonly (Uint8Array | st
   }
 }
 
+const TEMPORARY = /\.?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.tmp$/;
+const HOUR = 3_600_000;
+
+/** Takes away what a process that was killed has left; another may be writing what is younger. */
+async function sweep(folder: string): Promise<void> {
+  for (const name of await readdir(folder)) {
+    if (!TEMPORARY.test(name)) continue;
+    const file = join(folder, name);
+    const { mtimeMs } = await stat(file);
+    if (Date.now() - mtimeMs > HOUR) await rm(file, { force: true });
+  }
+}
+
 /**
  * A folder in which files can be written, which is tried, for a long run should not fail at its end.
  * @throws {LightPeftError} IO
@@ -37,6 +50,7 @@ export async function makeFolder(folder: string): Promise<void> {
   const trial = join(folder, `${randomUUID()}.tmp`);
   try {
     await mkdir(folder, { recursive: true });
+    await sweep(folder);
     await writeFile(trial, '');
     await rm(trial);
   } catch (error) {

@@ -114,12 +114,17 @@ async function readConfig(file: string): Promise<z.output<typeof schema>> {
 type Lookup = (module: string) => number;
 
 /** PEFT's rule: a key is a regular expression for the end of a name, from a dot on; the first that fits counts. */
+/** Of a group that holds a quantifier and has one itself. */
+const REPEATED_REPEATS = /\([^()]*[+*}][^()]*\)[+*{]/;
+
 function lookup(
   patterns: Record<string, number> | null | undefined,
   otherwise: number,
   file: string,
 ): Lookup {
   const rules = Object.entries(patterns ?? {}).map(([key, value]) => {
+    if (REPEATED_REPEATS.test(key))
+      throw badAdapter(`${file}: ${JSON.stringify(key)} repeats what repeats, and could take forever`);
     try {
       return { pattern: new RegExp(`^(.*\\.)?(${key})$`), value };
     } catch (error) {

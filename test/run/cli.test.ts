@@ -135,6 +135,14 @@ describe('the command line', () => {
       /another base/,
       () => ['evaluate', '--model', otherBase(), ...files.slice(2), '--adapter', folder.file('light')],
     ],
+    ['a plan command that is none', 'BAD_OPTION', /inspect an adapter/, () => ['plan']],
+    [
+      'threads that are no number',
+      'BAD_OPTION',
+      /"abc" is not a number/,
+      () => ['plan', 'inspect', folder.file('light'), '--threads', 'abc'],
+    ],
+    ['a plan where there is none', 'BAD_ADAPTER', /no plan here/, () => ['plan', 'inspect', folder.file('scores')]],
     [
       'a run to resume that is not there',
       'BAD_STATE',

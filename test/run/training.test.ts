@@ -1,4 +1,5 @@
-import { existsSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, utimesSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect } from 'chai';
 import type { AdapterInfo } from '../../lib/adapter/info.ts';
 import { PEFT_TENSORS, LIGHT_TENSORS } from '../../lib/adapter/files.ts';
@@ -69,6 +70,16 @@ describe('a training run', () => {
       onProgress: () => seen.push(existsSync(folder.file('saving', 'training_state.safetensors'))),
     });
     expect([seen.indexOf(true), seen.length]).deep.equal([5, 12]);
+  });
+
+  it('takes away what a killed run has left, if it is old', async () => {
+    const out = folder.file('swept');
+    mkdirSync(out);
+    const name = (digit: string) => `scores.safetensors.${digit.repeat(8)}-0000-4000-8000-000000000000.tmp`;
+    for (const digit of ['a', 'b']) writeFileSync(join(out, name(digit)), 'half');
+    utimesSync(join(out, name('a')), 1e9, 1e9);
+    await vanillaTrain(options({ out, maxSteps: 1 }));
+    expect(readdirSync(out).filter((file) => file.endsWith('.tmp'))).deep.equal([name('b')]);
   });
 
   it('does not go on where there is nothing, or another run', async () => {
