@@ -40,12 +40,18 @@ Activation activation(const std::string& name) {
   throw Error("UNSUPPORTED_MODEL", "unknown activation " + name);
 }
 
+HeadActivation head_activation(const std::string& name) {
+  if (name == "tanh") return HeadActivation::tanh;
+  return name == "gelu" ? HeadActivation::gelu : HeadActivation::relu;
+}
+
 }  // namespace
 
 Spec to_spec(const Napi::Object& o) {
   Spec s{};
   s.layers = integer(o, "layers");
   s.hidden = integer(o, "hidden");
+  s.embedding = integer(o, "embedding");
   s.heads = integer(o, "heads");
   s.head_size = integer(o, "headSize");
   s.ffn = integer(o, "ffn");
@@ -54,11 +60,16 @@ Spec to_spec(const Napi::Object& o) {
   s.position_offset = integer(o, "positionOffset");
   s.type_vocab = integer(o, "typeVocab");
   s.pad_id = integer(o, "padId");
+  s.pad_positions = flag(o, "padPositions");
   s.norm_eps = number(o, "normEps");
   s.hidden_dropout = number(o, "hiddenDropout");
+  s.attention_output_dropout = number(o, "attentionOutputDropout");
   s.attention_dropout = number(o, "attentionDropout");
   s.head_dropout = number(o, "headDropout");
   s.activation = activation(text(o, "activation"));
+  const auto head = o.Get("head").As<Napi::Object>();
+  s.head_activation = head_activation(text(head, "activation"));
+  s.head_dropout_first = flag(head, "dropoutFirst");
   return s;
 }
 
@@ -113,6 +124,7 @@ SessionConfig to_session_config(const Napi::Object& o) {
   c.network.regression = flag(o, "regression");
   c.network.masks = flag(o, "masks");
   c.network.ratios = flag(o, "ratios");
+  c.network.frozen_dense = flag(o, "frozenDense");
   c.network.head_mask_rate = number(o, "headMaskRate");
   c.network.neuron_mask_rate = number(o, "neuronMaskRate");
   c.network.prefix_cache = integer(o, "prefixCacheBytes");

@@ -40,7 +40,7 @@ const phaseFor = (next: Settings): Phase<Start & { smaller?: Smaller }> => ({
   early: async (bench, { session, smaller }, data) =>
     bench.settings.earlyStop ? await EarlyStop.over(bench, session, data, next, smaller) : undefined,
   async save(bench, out, { session, smaller }, { tensors, info, steps }) {
-    await writePeftAdapter(out, inFull(bench, tensors, smaller), info);
+    await writePeftAdapter(out, inFull(bench, tensors, smaller), info, bench.family);
     await saveMoments(bench, out, session, steps, smaller);
     await writeEstimate(join(out, SCORES), await measured(bench, session, smaller));
   },

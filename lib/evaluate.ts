@@ -15,7 +15,12 @@ export async function evaluate(options: Options, run: RunOptions = {}): Promise<
     noteTruncation(run, settings.validationFile!, data);
     const evaluation = await evaluateAll(session, data.examples, labels, data.metrics, run);
     const { seconds, tokensPerSecond } = evaluation;
-    return bench.report({ seconds, tokensPerSecond, steps: 0 }, evaluation, await session.tensors(), kept);
+    return bench.report(
+      { seconds, tokensPerSecond, steps: 0 },
+      evaluation,
+      await bench.trained(session),
+      kept,
+    );
   } finally {
     session.dispose();
   }

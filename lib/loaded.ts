@@ -9,7 +9,8 @@ import { begun, type Session } from './engine.ts';
 import { LightPeftError } from './errors.ts';
 import type { ModuleConfig, NamedTensor } from './native.ts';
 import { parsePlan } from './plan/plan.ts';
-import { outputsOf, taskHeadOf } from './task-head.ts';
+import { headOf } from './head-tensors.ts';
+import { outputsOf } from './task-head.ts';
 import type { Workbench } from './workbench.ts';
 
 /** A model with all that was trained on it. */
@@ -71,7 +72,7 @@ export async function load(bench: Workbench, adapter: string | undefined): Promi
       .filter((module) => module !== undefined);
 
   if (adapter === undefined) {
-    const own = await taskHeadOf(bench.checkpoint);
+    const own = await headOf(bench.checkpoint);
     const outputs = outputsOf(own);
     if (outputs === undefined)
       throw new LightPeftError(
@@ -84,7 +85,7 @@ export async function load(bench: Workbench, adapter: string | undefined): Promi
   }
 
   if (kindOfAdapter(adapter) === 'peft') {
-    const peft = await readPeftAdapter(adapter);
+    const peft = await readPeftAdapter(adapter, bench.family);
     checkBase(bench, adapter, peft.info);
     const outputs = trainedHead(peft.tensors, adapter);
     const labels = labelsOf(bench, peft.info?.labels, outputs, peft.info?.choices);

@@ -39,6 +39,8 @@ export interface SessionConfig {
   masks: boolean;
   /** Whether scored steps measure modules by |branch| / |base|, for which the last layer computes all tokens. */
   ratios: boolean;
+  /** Whether the head's dense is a part of the base, and keeps the values that it is given. */
+  frozenDense: boolean;
   /** Multipliers of the learning rate. */
   headMaskRate: number;
   neuronMaskRate: number;

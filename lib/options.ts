@@ -38,11 +38,8 @@ const SCHEMA = z.strictObject({
   loraR: count.max(4096).default(8),
   loraAlpha: z.number().positive().default(16),
   loraDropout: ratio.default(0.05),
-  /** By PEFT's rule: a module's full name, or the end of it after a dot. */
-  targetModules: z
-    .array(z.string())
-    .min(1)
-    .default(['query', 'key', 'value', 'attention.output.dense', 'intermediate.dense', 'output.dense']),
+  /** By PEFT's rule: a module's full name, or the end of it after a dot; all linear layers of the encoder if none is named. */
+  targetModules: z.array(z.string()).min(1).optional(),
   /** Longer texts are cut and counted. */
   maxLength: count.default(128),
   batchSize: count.default(32),

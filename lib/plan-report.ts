@@ -69,7 +69,7 @@ async function speedup(
       seed: 1,
       ...NO_TEACHER,
     },
-    ...{ prefixCacheBytes: 0, prefixCacheFolder: '', ratios: false },
+    ...{ prefixCacheBytes: 0, prefixCacheFolder: '', ratios: false, frozenDense: false },
   };
   const sessions = [whole, small].map((model) => new Session(model, config, { threads }));
   const times: number[][] = [[], []];

@@ -5,6 +5,7 @@ import { type Adapter, compensation } from './adapter/compensation.ts';
 import { cutAdapter, mergeAdapter } from './adapter/cut.ts';
 import { type BaseDelta, foldedMasks, layerCuts } from './adapter/delta.ts';
 import { MOMENT_ALONG, MOMENT_PARTS, readMoments, writeMoments } from './adapter/moments.ts';
+import { readInfoIfAny } from './adapter/info.ts';
 import { readPeftAdapter } from './adapter/peft.ts';
 import type { Dataset } from './data/dataset.ts';
 import { begun, type Session } from './engine.ts';
@@ -75,7 +76,7 @@ async function deltaOf(
 async function untrained(bench: Workbench, { labels }: Dataset): Promise<Adapter> {
   using session = bench.session(bench.model, labels, bench.modules());
   await startHead(bench, session, labels);
-  return new Map((await session.tensors()).map((tensor) => [tensor.name, tensor]));
+  return new Map((await bench.trained(session)).map((tensor) => [tensor.name, tensor]));
 }
 
 const placeOf = (bench: Workbench) => {
@@ -95,7 +96,7 @@ export async function startSmaller(
 ): Promise<Smaller> {
   const { settings, checkpoint, model } = bench;
   const { rewind, carryMoments, threads } = settings;
-  const { tensors: trained } = await readPeftAdapter(from);
+  const { tensors: trained } = await readPeftAdapter(from, bench.family);
   const estimate = await readEstimate(join(from, SCORES), {
     fingerprint: checkpoint.fingerprint,
     tokenizer: bench.tokenizer.fingerprint,
@@ -160,7 +161,7 @@ export async function saveMoments(
       return [name, { shape, data: new Float32Array(data.length) }] as const;
     });
   const of = async (part: (typeof MOMENT_PARTS)[number]) =>
-    inFull(bench, await session.tensors(part), smaller, zeros && new Map(zeros));
+    inFull(bench, await bench.trained(session, part), smaller, zeros && new Map(zeros));
   await writeMoments(out, (smaller?.optimizerSteps ?? 0) + steps, {
     moment1: await of('moment1'),
     moment2: await of('moment2'),
@@ -180,6 +181,6 @@ export const isOfWhole = ({ masks, measures }: Estimate): boolean =>
 export async function loraOf(from: string): Promise<Partial<Options>> {
   if (!existsSync(join(from, SCORES)))
     throw new LightPeftError('BAD_SCORES', `--from: ${from} is no estimate, it has no ${SCORES}`);
-  const { info } = await readPeftAdapter(from);
+  const info = await readInfoIfAny(from);
   return info ? { loraR: info.r, loraAlpha: info.alpha, targetModules: info.targetModules } : {};
 }

@@ -21,10 +21,10 @@ const VANILLA: Phase = {
     return { session: await begun(session, () => startHead(bench, session, labels)) };
   },
   steps: stepsOf,
-  async save(_, out, __, { tensors, info }) {
+  async save(bench, out, __, { tensors, info }) {
     // They would pass for this adapter's.
     await removeFile(join(out, SCORES));
-    await writePeftAdapter(out, tensors, info);
+    await writePeftAdapter(out, tensors, info, bench.family);
   },
   writes: 'peft',
   savesUnfinished: true,

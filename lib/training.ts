@@ -90,7 +90,7 @@ export async function runTraining<S extends Start>(
   else if (state.exists) bench.note(`starts anew; --resume would go on with the run that ${out} holds`);
 
   const finish = async (taken: number): Promise<NamedTensor[]> => {
-    const tensors = await session.tensors();
+    const tensors = await bench.trained(session);
     if (!tensors.every(({ data }) => data.every(Number.isFinite)))
       throw new LightPeftError(
         'NOT_FINITE',

@@ -1,4 +1,5 @@
 import type { AdapterInfo } from './adapter/info.ts';
+import { FAMILIES, type Family } from './checkpoint/families.ts';
 import { type Checkpoint, openCheckpoint } from './checkpoint/folder.ts';
 import { SITES } from './checkpoint/spec.ts';
 import { type Dataset, readDataset, type Reading, readingOf } from './data/dataset.ts';
@@ -7,11 +8,12 @@ import { Model, Session } from './engine.ts';
 import { LightPeftError } from './errors.ts';
 import { type Evaluation } from './evaluation.ts';
 import type { MetricName } from './metrics.ts';
-import type { ModuleConfig, NamedTensor, SessionConfig } from './native.ts';
+import type { ModuleConfig, NamedTensor, Part, SessionConfig } from './native.ts';
 import type { Settings } from './options.ts';
 import { encoderCost, parameterCosts } from './plan/costs.ts';
 import { estimatorOf, moduleEstimatorOf, trainsMasks } from './plan/estimators.ts';
 import type { RunOptions } from './run.ts';
+import { frozenHeadOf } from './head-tensors.ts';
 import { Tokenizer } from './tokenizer.ts';
 
 /** What every phase prints with --json. */
@@ -43,6 +45,8 @@ export class Workbench implements Disposable {
     readonly tokenizer: Tokenizer,
     readonly model: Model,
     readonly reading: Reading,
+    /** What of the head is a part of the base. */
+    readonly frozenHead: Pick<NamedTensor, 'name' | 'data'>[],
     /** Tells the caller one line. */
     readonly note: (line: string) => void,
   ) {}
@@ -62,7 +66,8 @@ export class Workbench implements Disposable {
       );
     const { dtype, threads } = settings;
     const model = await Model.load(checkpoint, { dtype, threads });
-    return new Workbench(settings, checkpoint, tokenizer, model, readingOf(settings), onNote);
+    const frozen = await frozenHeadOf(checkpoint);
+    return new Workbench(settings, checkpoint, tokenizer, model, readingOf(settings), frozen, onNote);
   }
 
   read(file: string, labels?: LabelSet, unlabelled = false): Promise<Dataset> {
@@ -104,7 +109,8 @@ export class Workbench implements Disposable {
    * @throws {LightPeftError} BAD_OPTION: one of the targets is nowhere in the model
    */
   modules(): ModuleConfig[] {
-    const { targetModules, loraR, loraAlpha, loraDropout } = this.settings;
+    const { loraR, loraAlpha, loraDropout } = this.settings;
+    const { targetModules } = this;
     const all = Array.from({ length: this.checkpoint.spec.layers }, (_, layer) =>
       SITES.map((site) => ({ name: this.model.moduleName(layer, site), layer, site })),
     ).flat();
@@ -139,6 +145,7 @@ export class Workbench implements Disposable {
       l1Heads: learned ? settings.l1Heads : 0,
       l1Neurons: learned ? settings.l1Neurons : 0,
       ratios: masks && moduleEstimatorOf(settings) === 'ratio',
+      frozenDense: this.frozenHead.length > 0,
       prefixCacheBytes: prefixCache * 2 ** 20,
       prefixCacheFolder: settings.out ?? '',
       weightDecay: settings.weightDecay,
@@ -149,7 +156,16 @@ export class Workbench implements Disposable {
       distillStates: settings.distillStates,
       seed: settings.seed,
     };
-    return new Session(model, config, { threads: settings.threads });
+    const session = new Session(model, config, { threads: settings.threads });
+    // Before all that is asked of it later; names and sizes are the engine's own.
+    if (this.frozenHead.length > 0) void session.setTensors(this.frozenHead);
+    return session;
+  }
+
+  /** What of a session is trained here, and no part of the base. */
+  async trained(session: Session, part?: Part): Promise<NamedTensor[]> {
+    const frozen = new Set(this.frozenHead.map(({ name }) => name));
+    return (await session.tensors(part)).filter(({ name }) => !frozen.has(name));
   }
 
   adapterInfo({ labels, metrics }: Dataset): AdapterInfo {
@@ -165,8 +181,17 @@ export class Workbench implements Disposable {
       r: settings.loraR,
       alpha: settings.loraAlpha,
       dropout: settings.loraDropout,
-      targetModules: settings.targetModules,
+      targetModules: this.targetModules,
     };
+  }
+
+  get family(): Family {
+    return FAMILIES.get(this.checkpoint.spec.family)!;
+  }
+
+  /** Ends of the names of modules that LoRA sits at: those asked for, else all of the family's. */
+  get targetModules(): string[] {
+    return this.settings.targetModules ?? [...this.family.targets];
   }
 
   /** Parameters of the encoder's layers, without embeddings, for the heads and neurons kept of each. */

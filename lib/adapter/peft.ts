@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { writeSafetensors, type Tensor } from '../checkpoint/safetensors.ts';
+import type { Family } from '../checkpoint/families.ts';
 import type { NamedTensor } from '../native.ts';
 import { removeFile } from '../whole-file.ts';
 import * as files from './files.ts';
@@ -19,10 +20,23 @@ export interface PeftAdapter {
   tensors: Map<string, Tensor>;
 }
 
+/** How a family names the parts of its head. */
+export type HeadNames = Pick<Family, 'tensorOf' | 'placeOf'>;
+
+/** The name of a tensor in the model; LoRA's have it already. */
+const outerName = (name: string, family: HeadNames): string =>
+  name.startsWith('classifier.') ? (family.tensorOf(name) ?? name) : name;
+
+/** The other way. */
+function innerName(name: string, family: HeadNames): string {
+  const place = files.loraPart(name) ? undefined : family.placeOf(name);
+  return place?.part === 'head' ? place.site : name;
+}
+
 /** PEFT wraps a model twice, and its names tell. */
 const PREFIX = 'base_model.model.';
 
-const configOf = (info: AdapterInfo) => ({
+const configOf = (info: AdapterInfo, pooler: boolean) => ({
   alpha_pattern: {},
   auto_mapping: null,
   base_model_name_or_path: info.base,
@@ -37,7 +51,7 @@ const configOf = (info: AdapterInfo) => ({
   lora_alpha: info.alpha,
   lora_bias: false,
   lora_dropout: info.dropout,
-  modules_to_save: ['classifier', 'score'],
+  modules_to_save: ['classifier', 'score', ...(pooler ? ['pooler'] : [])],
   peft_type: 'LORA',
   r: info.r,
   rank_pattern: {},
@@ -54,14 +68,19 @@ export async function writePeftAdapter(
   folder: string,
   tensors: NamedTensor[],
   info: AdapterInfo,
+  family: HeadNames,
 ): Promise<void> {
   // Last written and first removed, so that no mixture of two adapters can be read.
   await removeFile(join(folder, files.PEFT_CONFIG));
   await writeInfo(folder, info);
-  const named = new Map(files.withoutMasks(tensors).map((tensor) => [PREFIX + tensor.name, tensor]));
+  const named = new Map(
+    files.withoutMasks(tensors).map((tensor) => [PREFIX + outerName(tensor.name, family), tensor]),
+  );
   // transformers refuses a file that does not say for what it was written.
   await writeSafetensors(join(folder, files.PEFT_TENSORS), named, { format: 'pt' });
-  await files.writeJson(join(folder, files.PEFT_CONFIG), configOf(info));
+  // PEFT trains a pooler only where it is told to.
+  const pooler = [...named.keys()].some((name) => name.includes('.pooler.'));
+  await files.writeJson(join(folder, files.PEFT_CONFIG), configOf(info, pooler));
 }
 
 const schema = z.object({
@@ -134,11 +153,15 @@ function lookup(
   return (module) => rules.find(({ pattern }) => pattern.test(module))?.value ?? otherwise;
 }
 
-function unprefixed(tensors: ReadonlyMap<string, Tensor>, file: string): Map<string, Tensor> {
+function unprefixed(
+  tensors: ReadonlyMap<string, Tensor>,
+  file: string,
+  family: HeadNames,
+): Map<string, Tensor> {
   const result = new Map<string, Tensor>();
   for (const [name, tensor] of tensors) {
     if (!name.startsWith(PREFIX)) throw badAdapter(`${file}: ${name} does not begin with ${PREFIX}`);
-    result.set(name.slice(PREFIX.length), tensor);
+    result.set(innerName(name.slice(PREFIX.length), family), tensor);
   }
   return result;
 }
@@ -147,13 +170,13 @@ function unprefixed(tensors: ReadonlyMap<string, Tensor>, file: string): Map<str
  * Reads what this library or Python's PEFT wrote.
  * @throws {LightPeftError} BAD_ADAPTER: it cannot be read, or is not plain LoRA
  */
-export async function readPeftAdapter(folder: string): Promise<PeftAdapter> {
+export async function readPeftAdapter(folder: string, family: HeadNames): Promise<PeftAdapter> {
   const file = join(folder, files.PEFT_CONFIG);
   const config = await readConfig(file);
   const rank = lookup(config.rank_pattern, config.r, file);
   const alpha = lookup(config.alpha_pattern, config.lora_alpha, file);
   const weights = join(folder, files.PEFT_TENSORS);
-  const tensors = unprefixed(await files.readAdapterTensors(weights), weights);
+  const tensors = unprefixed(await files.readAdapterTensors(weights), weights, family);
   for (const [module, found] of files.ranksOf(tensors, weights))
     if (found !== rank(module))
       throw badAdapter(`${weights}: ${module} is of rank ${found}, its configuration says ${rank(module)}`);

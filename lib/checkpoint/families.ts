@@ -1,4 +1,4 @@
-import { roberta } from './roberta.ts';
+import { bert, camembert, distilbert, electra, roberta, xlmRoberta } from './bert.ts';
 import type { Spec } from './spec.ts';
 
 /**
@@ -19,6 +19,8 @@ export interface Family {
   moduleOf(site: string): string | undefined;
   /** The other way; a bare encoder's modules have no prefix. */
   siteOfModule(module: string): string | undefined;
+  /** Ends of the names of all modules that LoRA can sit at. */
+  targets: readonly string[];
   /** Every site of the encoder. */
   shapesOf(spec: Spec): Map<string, number[]>;
   /** Every site of the classification head. */
@@ -26,4 +28,11 @@ export interface Family {
 }
 
 /** By model_type. */
-export const FAMILIES: ReadonlyMap<string, Family> = new Map([['roberta', roberta]]);
+export const FAMILIES: ReadonlyMap<string, Family> = new Map([
+  ['roberta', roberta],
+  ['xlm-roberta', xlmRoberta],
+  ['camembert', camembert],
+  ['bert', bert],
+  ['electra', electra],
+  ['distilbert', distilbert],
+]);

@@ -4,7 +4,7 @@ import { LightPeftError, messageOf } from '../errors.ts';
 import { readConfig } from './config.ts';
 import { fingerprintOf } from './fingerprint.ts';
 import type { TensorInfo } from './safetensors.ts';
-import { findSites } from './sites.ts';
+import { findSites, type HeadTensor } from './sites.ts';
 import type { Spec } from './spec.ts';
 import { readWeightFiles } from './weight-files.ts';
 
@@ -18,7 +18,7 @@ export interface Checkpoint {
   /** The encoder's weights, by site. */
   tensors: Map<string, TensorInfo>;
   /** The classification head's, by site; empty where there is none. */
-  head: Map<string, TensorInfo>;
+  head: Map<string, HeadTensor>;
   /** Names of the tensors that the engine has no use for. */
   ignored: string[];
   /** Equal for equal encoders; says nothing of the head. */

@@ -6,8 +6,13 @@ import type { TensorInfo } from './safetensors.ts';
 
 export interface Sites {
   tensors: Map<string, TensorInfo>;
-  head: Map<string, TensorInfo>;
+  head: Map<string, HeadTensor>;
   ignored: string[];
+}
+
+export interface HeadTensor extends TensorInfo {
+  /** In its file. */
+  name: string;
 }
 
 const bad = (message: string) => new LightPeftError('BAD_CHECKPOINT', message);
@@ -39,7 +44,8 @@ function sort(
       const { part, site } = place;
       if (names.has(site)) throw bad(`${folder}: ${names.get(site)!} and ${name} are the same weight`);
       names.set(site, name);
-      (part === 'head' ? sites.head : sites.tensors).set(site, info);
+      if (part === 'head') sites.head.set(site, { ...info, name });
+      else sites.tensors.set(site, info);
     }
   }
   sites.ignored.sort();
@@ -49,7 +55,7 @@ function sort(
 type Shapes = ReadonlyMap<string, readonly number[]>;
 
 /** The order is the family's, so that two checkpoints of one kind list their sites alike. */
-function inOrder(tensors: Map<string, TensorInfo>, shapes: Shapes): Map<string, TensorInfo> {
+function inOrder<T>(tensors: Map<string, T>, shapes: Shapes): Map<string, T> {
   return new Map(
     [...shapes.keys()].filter((site) => tensors.has(site)).map((site) => [site, tensors.get(site)!]),
   );
@@ -68,8 +74,10 @@ export function findSites(folder: string, config: Config, found: ReadonlyMap<str
   const rows = sites.head.get('classifier.out_proj.weight')?.shape[0];
   const head = family.headShapesOf(spec, labels?.length ?? rows ?? 1);
 
-  // A part of a head is of no use, and none at all is the rule.
-  const expected = new Map(sites.head.size > 0 ? [...encoder, ...head] : encoder);
+  // A part of a head is of no use, and none at all is the rule; but a pooler may stand alone.
+  const pooler = sites.head.size > 0 && rows === undefined && spec.head.frozen;
+  const own = [...head].filter(([site]) => !pooler || site.startsWith('classifier.dense.'));
+  const expected = new Map(sites.head.size > 0 ? [...encoder, ...own] : encoder);
   const missing = [...expected.keys()]
     .filter((site) => !names.has(site))
     .map((site) => family.tensorOf(site) ?? site);

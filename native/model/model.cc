@@ -81,7 +81,9 @@ std::shared_ptr<const Model> Model::load(const Spec& spec, const std::vector<Wei
   model->dtype = dtype;
   model->word = get("embeddings.word");
   model->position = get("embeddings.position");
-  model->type = get("embeddings.type");
+  if (spec.type_vocab > 0) model->type = get("embeddings.type");
+  if (spec.embedding != spec.hidden)
+    model->projection = {get("embeddings.project.weight"), get("embeddings.project.bias"), dtype};
   model->embedding_norm = norm("embeddings.norm");
   for (int64_t l = 0; l < spec.layers; ++l) {
     const std::string at = "layers." + std::to_string(l) + ".";

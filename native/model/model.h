@@ -10,10 +10,16 @@
 
 namespace lp {
 
+enum class HeadActivation : int { tanh, gelu, relu };
+
 struct Spec {
-  int64_t layers, hidden, heads, head_size, ffn, vocab, positions, position_offset, type_vocab, pad_id;
-  double norm_eps, hidden_dropout, attention_dropout, head_dropout;
+  int64_t layers, hidden, embedding, heads, head_size, ffn, vocab, positions, position_offset, type_vocab,
+      pad_id;
+  bool pad_positions;  // a pad token within a text has the pad's position and is not counted
+  double norm_eps, hidden_dropout, attention_output_dropout, attention_dropout, head_dropout;
   Activation activation;
+  HeadActivation head_activation;
+  bool head_dropout_first;
 };
 
 /// One tensor of a safetensors file.
@@ -60,8 +66,9 @@ struct LayerShift {
 struct Model {
   Spec spec;
   at::ScalarType dtype;
-  Tensor word, position, type;  // embedding tables in the checkpoint's dtype
+  Tensor word, position, type;  // embedding tables in the checkpoint's dtype; there may be none of types
   NormWeights embedding_norm;
+  FrozenLinear projection;  // of embeddings of another width than the layers'
   std::vector<Layer> layers;
 
   /// Every site must be in `weights`, of the shapes that the Spec implies (lib/checkpoint has checked both).

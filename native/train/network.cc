@@ -27,6 +27,16 @@ void fill_normal(Tensor t, double deviation, uint64_t seed, uint64_t stream) {
   }
 }
 
+Tensor head_activation(const Tensor& x, HeadActivation kind) {
+  if (kind == HeadActivation::tanh) return x.tanh();
+  return kind == HeadActivation::gelu ? at::gelu(x) : x.relu();
+}
+
+Tensor head_activation_backward(const Tensor& dy, const Tensor& x, const Tensor& y, HeadActivation kind) {
+  if (kind == HeadActivation::tanh) return dy * (1 - y.square());
+  return kind == HeadActivation::gelu ? at::gelu_backward(dy, x) : dy * (x > 0);
+}
+
 Sequences sequences_of(const Batch& batch) {
   Sequences s;
   s.cu_q = at::tensor(at::ArrayRef<int32_t>(batch.cu_seqlens), at::kInt);
@@ -52,7 +62,7 @@ int64_t Saved::bytes() const {
       add({norm->y, norm->normalized, norm->rstd});
     for (const LoraSaved& lora : l.lora) add({lora.p});
   }
-  add({pooled, dense, dropped});
+  add({pooled, before, dense, dropped});
   int64_t sum = 0;
   for (const auto& [memory, bytes] : memories) sum += bytes;
   return sum;
@@ -85,8 +95,9 @@ Network::Network(std::shared_ptr<const Model> model, const NetworkConfig& config
       neuron_masks_.push_back(parameters_.add(
           at + ".neurons", {model_->layers[l].linear[kIntermediate].out()}, config.neuron_mask_rate, false));
     }
-  dense_weight_ = parameters_.add("classifier.dense.weight", {h, h}, 1, true);
-  dense_bias_ = parameters_.add("classifier.dense.bias", {h}, 1, true);
+  const double dense_rate = config.frozen_dense ? 0 : 1;
+  dense_weight_ = parameters_.add("classifier.dense.weight", {h, h}, dense_rate, true);
+  dense_bias_ = parameters_.add("classifier.dense.bias", {h}, dense_rate, true);
   out_weight_ = parameters_.add("classifier.out_proj.weight", {config.labels, h}, 1, true);
   out_bias_ = parameters_.add("classifier.out_proj.bias", {config.labels}, 1, true);
   parameters_.freeze();
@@ -123,8 +134,8 @@ Tensor Network::embed(const Batch& batch, const Pass& pass) {
         spec.position_offset;  // a pad token inside a text keeps the pad's position, as transformers counts
     for (int64_t t = batch.cu_seqlens[b]; t < batch.cu_seqlens[b + 1]; ++t) {
       id[t] = batch.ids[t];
-      type[t] = std::min<int64_t>(batch.type_ids[t], spec.type_vocab - 1);
-      position[t] = id[t] == spec.pad_id ? spec.pad_id : next++;
+      type[t] = std::max<int64_t>(0, std::min<int64_t>(batch.type_ids[t], spec.type_vocab - 1));
+      position[t] = spec.pad_positions && id[t] == spec.pad_id ? spec.pad_id : next++;
       if (id[t] < 0 || id[t] >= spec.vocab)
         throw Error("BAD_DATA", "token id " + std::to_string(id[t]) + " is outside the model's vocabulary");
       if (position[t] >= spec.positions)
@@ -133,9 +144,11 @@ Tensor Network::embed(const Batch& batch, const Pass& pass) {
   }
   Tensor sum = model_->word.index_select(0, ids).to(at::kFloat);
   sum += model_->position.index_select(0, positions);
-  sum += model_->type.index_select(0, types);
-  const Tensor x = norm_forward(sum.to(model_->dtype), Tensor(), model_->embedding_norm, Dropout{}, nullptr);
-  return apply_dropout(x, dropout(spec.hidden_dropout, pass, 0, kEmbeddings));
+  if (model_->type.defined()) sum += model_->type.index_select(0, types);
+  const Tensor normed =
+      norm_forward(sum.to(model_->dtype), Tensor(), model_->embedding_norm, Dropout{}, nullptr);
+  const Tensor x = apply_dropout(normed, dropout(spec.hidden_dropout, pass, 0, kEmbeddings));
+  return spec.embedding == spec.hidden ? x : linear_forward(x, model_->projection, nullptr, nullptr);
 }
 
 Tensor Network::site_forward(size_t layer, int site, const Tensor& x, const Pass& pass, LayerSaved* saved) {
@@ -193,11 +206,12 @@ Tensor Network::ffn_half(size_t layer, const Tensor& middle, const Pass& pass, L
 Tensor Network::layer_forward(size_t layer, const Tensor& x, const Sequences& s, const Rows* rows,
                               const Pass& pass, LayerSaved* saved) {
   const Layer& l = model_->layers[layer];
-  const double p = model_->spec.hidden_dropout;
+  const Spec& spec = model_->spec;
   const Tensor queried = rows ? x.index_select(0, rows->first) : x;
   if (pass.moments) pass.moments->tokens.now(layer).add_(static_cast<double>(queried.size(0)));
   const Tensor o = attention_half(layer, x, queried, rows ? rows->queries : s, pass, saved);
-  const Tensor middle = norm_forward(o, queried, l.attention_norm, dropout(p, pass, layer, kAfterAttention),
+  const Tensor middle = norm_forward(o, queried, l.attention_norm,
+                                     dropout(spec.attention_output_dropout, pass, layer, kAfterAttention),
                                      saved ? &saved->attention_norm : nullptr);
   const Tensor u = ffn_half(layer, middle, pass, saved);
   if (saved) {
@@ -205,7 +219,7 @@ Tensor Network::layer_forward(size_t layer, const Tensor& x, const Sequences& s,
     saved->queried = queried;
     saved->middle = middle;
   }
-  return norm_forward(u, middle, l.output_norm, dropout(p, pass, layer, kAfterOutput),
+  return norm_forward(u, middle, l.output_norm, dropout(spec.hidden_dropout, pass, layer, kAfterOutput),
                       saved ? &saved->output_norm : nullptr);
 }
 
@@ -352,14 +366,18 @@ Tensor Network::encode(const Batch& batch, const Pass& how, Saved* saved, Import
 }
 
 Tensor Network::classify(const Tensor& states, const Pass& pass, Saved* saved) {
-  const double p = model_->spec.head_dropout;
-  const Dropout drop0 = dropout(p, pass, 0, kHead0), drop1 = dropout(p, pass, 0, kHead1);
+  const Spec& spec = model_->spec;
+  const double p = spec.head_dropout;
+  const Dropout drop0 = dropout(spec.head_dropout_first ? p : 0, pass, 0, kHead0),
+                drop1 = dropout(p, pass, 0, kHead1);
   const Tensor pooled = apply_dropout(states, drop0);
-  const Tensor dense =
-      at::addmm(parameters_[dense_bias_].value, pooled, parameters_[dense_weight_].value.t()).tanh_();
+  const Tensor before =
+      at::addmm(parameters_[dense_bias_].value, pooled, parameters_[dense_weight_].value.t());
+  const Tensor dense = head_activation(before, spec.head_activation);
   const Tensor dropped = apply_dropout(dense, drop1);
   if (saved) {
     saved->pooled = pooled;
+    saved->before = before;
     saved->dense = dense;
     saved->dropped = dropped;
     saved->head_dropout0 = drop0;
@@ -373,9 +391,11 @@ void Network::backward(const Tensor& d_logits, const Tensor& d_states, const Sav
   parameters_[out_weight_].grad.addmm_(d_logits.t(), saved.dropped);
   parameters_[out_bias_].grad.add_(d_logits.sum(0));
   Tensor d = apply_dropout(at::mm(d_logits, parameters_[out_weight_].value), saved.head_dropout1);
-  d = d * (1 - saved.dense.square());
-  parameters_[dense_weight_].grad.addmm_(d.t(), saved.pooled);
-  parameters_[dense_bias_].grad.add_(d.sum(0));
+  d = head_activation_backward(d, saved.before, saved.dense, model_->spec.head_activation);
+  if (!config_.frozen_dense) {
+    parameters_[dense_weight_].grad.addmm_(d.t(), saved.pooled);
+    parameters_[dense_bias_].grad.add_(d.sum(0));
+  }
   const size_t layers = model_->layers.size();
   if (lowest_ == layers) return;
   d = apply_dropout(at::mm(d, parameters_[dense_weight_].value), saved.head_dropout0);

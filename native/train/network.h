@@ -24,7 +24,8 @@ struct NetworkConfig {
   int64_t labels = 2;
   bool regression = false;
   bool masks = false;
-  bool ratios = false;  // scored steps measure modules by |branch| / |base|, over all tokens
+  bool frozen_dense = false;  // the head's dense is a part of the base, whose values it is given
+  bool ratios = false;        // scored steps measure modules by |branch| / |base|, over all tokens
   double head_mask_rate = 1, neuron_mask_rate = 1;  // multipliers of the learning rate
   // Bytes of memory for the outputs of the layers below the lowest trained one; 0: they are computed every
   // time, with dropout. Past them the folder is used, where there is one.
@@ -61,7 +62,7 @@ struct Saved {
   Sequences sequences;
   std::vector<LayerSaved> layers;
   Rows rows;
-  Tensor pooled, dense, dropped;  // the head's
+  Tensor pooled, before, dense, dropped;  // the head's: of dense, before and after its activation
   Dropout head_dropout0, head_dropout1;
 
   /// Of all tensors in it, each memory once.

@@ -58,7 +58,7 @@ export async function boundaryTimes(root: string) {
         seed: 1,
         ...NO_TEACHER,
       },
-      ...{ prefixCacheBytes: 0, prefixCacheFolder: '', ratios: false },
+      ...{ prefixCacheBytes: 0, prefixCacheFolder: '', ratios: false, frozenDense: false },
     },
     { threads: 1 },
   );

@@ -65,6 +65,7 @@ const session = new Session(
       seed: 1,
     },
     ...{ prefixCacheBytes: 0, prefixCacheFolder: '', ratios: work.kind === 'estimate-paper' },
+    frozenDense: false,
   },
   { threads: work.threads },
 );

@@ -1,3 +1,4 @@
+import { roberta } from '../../lib/checkpoint/bert.ts';
 import { cpSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
@@ -24,10 +25,10 @@ describe('PEFT adapters', () => {
     writeFileSync(join(scratch.folder, 'adapter_config.json'), JSON.stringify(config));
     return scratch.folder;
   };
-  const refusal = (change: Json) => scratch.failure(() => readPeftAdapter(changed(change)));
+  const refusal = (change: Json) => scratch.failure(() => readPeftAdapter(changed(change), roberta));
 
   it("of Python's PEFT are read", async () => {
-    const { info, r, alpha, dropout, scale, tensors } = await readPeftAdapter(FIXTURE);
+    const { info, r, alpha, dropout, scale, tensors } = await readPeftAdapter(FIXTURE, roberta);
     expect({ info, r, alpha, dropout }).to.deep.equal({ info: null, r: 4, alpha: 8, dropout: 0 });
     expect(scale('roberta.encoder.layer.0.attention.self.query')).to.equal(2);
     expect(tensors.size).to.equal(28);
@@ -36,10 +37,10 @@ describe('PEFT adapters', () => {
   });
 
   it("are written as Python's PEFT does", async () => {
-    const { tensors } = await readPeftAdapter(FIXTURE);
+    const { tensors } = await readPeftAdapter(FIXTURE, roberta);
     const named = [...tensors].map(([name, { shape, data }]) => ({ name, shape, data }));
     const mask = { name: 'masks.0.heads', shape: [4], data: new Float32Array(4) };
-    await writePeftAdapter(scratch.folder, [...named, mask], INFO);
+    await writePeftAdapter(scratch.folder, [...named, mask], INFO, roberta);
 
     const theirs = configIn(FIXTURE);
     for (const [key, value] of Object.entries(configIn(scratch.folder)))
@@ -49,7 +50,7 @@ describe('PEFT adapters', () => {
     );
     expect(headers[1]!.metadata).to.deep.equal(headers[0]!.metadata);
     expect([...headers[1]!.tensors.keys()]).to.have.members([...headers[0]!.tensors.keys()]);
-    const again = await readPeftAdapter(scratch.folder);
+    const again = await readPeftAdapter(scratch.folder, roberta);
     expect(again.info).to.deep.equal(INFO);
     expect(again.tensors).to.deep.equal(tensors);
     expect(readdirSync(scratch.folder).sort()).to.deep.equal([
@@ -65,13 +66,13 @@ describe('PEFT adapters', () => {
       rank_pattern: { 'layer.0.attention.self.query': 4, '.*': 4, query: 2 },
       alpha_pattern: { uery: 1, key: 16 },
     });
-    const { scale } = await readPeftAdapter(folder);
+    const { scale } = await readPeftAdapter(folder, roberta);
     expect(scale('roberta.encoder.layer.0.attention.self.query')).to.equal(2);
     expect(scale('roberta.encoder.layer.1.attention.self.key')).to.equal(4);
   });
 
   it('scale by the root of the rank with rslora', async () => {
-    expect((await readPeftAdapter(changed({ use_rslora: true }))).scale('query')).to.equal(4);
+    expect((await readPeftAdapter(changed({ use_rslora: true }), roberta)).scale('query')).to.equal(4);
   });
 
   it('that are not plain LoRA are refused', async () => {
@@ -90,12 +91,14 @@ describe('PEFT adapters', () => {
     expect(await refusal({ r: 2 })).to.match(/^BAD_ADAPTER .* is of rank 4, its configuration says 2$/);
     const folder = changed({});
     writeFileSync(join(folder, 'light_peft.json'), JSON.stringify({ version: 2, ...INFO }));
-    expect(await scratch.failure(() => readPeftAdapter(folder))).to.match(
+    expect(await scratch.failure(() => readPeftAdapter(folder, roberta))).to.match(
       /^BAD_ADAPTER light_peft.json: version: /,
     );
     writeFileSync(join(folder, 'adapter_model.safetensors'), 'x');
-    expect(await scratch.failure(() => readPeftAdapter(folder))).to.match(/^BAD_ADAPTER .*truncated/);
-    expect(await scratch.failure(() => readPeftAdapter(join(folder, 'none')))).to.equal(
+    expect(await scratch.failure(() => readPeftAdapter(folder, roberta))).to.match(
+      /^BAD_ADAPTER .*truncated/,
+    );
+    expect(await scratch.failure(() => readPeftAdapter(join(folder, 'none'), roberta))).to.equal(
       'BAD_ADAPTER none/adapter_config.json: no such file',
     );
   });

@@ -1,3 +1,4 @@
+import { roberta } from '../../lib/checkpoint/bert.ts';
 import { mkdtempSync, readdirSync, readFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -9,12 +10,13 @@ import { FOLDER } from '../fixtures/written/write.ts';
 
 describe('an adapter that Python has read', () => {
   it('is written the same today', async () => {
-    const { info, tensors } = await readPeftAdapter(FOLDER);
+    const { info, tensors } = await readPeftAdapter(FOLDER, roberta);
     const folder = mkdtempSync(join(tmpdir(), 'light-peft-written-'));
     await writePeftAdapter(
       folder,
       [...tensors].map(([name, { shape, data }]) => ({ name, shape, data })),
       info!,
+      roberta,
     );
     const files = readdirSync(FOLDER);
     expect(readdirSync(folder)).deep.equal(files);
@@ -28,7 +30,7 @@ describe('an adapter that Python has read', () => {
     const { recorded, model } = await loadCase('roberta-tiny');
     using session = await recorded.session(model);
     const before = (await session.evaluate(recorded.batch())).logits;
-    const { tensors } = await readPeftAdapter(FOLDER);
+    const { tensors } = await readPeftAdapter(FOLDER, roberta);
     await session.setTensors([...tensors].map(([name, { data }]) => ({ name, data })));
     const found = (await session.evaluate(recorded.batch())).logits;
     expect(distance(found, logits.flat())).below(1e-5);

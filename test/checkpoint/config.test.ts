@@ -1,3 +1,4 @@
+import { fixture } from '../engine/truth.ts';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { readConfig } from '../../lib/checkpoint/config.ts';
@@ -20,6 +21,8 @@ describe('config.json', () => {
       ...{ family: 'roberta', layers: 2, hidden: 32, heads: 4, headSize: 8, ffn: 64, activation: 'gelu' },
       ...{ normEps: 1e-5, vocab: 120, positions: 40, positionOffset: 2, typeVocab: 1, padId: 1 },
       ...{ hiddenDropout: 0, attentionDropout: 0, headDropout: 0, maxLength: 38 },
+      ...{ embedding: 32, padPositions: true, attentionOutputDropout: 0 },
+      head: { activation: 'tanh', dropoutFirst: true, frozen: false },
     });
     expect(labels).to.deep.equal(['LABEL_0', 'LABEL_1', 'LABEL_2']);
     expect(problemType).to.equal(null);
@@ -39,6 +42,25 @@ describe('config.json', () => {
       expect((await changed({ hidden_act })).spec.activation).to.equal(activation);
     const { spec } = await changed({ pad_token_id: 0 });
     expect(spec).to.include({ positionOffset: 1, padId: 0, maxLength: 39 });
+  });
+
+  it('of the other families says where they differ', async () => {
+    const specOf = async (name: string) => (await readConfig(fixture(name, 'base', 'config.json'))).spec;
+    const fromZero = { positionOffset: 0, padPositions: false, maxLength: 24 };
+    expect(await specOf('bert-tiny')).to.deep.include({
+      ...{ ...fromZero, family: 'bert', typeVocab: 2 },
+      head: { activation: 'tanh', dropoutFirst: false, frozen: true },
+    });
+    expect(await specOf('electra-tiny')).to.deep.include({
+      ...{ ...fromZero, family: 'electra', embedding: 16, hidden: 24 },
+      head: { activation: 'gelu', dropoutFirst: true, frozen: false },
+    });
+    expect(await specOf('distilbert-odd')).to.deep.include({
+      ...{ ...fromZero, family: 'distilbert', typeVocab: 0, activation: 'relu', attentionOutputDropout: 0 },
+      head: { activation: 'relu', dropoutFirst: false, frozen: false },
+    });
+    expect(await specOf('xlm-roberta-odd')).to.include({ family: 'xlm-roberta', positionOffset: 2 });
+    expect(await specOf('camembert-odd')).to.include({ family: 'camembert', padPositions: true });
   });
 
   it('names classes in the order of their numbers', async () => {
@@ -71,7 +93,10 @@ describe('config.json', () => {
     });
 
   const unsupported: [Record<string, unknown>, RegExp][] = [
-    [{ model_type: 'llama' }, /model_type "llama" is not supported; supported: roberta$/],
+    [
+      { model_type: 'llama' },
+      /model_type "llama" is not supported; supported: roberta, xlm-roberta, camembert, bert, electra, distilbert$/,
+    ],
     [{ model_type: 'constructor' }, /model_type "constructor"/],
     [{ hidden_act: 'mish' }, /hidden_act "mish" \(known: gelu, .*\) is not supported$/],
     [{ position_embedding_type: 'relative_key' }, /position_embedding_type "relative_key"/],

@@ -3,6 +3,8 @@ import { join } from 'node:path';
 import { type Checkpoint, openCheckpoint } from '../../lib/checkpoint/folder.ts';
 import { readTensors, type Tensor } from '../../lib/checkpoint/safetensors.ts';
 import { SITES } from '../../lib/checkpoint/spec.ts';
+import { FAMILIES, type Family } from '../../lib/checkpoint/families.ts';
+import { frozenHeadOf } from '../../lib/head-tensors.ts';
 import { type PackedBatch, packBatch } from '../../lib/data/batches.ts';
 import { Model, Session } from '../../lib/engine.ts';
 import { type ComputeDtype, type ModuleConfig, NO_TEACHER, type SessionConfig } from '../../lib/native.ts';
@@ -62,7 +64,8 @@ export class Case {
   }
 
   sessionConfig(model: Model, changes: Partial<SessionConfig> = {}): SessionConfig {
-    const labels = this.adapter.get('base_model.model.classifier.out_proj.bias')!.shape[0]!;
+    const bias = this.outer('classifier.out_proj.bias');
+    const labels = this.adapter.get(`base_model.model.${bias}`)!.shape[0]!;
     return {
       modules: this.modules(model),
       labels,
@@ -76,6 +79,7 @@ export class Case {
       prefixCacheBytes: 0,
       prefixCacheFolder: '',
       ratios: true,
+      frozenDense: this.frozen,
       weightDecay: this.truth.training.weight_decay,
       maxGradNorm: this.truth.training.max_grad_norm,
       optimizerSteps: 0,
@@ -88,10 +92,29 @@ export class Case {
   /** A session with the recorded adapter in it. */
   async session(model: Model, changes: Partial<SessionConfig> = {}): Promise<Session> {
     const session = new Session(model, this.sessionConfig(model, changes), { threads: 2 });
+    await session.setTensors(await frozenHeadOf(this.checkpoint));
     await session.setTensors(
-      [...this.adapter].map(([name, { data }]) => ({ name: name.replace('base_model.model.', ''), data })),
+      [...this.adapter].map(([name, { data }]) => {
+        const own = name.replace('base_model.model.', '');
+        const place = own.includes('.lora_') ? undefined : this.family.placeOf(own);
+        return { name: place?.part === 'head' ? place.site : own, data };
+      }),
     );
     return session;
+  }
+
+  get family(): Family {
+    return FAMILIES.get(this.checkpoint.spec.family)!;
+  }
+
+  /** Whether the head's dense is a part of the base. */
+  get frozen(): boolean {
+    return this.checkpoint.spec.head.frozen && this.checkpoint.head.has('classifier.dense.weight');
+  }
+
+  /** A parameter's name as the recorded model has it. */
+  outer(name: string): string {
+    return name.startsWith('classifier.') ? this.family.tensorOf(name)! : name;
   }
 
   batch(inputs = this.truth.inputs, labels = this.truth.labels): PackedBatch {

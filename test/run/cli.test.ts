@@ -142,7 +142,12 @@ describe('the command line', () => {
       /"abc" is not a number/,
       () => ['plan', 'inspect', folder.file('light'), '--threads', 'abc'],
     ],
-    ['a plan where there is none', 'BAD_ADAPTER', /no plan here/, () => ['plan', 'inspect', folder.file('scores')]],
+    [
+      'a plan where there is none',
+      'BAD_ADAPTER',
+      /no plan here/,
+      () => ['plan', 'inspect', folder.file('scores')],
+    ],
     [
       'a run to resume that is not there',
       'BAD_STATE',
