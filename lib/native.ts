@@ -64,10 +64,32 @@ export interface SessionConfig {
   seed: number;
 }
 
+/** Two classes over a whole base, nothing beside the head to be trained, and no extras. */
+export const PLAIN_SESSION: SessionConfig = {
+  modules: [],
+  labels: 2,
+  regression: false,
+  choices: 1,
+  masks: false,
+  ratios: false,
+  frozenDense: false,
+  headMaskRate: 0,
+  neuronMaskRate: 0,
+  l1Heads: 0,
+  l1Neurons: 0,
+  prefixCacheBytes: 0,
+  prefixCacheFolder: '',
+  weightDecay: 0,
+  maxGradNorm: 0,
+  optimizerSteps: 0,
+  distill: 0,
+  distillTemperature: 1,
+  distillStates: 0,
+  seed: 1,
+};
+
 /** Of a parameter: itself, its gradient in the last step, and what AdamW remembers of the gradients. */
 export type Part = 'value' | 'gradient' | 'moment1' | 'moment2';
-
-export const NO_TEACHER = { distill: 0, distillTemperature: 1, distillStates: 0 } as const;
 
 export interface NamedTensor {
   name: string;

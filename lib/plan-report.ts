@@ -7,7 +7,7 @@ import { packBatch } from './data/batches.ts';
 import { Random } from './data/random.ts';
 import { Model, Session } from './engine.ts';
 import { LightPeftError } from './errors.ts';
-import { type LayerCut, NO_TEACHER } from './native.ts';
+import { type LayerCut, PLAIN_SESSION } from './native.ts';
 import { median } from './median.ts';
 import { keptShares, planDifference, planMap } from './plan/inspect.ts';
 import { parsePlan } from './plan/plan.ts';
@@ -50,28 +50,7 @@ async function speedup(
       ...{ typeIds: new Int32Array(length), truncated: false, idx, label: 0 },
     })),
   );
-  const config = {
-    ...{
-      modules: [],
-      labels: 2,
-      regression: false,
-      choices: 1,
-      masks: false,
-      headMaskRate: 0,
-      neuronMaskRate: 0,
-    },
-    ...{
-      l1Heads: 0,
-      l1Neurons: 0,
-      weightDecay: 0,
-      maxGradNorm: 0,
-      optimizerSteps: 0,
-      seed: 1,
-      ...NO_TEACHER,
-    },
-    ...{ prefixCacheBytes: 0, prefixCacheFolder: '', ratios: false, frozenDense: false },
-  };
-  const sessions = [whole, small].map((model) => new Session(model, config, { threads }));
+  const sessions = [whole, small].map((model) => new Session(model, PLAIN_SESSION, { threads }));
   const times: number[][] = [[], []];
   try {
     for (let round = -1; round < ROUNDS; round++)

@@ -34,6 +34,9 @@ struct NetworkConfig {
   uint64_t seed = 0;
 };
 
+// Places in a layer that draw dropout: the module sites, then these.
+enum Place : int { kProbabilities = kSites, kAfterAttention, kAfterOutput, kEmbeddings, kHead0, kHead1 };
+
 /// How one forward pass runs. Dropout streams are keyed by (seed, step, micro, site).
 struct Pass {
   bool train = false;  // dropout is on

@@ -3,7 +3,7 @@ import { generateTask } from '../../demo/task.ts';
 import { openCheckpoint } from '../../lib/checkpoint/folder.ts';
 import { packBatch } from '../../lib/data/batches.ts';
 import { Model, Session } from '../../lib/engine.ts';
-import { native, NO_TEACHER } from '../../lib/native.ts';
+import { native, PLAIN_SESSION } from '../../lib/native.ts';
 import { Tokenizer } from '../../lib/tokenizer.ts';
 import { callTime, microseconds } from './probe/index.ts';
 
@@ -37,31 +37,7 @@ export async function dataTimes(root: string) {
 export async function boundaryTimes(root: string) {
   const checkpoint = await openCheckpoint(join(root, 'demo/encoder'));
   using model = await Model.load(checkpoint, { threads: 1 });
-  using session = new Session(
-    model,
-    {
-      ...{
-        modules: [],
-        labels: 2,
-        regression: false,
-        choices: 1,
-        masks: false,
-        headMaskRate: 1,
-        neuronMaskRate: 1,
-      },
-      ...{
-        l1Heads: 0,
-        l1Neurons: 0,
-        weightDecay: 0,
-        maxGradNorm: 0,
-        optimizerSteps: 0,
-        seed: 1,
-        ...NO_TEACHER,
-      },
-      ...{ prefixCacheBytes: 0, prefixCacheFolder: '', ratios: false, frozenDense: false },
-    },
-    { threads: 1 },
-  );
+  using session = new Session(model, PLAIN_SESSION, { threads: 1 });
   const calls = 20_000;
   let started = performance.now();
   for (let i = 0; i < calls; i++) native().machine();

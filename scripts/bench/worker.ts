@@ -4,7 +4,7 @@ import { openCheckpoint } from '../../lib/checkpoint/folder.ts';
 import { type PackedBatch, packBatch } from '../../lib/data/batches.ts';
 import { Random } from '../../lib/data/random.ts';
 import { Model, Session } from '../../lib/engine.ts';
-import { type ModuleConfig, NO_TEACHER } from '../../lib/native.ts';
+import { type ModuleConfig, PLAIN_SESSION } from '../../lib/native.ts';
 import { SITES } from '../../lib/checkpoint/spec.ts';
 import { type Lengths, VOCAB } from './shapes.ts';
 import type { Work } from './work.ts';
@@ -46,26 +46,15 @@ const masks = work.kind === 'estimate' || learned;
 const session = new Session(
   model,
   {
-    ...{
-      modules,
-      labels: 2,
-      regression: false,
-      choices: 1,
-      masks,
-      headMaskRate: Number(learned),
-      neuronMaskRate: Number(learned),
-    },
-    ...{
-      l1Heads: learned ? 1e-4 : 0,
-      l1Neurons: learned ? 1e-4 : 0,
-      weightDecay: 0,
-      maxGradNorm: 1,
-      optimizerSteps: 0,
-      ...NO_TEACHER,
-      seed: 1,
-    },
-    ...{ prefixCacheBytes: 0, prefixCacheFolder: '', ratios: work.kind === 'estimate-paper' },
-    frozenDense: false,
+    ...PLAIN_SESSION,
+    modules,
+    masks,
+    headMaskRate: Number(learned),
+    neuronMaskRate: Number(learned),
+    l1Heads: learned ? 1e-4 : 0,
+    l1Neurons: learned ? 1e-4 : 0,
+    maxGradNorm: 1,
+    ratios: work.kind === 'estimate-paper',
   },
   { threads: work.threads },
 );

@@ -99,17 +99,23 @@ for (const name of ['roberta-tiny', 'roberta-odd'])
         return { masked, session, slice, [Symbol.dispose]: dispose };
       };
 
+      /** Logits, and gradients of what both have. */
+      const expectSame = async ({ masked, session, slice }: Awaited<ReturnType<typeof both>>) => {
+        const { logits } = await masked.evaluate(recorded.batch());
+        expect(distance((await session.evaluate(recorded.batch())).logits, logits)).below(1e-5);
+        await masked.step([recorded.batch()], 0);
+        await session.step([recorded.batch()], 0);
+        const gradients = (await masked.tensors('gradient')).filter((one) => !isMask(one));
+        const sliced = gradients.map((one) => ({ ...one, ...slice(one) }));
+        expectNear(await session.tensors('gradient'), sliced, 1e-4);
+      };
+
       it('in float32, gradients too', async () => {
         using pair = await both(model, someCut(recorded));
         const { logits } = await pair.masked.evaluate(recorded.batch());
         using plain = await recorded.session(model);
         expect(distance((await plain.evaluate(recorded.batch())).logits, logits)).above(1e-3); // they do cut
-        expect(distance((await pair.session.evaluate(recorded.batch())).logits, logits)).below(1e-5);
-        await pair.masked.step([recorded.batch()], 0);
-        await pair.session.step([recorded.batch()], 0);
-        const gradients = (await pair.masked.tensors('gradient')).filter((one) => !isMask(one));
-        const sliced = gradients.map((one) => ({ ...one, ...pair.slice(one) }));
-        expectNear(await pair.session.tensors('gradient'), sliced, 1e-4);
+        await expectSame(pair);
       });
 
       it('in bfloat16, closer to each other than either to float32', async () => {
@@ -183,13 +189,7 @@ for (const name of ['roberta-tiny', 'roberta-odd'])
             ...(l === 0 ? first : l + 1 === all.length ? last : {}),
           }));
           using pair = await both(model, cut);
-          const { logits } = await pair.masked.evaluate(recorded.batch());
-          expect(distance((await pair.session.evaluate(recorded.batch())).logits, logits)).below(1e-5);
-          await pair.masked.step([recorded.batch()], 0);
-          await pair.session.step([recorded.batch()], 0);
-          const gradients = (await pair.masked.tensors('gradient')).filter((one) => !isMask(one));
-          const sliced = gradients.map((one) => ({ ...one, ...pair.slice(one) }));
-          expectNear(await pair.session.tensors('gradient'), sliced, 1e-4);
+          await expectSame(pair);
         }
       });
 

@@ -7,7 +7,7 @@ import { FAMILIES, type Family } from '../../lib/checkpoint/families.ts';
 import { frozenHeadOf } from '../../lib/head-tensors.ts';
 import { type PackedBatch, packBatch } from '../../lib/data/batches.ts';
 import { Model, Session } from '../../lib/engine.ts';
-import { type ComputeDtype, type ModuleConfig, NO_TEACHER, type SessionConfig } from '../../lib/native.ts';
+import { type ComputeDtype, type ModuleConfig, PLAIN_SESSION, type SessionConfig } from '../../lib/native.ts';
 
 export const fixture = (...path: string[]) => join(import.meta.dirname, '../fixtures', ...path);
 
@@ -67,24 +67,16 @@ export class Case {
     const bias = this.outer('classifier.out_proj.bias');
     const labels = this.adapter.get(`base_model.model.${bias}`)!.shape[0]!;
     return {
+      ...PLAIN_SESSION,
       modules: this.modules(model),
       labels,
       regression: labels === 1,
-      choices: 1,
-      masks: false,
       headMaskRate: 1,
       neuronMaskRate: 1,
-      l1Heads: 0,
-      l1Neurons: 0,
-      prefixCacheBytes: 0,
-      prefixCacheFolder: '',
       ratios: true,
       frozenDense: this.frozen,
       weightDecay: this.truth.training.weight_decay,
       maxGradNorm: this.truth.training.max_grad_norm,
-      optimizerSteps: 0,
-      ...NO_TEACHER,
-      seed: 1,
       ...changes,
     };
   }
