@@ -18,10 +18,11 @@ std::vector<T> values(const Napi::Value& v) {
   return {typed.Data(), typed.Data() + typed.ElementLength()};
 }
 
-std::vector<int64_t> integers(const Napi::Value& v) {
+template <class T>
+std::vector<T> numbers(const Napi::Value& v) {
   const auto a = v.As<Napi::Array>();
-  std::vector<int64_t> out(a.Length());
-  for (uint32_t i = 0; i < a.Length(); ++i) out[i] = a.Get(i).ToNumber().Int64Value();
+  std::vector<T> out(a.Length());
+  for (uint32_t i = 0; i < a.Length(); ++i) out[i] = static_cast<T>(a.Get(i).ToNumber().DoubleValue());
   return out;
 }
 
@@ -47,12 +48,15 @@ HeadActivation head_activation(const std::string& name) {
 
 }  // namespace
 
+std::vector<int64_t> to_integers(const Napi::Value& v) { return numbers<int64_t>(v); }
+
 Spec to_spec(const Napi::Object& o) {
   Spec s{};
   s.layers = integer(o, "layers");
   s.hidden = integer(o, "hidden");
   s.embedding = integer(o, "embedding");
   s.heads = integer(o, "heads");
+  s.group = integer(o, "group");
   s.head_size = integer(o, "headSize");
   s.ffn = integer(o, "ffn");
   s.vocab = integer(o, "vocab");
@@ -61,13 +65,32 @@ Spec to_spec(const Napi::Object& o) {
   s.type_vocab = integer(o, "typeVocab");
   s.pad_id = integer(o, "padId");
   s.pad_positions = flag(o, "padPositions");
+  s.causal = flag(o, "causal");
+  s.norm_first = flag(o, "normFirst");
+  s.parallel = flag(o, "parallel");
+  s.gated = flag(o, "gated");
+  s.rms = text(o, "norm") == "rms";
+  s.embedding_norm = flag(o, "embeddingNorm");
+  s.final_norm = flag(o, "finalNorm");
+  s.query_key_norm = flag(o, "queryKeyNorm");
+  const std::string fused = text(o, "fused");
+  s.fused = fused != "no";
+  s.fused_by_head = fused == "by head";
+  s.attention_scale = number(o, "attentionScale");
+  const auto rotary = o.Get("rotary").As<Napi::Object>();
+  s.rotary = {numbers<double>(rotary.Get("frequencies")), number(rotary, "factor"),
+              flag(rotary, "interleaved")};
+  s.slopes = numbers<float>(o.Get("slopes"));
+  s.windows = to_integers(o.Get("windows"));
   s.norm_eps = number(o, "normEps");
+  s.embedding_dropout = number(o, "embeddingDropout");
   s.hidden_dropout = number(o, "hiddenDropout");
   s.attention_output_dropout = number(o, "attentionOutputDropout");
   s.attention_dropout = number(o, "attentionDropout");
   s.head_dropout = number(o, "headDropout");
   s.activation = activation(text(o, "activation"));
   const auto head = o.Get("head").As<Napi::Object>();
+  s.dense_head = text(head, "kind") == "dense";
   s.head_activation = head_activation(text(head, "activation"));
   s.head_dropout_first = flag(head, "dropoutFirst");
   return s;
@@ -77,8 +100,8 @@ std::vector<WeightRef> to_weights(const Napi::Array& a) {
   std::vector<WeightRef> out;
   for (uint32_t i = 0; i < a.Length(); ++i) {
     const auto o = a.Get(i).As<Napi::Object>();
-    out.push_back({text(o, "site"), text(o, "dtype"), text(o, "file"), integers(o.Get("shape")),
-                   integer(o, "offset"), integer(o, "bytes")});
+    out.push_back({text(o, "site"), text(o, "dtype"), text(o, "file"), to_integers(o.Get("shape")),
+                   integer(o, "offset"), integer(o, "bytes"), flag(o, "transposed")});
   }
   return out;
 }
@@ -87,7 +110,7 @@ std::vector<LayerCut> to_cuts(const Napi::Array& a) {
   std::vector<LayerCut> out;
   for (uint32_t i = 0; i < a.Length(); ++i) {
     const auto o = a.Get(i).As<Napi::Object>();
-    out.push_back({integers(o.Get("heads")), integers(o.Get("neurons")), vector(o.Get("headScale")),
+    out.push_back({to_integers(o.Get("heads")), to_integers(o.Get("neurons")), vector(o.Get("headScale")),
                    vector(o.Get("neuronScale")), vector(o.Get("attentionShift")),
                    vector(o.Get("outputShift"))});
   }
@@ -120,6 +143,7 @@ SessionConfig to_session_config(const Napi::Object& o) {
     c.network.modules.push_back({text(m, "name"), integer(m, "layer"), integer(m, "rank"),
                                  site_of(text(m, "site")), number(m, "scale"), number(m, "dropout")});
   }
+  c.network.vocabulary = flag(o, "vocabulary");
   c.network.labels = integer(o, "labels");
   c.network.regression = flag(o, "regression");
   c.network.masks = flag(o, "masks");
@@ -144,9 +168,14 @@ Batch to_batch(const Napi::Object& o) {
   const auto optional = [&](const char* key) {
     return o.Get(key).IsUndefined() ? std::vector<float>{} : values<float>(o.Get(key));
   };
-  return {values<int32_t>(o.Get("ids")),       values<int32_t>(o.Get("typeIds")),
-          values<int32_t>(o.Get("cuSeqlens")), values<float>(o.Get("labels")),
-          optional("teacherLogits"),           optional("teacherStates")};
+  const auto tokens = o.Get("tokenLabels");
+  return {values<int32_t>(o.Get("ids")),
+          values<int32_t>(o.Get("typeIds")),
+          values<int32_t>(o.Get("cuSeqlens")),
+          values<float>(o.Get("labels")),
+          tokens.IsUndefined() ? std::vector<int32_t>{} : values<int32_t>(tokens),
+          optional("teacherLogits"),
+          optional("teacherStates")};
 }
 
 Napi::Value from_floats(Napi::Env env, const Tensor& t) {

@@ -12,6 +12,7 @@ SessionConfig to_session_config(const Napi::Object& o);
 Batch to_batch(const Napi::Object& o);
 at::ScalarType to_dtype(const Napi::Value& v);
 
+std::vector<int64_t> to_integers(const Napi::Value& v);
 std::vector<Tensor> to_vectors(const Napi::Array& a);
 /// value, gradient, moment1 or moment2, of a parameter.
 Tensor Parameter::*to_part(const Napi::Value& v);

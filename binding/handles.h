@@ -34,6 +34,10 @@ class SessionHandle : public Napi::ObjectWrap<SessionHandle> {
  private:
   Napi::Value step(const Napi::CallbackInfo& info);      // (batches, learningRate, score) -> Promise<void>
   Napi::Value evaluate(const Napi::CallbackInfo& info);  // (batch) -> Promise<{logits, loss, labelled}>
+  Napi::Value logits(const Napi::CallbackInfo& info);    // (batch) -> Promise<Float32Array>
+  Napi::Value begin(const Napi::CallbackInfo& info);     // (sequences) -> Promise<void>
+  Napi::Value next(const Napi::CallbackInfo& info);      // (batch) -> Promise<Float32Array>
+  Napi::Value choose(const Napi::CallbackInfo& info);    // (number[]) -> Promise<void>
   Napi::Value metrics(const Napi::CallbackInfo& info);
   Napi::Value scores(const Napi::CallbackInfo& info);
   Napi::Value tensors(const Napi::CallbackInfo& info);      // (gradients) -> Promise<{name, shape, data}[]>

@@ -9,6 +9,8 @@ Napi::Function SessionHandle::define(Napi::Env env) {
   return DefineClass(
       env, "Session",
       {InstanceMethod("step", &SessionHandle::step), InstanceMethod("evaluate", &SessionHandle::evaluate),
+       InstanceMethod("logits", &SessionHandle::logits), InstanceMethod("begin", &SessionHandle::begin),
+       InstanceMethod("next", &SessionHandle::next), InstanceMethod("choose", &SessionHandle::choose),
        InstanceMethod("metrics", &SessionHandle::metrics), InstanceMethod("scores", &SessionHandle::scores),
        InstanceMethod("tensors", &SessionHandle::tensors),
        InstanceMethod("setTensors", &SessionHandle::set_tensors),
@@ -55,6 +57,32 @@ Napi::Value SessionHandle::evaluate(const Napi::CallbackInfo& info) {
       o.Set("labelled", static_cast<double>(e.labelled));
       return o;
     };
+  });
+}
+
+Napi::Value SessionHandle::logits(const Napi::CallbackInfo& info) {
+  return post(info.Env(), [batch = to_batch(info[0].As<Napi::Object>())](Session& s) {
+    return [logits = s.logits(batch)](Napi::Env env) { return from_floats(env, logits); };
+  });
+}
+
+Napi::Value SessionHandle::begin(const Napi::CallbackInfo& info) {
+  return post(info.Env(), [sequences = info[0].ToNumber().Int64Value()](Session& s) {
+    s.begin(sequences);
+    return [](Napi::Env env) { return env.Undefined(); };
+  });
+}
+
+Napi::Value SessionHandle::next(const Napi::CallbackInfo& info) {
+  return post(info.Env(), [batch = to_batch(info[0].As<Napi::Object>())](Session& s) {
+    return [logits = s.next(batch)](Napi::Env env) { return from_floats(env, logits); };
+  });
+}
+
+Napi::Value SessionHandle::choose(const Napi::CallbackInfo& info) {
+  return post(info.Env(), [from = to_integers(info[0])](Session& s) {
+    s.choose(from);
+    return [](Napi::Env env) { return env.Undefined(); };
   });
 }
 

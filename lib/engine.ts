@@ -158,6 +158,26 @@ export class Session implements Disposable {
     return this.after(() => this.handle.evaluate(batch, states));
   }
 
+  /** Logits of the token after each of a batch's, [T, vocab], row-major. */
+  logits(batch: PackedBatch): Promise<Float32Array> {
+    return this.after(() => this.handle.logits(batch));
+  }
+
+  /** Begins to generate so many sequences, forgetting others. */
+  begin(sequences: number): Promise<void> {
+    return this.after(() => this.handle.begin(sequences));
+  }
+
+  /** Goes on with more tokens of each: logits of what comes after the last of them, [B, vocab]. */
+  next(batch: PackedBatch): Promise<Float32Array> {
+    return this.after(() => this.handle.next(batch));
+  }
+
+  /** Sequence b becomes what sequence from[b] is. */
+  choose(from: number[]): Promise<void> {
+    return this.after(() => this.handle.choose(from));
+  }
+
   /** Of the steps since the last call. */
   metrics(): Promise<StepMetrics> {
     return this.after(() => this.handle.metrics());

@@ -3,7 +3,7 @@ import { layerCuts } from './adapter/delta.ts';
 import { kindOfAdapter } from './adapter/files.ts';
 import { readLightAdapter } from './adapter/light.ts';
 import { readPeftAdapter } from './adapter/peft.ts';
-import { SITES } from './checkpoint/spec.ts';
+import { sitesOf } from './checkpoint/spec.ts';
 import type { LabelSet } from './data/labels.ts';
 import { begun, type Session } from './engine.ts';
 import { LightPeftError } from './errors.ts';
@@ -62,7 +62,7 @@ export async function load(bench: Workbench, adapter: string | undefined): Promi
   const { model } = bench.settings;
   const every = (rankOf: (name: string) => number | undefined, scaleOf: (name: string) => number) =>
     Array.from({ length: bench.checkpoint.spec.layers }, (_, layer) =>
-      SITES.map((site): ModuleConfig | undefined => {
+      sitesOf(bench.checkpoint.spec).map((site): ModuleConfig | undefined => {
         const name = bench.model.moduleName(layer, site);
         const rank = rankOf(name);
         return rank === undefined ? undefined : { name, layer, site, rank, scale: scaleOf(name), dropout: 0 };

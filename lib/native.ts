@@ -16,6 +16,8 @@ export interface WeightRef {
   file: string;
   offset: number;
   bytes: number;
+  /** Whether the file has [inputs, outputs]. */
+  transposed: boolean;
 }
 
 export interface ModuleConfig {
@@ -31,6 +33,8 @@ export interface ModuleConfig {
 
 export interface SessionConfig {
   modules: ModuleConfig[];
+  /** Whether the token that comes next is told, and there is no head to be trained. */
+  vocabulary: boolean;
   labels: number;
   regression: boolean;
   /** Sequences of an example, of which the label says one; 1: the head's outputs are classes, or a value. */
@@ -67,6 +71,7 @@ export interface SessionConfig {
 /** Two classes over a whole base, nothing beside the head to be trained, and no extras. */
 export const PLAIN_SESSION: SessionConfig = {
   modules: [],
+  vocabulary: false,
   labels: 2,
   regression: false,
   choices: 1,
@@ -171,6 +176,14 @@ export interface NativeEvaluation {
 export interface NativeSession {
   step(batches: PackedBatch[], learningRate: number, score: boolean): Promise<void>;
   evaluate(batch: PackedBatch, states: boolean): Promise<NativeEvaluation>;
+  /** Logits of the token after each of a batch's, [T, vocab]. */
+  logits(batch: PackedBatch): Promise<Float32Array>;
+  /** Begins to generate so many sequences, forgetting others. */
+  begin(sequences: number): Promise<void>;
+  /** Goes on with more tokens of each: logits of what comes after the last of them, [B, vocab]. */
+  next(batch: PackedBatch): Promise<Float32Array>;
+  /** Sequence b becomes what sequence from[b] is. */
+  choose(from: number[]): Promise<void>;
   metrics(): Promise<StepMetrics>;
   scores(): Promise<RawScores>;
   tensors(part: Part): Promise<NamedTensor[]>;

@@ -91,7 +91,7 @@ export async function planOptions(
     ...(rankRatios.length === 0 && {
       peft: {
         keep: targetPeft ?? TARGET_PEFT,
-        sizes: { hidden: spec.hidden, headSize: spec.headSize },
+        sizes: { hidden: spec.hidden, headSize: spec.headSize, group: spec.group },
       },
     }),
     ...{ depth, protect, minHeads, minNeurons },

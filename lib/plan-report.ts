@@ -2,7 +2,7 @@ import { readLightAdapter } from './adapter/light.ts';
 import { layerCuts } from './adapter/delta.ts';
 import { FAMILIES } from './checkpoint/families.ts';
 import { type Checkpoint, openCheckpoint } from './checkpoint/folder.ts';
-import { SITES } from './checkpoint/spec.ts';
+import { sitesOf } from './checkpoint/spec.ts';
 import { packBatch } from './data/batches.ts';
 import { Random } from './data/random.ts';
 import { Model, Session } from './engine.ts';
@@ -111,7 +111,7 @@ export async function diffPlans(a: string, b: string, { model }: PlanReportOptio
   const family = FAMILIES.get(first.checkpoint.spec.family)!;
   const targets = [...first.info.targetModules, ...second.info.targetModules];
   const all = Array.from({ length: layers }, (_, layer) =>
-    SITES.map((site) => family.moduleOf(`layers.${layer}.${site}`)!),
+    sitesOf(first.checkpoint.spec).map((site) => family.moduleOf(`layers.${layer}.${site}`)!),
   ).flat();
   const modules = all.filter((name) => targets.some((target) => isTarget(name, target))).length;
   const ranks = modules * Math.max(first.info.r, second.info.r);

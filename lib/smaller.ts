@@ -113,7 +113,7 @@ export async function startSmaller(
   const adapter = rewind ? await untrained(bench, data) : trained;
   const delta = await deltaOf(bench, plan, estimate, adapter);
   const cut = (whole: Adapter, along?: Parameters<typeof cutAdapter>[5]) =>
-    cutAdapter(whole, plan, checkpoint.spec.headSize, placeOf(bench), delta, along);
+    cutAdapter(whole, plan, checkpoint.spec, placeOf(bench), delta, along);
   const tensors = cut(adapter);
   const moments = carryMoments ? await readMoments(from) : undefined;
   const optimizerSteps = moments?.steps ?? 0;
@@ -144,7 +144,7 @@ export const inFull = (
   whole: Adapter | undefined = smaller?.adapter,
 ): NamedTensor[] =>
   smaller && whole
-    ? mergeAdapter(whole, tensors, smaller.plan, bench.checkpoint.spec.headSize, placeOf(bench))
+    ? mergeAdapter(whole, tensors, smaller.plan, bench.checkpoint.spec, placeOf(bench))
     : tensors;
 
 /** The optimizer's moments in the shapes of the whole base, those of what is gone zero. */

@@ -5,7 +5,7 @@ import type { Workbench } from './workbench.ts';
 
 /** How many outputs a head has. */
 export const outputsOf = (head: ReadonlyMap<string, { shape: readonly number[] }>): number | undefined =>
-  head.get('classifier.out_proj.bias')?.shape[0];
+  head.get('classifier.out_proj.weight')?.shape[0];
 
 /** Gives a session the checkpoint's own task head where that fits, and says what happened. */
 export async function startHead(bench: Workbench, session: Session, labels: LabelSet): Promise<void> {

@@ -1,7 +1,7 @@
 import type { AdapterInfo } from './adapter/info.ts';
 import { FAMILIES, type Family } from './checkpoint/families.ts';
 import { type Checkpoint, openCheckpoint } from './checkpoint/folder.ts';
-import { SITES } from './checkpoint/spec.ts';
+import { sitesOf } from './checkpoint/spec.ts';
 import { type Dataset, readDataset, type Reading, readingOf } from './data/dataset.ts';
 import { type LabelSet, outputsFor } from './data/labels.ts';
 import { Model, Session } from './engine.ts';
@@ -112,7 +112,11 @@ export class Workbench implements Disposable {
     const { loraR, loraAlpha, loraDropout } = this.settings;
     const { targetModules } = this;
     const all = Array.from({ length: this.checkpoint.spec.layers }, (_, layer) =>
-      SITES.map((site) => ({ name: this.model.moduleName(layer, site), layer, site })),
+      sitesOf(this.checkpoint.spec).map((site) => ({
+        name: this.model.moduleName(layer, site),
+        layer,
+        site,
+      })),
     ).flat();
     const missing = targetModules.find((target) => !all.some(({ name }) => isTarget(name, target)));
     if (missing !== undefined)
@@ -136,6 +140,7 @@ export class Workbench implements Disposable {
     const learned = masks && trainsMasks(estimatorOf(settings));
     const config: SessionConfig = {
       modules,
+      vocabulary: false,
       labels: outputsFor(labels),
       choices: labels.kind === 'choices' ? labels.count : 1,
       regression: labels.kind === 'regression',

@@ -64,7 +64,8 @@ export async function compensation(
     const kept = plan.layers[layer]!;
     if (site === 'attention.output') {
       const mean = measures.contextMean[layer]!;
-      const size = bench.model.checkpoint.spec.headSize;
+      const { group, headSize } = bench.model.checkpoint.spec;
+      const size = group * headSize;
       const heads = new Set(kept.heads);
       add(
         attention[layer]!,

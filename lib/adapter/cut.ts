@@ -1,4 +1,5 @@
 import { LightPeftError } from '../errors.ts';
+import type { Spec } from '../checkpoint/spec.ts';
 import type { NamedTensor } from '../native.ts';
 import type { Plan } from '../plan/plan.ts';
 import type { BaseDelta } from './delta.ts';
@@ -28,21 +29,36 @@ function keptIn(name: string, { shape }: Shaped, rows: Kept, columns: Kept) {
   return { width, down: rows ?? all(height), across: columns ?? all(width) };
 }
 
+/** How a base's heads lie in its weights. */
+export type HeadLayout = Pick<Spec, 'heads' | 'group' | 'headSize' | 'fused'>;
+
+const valuesOf = (heads: readonly number[], each: number): number[] =>
+  heads.flatMap((head) => Array.from({ length: each }, (_, i) => head * each + i));
+
+/** Of a weight that gives query, key and value. */
+function fusedRows(heads: readonly number[], { heads: all, headSize, fused }: HeadLayout): number[] {
+  if (fused === 'by head') return valuesOf(heads, 3 * headSize);
+  return [0, 1, 2].flatMap((part) => valuesOf(heads, headSize).map((row) => part * all * headSize + row));
+}
+
 /** What stays of a module's inputs and outputs where its layer loses heads and neurons. */
 function keptOf(
   site: string,
   layer: Plan['layers'][number],
-  headSize: number,
+  layout: HeadLayout,
 ): { inputs: Kept; outputs: Kept } {
-  const heads = () =>
-    layer.heads.flatMap((head) => Array.from({ length: headSize }, (_, i) => head * headSize + i));
+  const { group, headSize } = layout;
   switch (site) {
+    case 'qkv':
+      return { inputs: undefined, outputs: fusedRows(layer.heads, layout) };
     case 'query':
+      return { inputs: undefined, outputs: valuesOf(layer.heads, group * headSize) };
     case 'key':
     case 'value':
-      return { inputs: undefined, outputs: heads() };
+      return { inputs: undefined, outputs: valuesOf(layer.heads, headSize) };
     case 'attention.output':
-      return { inputs: heads(), outputs: undefined };
+      return { inputs: valuesOf(layer.heads, group * headSize), outputs: undefined };
+    case 'gate':
     case 'intermediate':
       return { inputs: undefined, outputs: layer.neurons };
     case 'output':
@@ -56,14 +72,17 @@ function keptOf(
 function scalesOf(
   site: string,
   layer: number,
-  headSize: number,
+  { group, headSize }: HeadLayout,
   delta: BaseDelta | null,
 ): ArrayLike<number> | undefined {
   if (site === 'output') return delta?.get(`layers.${layer}.neuron_scale`)?.data;
   const heads = site === 'attention.output' ? delta?.get(`layers.${layer}.head_scale`)?.data : undefined;
   return (
     heads &&
-    Float32Array.from({ length: heads.length * headSize }, (_, i) => heads[Math.floor(i / headSize)]!)
+    Float32Array.from(
+      { length: heads.length * group * headSize },
+      (_, i) => heads[Math.floor(i / (group * headSize))]!,
+    )
   );
 }
 
@@ -71,7 +90,7 @@ function scalesOf(
 function* keptMatrices(
   tensors: ReadonlyMap<string, Shaped>,
   plan: Plan,
-  headSize: number,
+  layout: HeadLayout,
   siteOf: SiteOf,
 ): Generator<{
   name: string;
@@ -94,7 +113,7 @@ function* keptMatrices(
     const missing = ranks.find((rank) => rank >= (a.shape[0] ?? 0));
     if (missing !== undefined)
       throw badPlan(`the plan keeps rank ${missing} of ${module}, which has ${a.shape[0] ?? 0}`);
-    const { inputs, outputs } = keptOf(site, kept, headSize);
+    const { inputs, outputs } = keptOf(site, kept, layout);
     yield { name: nameA, matrix: a, side: 'A', layer, site, rows: ranks, columns: inputs };
     yield { name: nameB, matrix: b, side: 'B', layer, site, rows: outputs, columns: ranks };
   }
@@ -105,7 +124,7 @@ type Along = (value: number, scale: number) => number;
 
 /**
  * What a plan leaves of an adapter for the whole base. The head stays, as the hidden size does.
- * @param siteOf the layer and, of it, query, key, value, attention.output, intermediate or output
+ * @param siteOf the layer and the site of it
  * @param delta scales that the base folds in; those of a module's inputs go into its A
  * @param along what these do to a value: for a weight, which is multiplied, nothing need be said
  * @throws {LightPeftError} BAD_PLAN: a module, a rank, a head or a neuron of the plan is not in the adapter;
@@ -114,7 +133,7 @@ type Along = (value: number, scale: number) => number;
 export function cutAdapter(
   tensors: ReadonlyMap<string, Shaped>,
   plan: Plan,
-  headSize: number,
+  layout: HeadLayout,
   siteOf: SiteOf,
   delta: BaseDelta | null = null,
   along: Along = (value, scale) => value * scale,
@@ -123,11 +142,11 @@ export function cutAdapter(
   for (const { name, matrix, side, layer, site, rows, columns } of keptMatrices(
     tensors,
     plan,
-    headSize,
+    layout,
     siteOf,
   )) {
     const { width, down, across } = keptIn(name, matrix, rows, columns);
-    const scales = side === 'A' ? scalesOf(site, layer, headSize, delta) : undefined;
+    const scales = side === 'A' ? scalesOf(site, layer, layout, delta) : undefined;
     const data = new Float32Array(down.length * across.length);
     let at = 0;
     for (const row of down)
@@ -150,7 +169,7 @@ export function mergeAdapter(
   tensors: ReadonlyMap<string, Shaped>,
   cut: readonly NamedTensor[],
   plan: Plan,
-  headSize: number,
+  layout: HeadLayout,
   siteOf: SiteOf,
 ): NamedTensor[] {
   const trained = new Map(cut.map((tensor) => [tensor.name, tensor]));
@@ -159,7 +178,7 @@ export function mergeAdapter(
     const whole = name.startsWith('classifier.') ? trained.get(name)?.data : undefined;
     merged.set(name, { name, shape: [...shape], data: whole ?? data.slice() });
   }
-  for (const { name, matrix, rows, columns } of keptMatrices(tensors, plan, headSize, siteOf)) {
+  for (const { name, matrix, rows, columns } of keptMatrices(tensors, plan, layout, siteOf)) {
     const { width, down, across } = keptIn(name, matrix, rows, columns);
     const { data } = trained.get(name)!;
     let at = 0;

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { LightPeftError } from '../errors.ts';
-import { activationOf, checkNumbers, layers, probability, size, STRANGE } from './encoder-config.ts';
+import { activationOf, checkNumbers, encoder, layers, probability, size, STRANGE } from './encoder-config.ts';
 import { parseFields } from './parse-fields.ts';
 import type { Spec } from './spec.ts';
 
@@ -62,8 +62,7 @@ export const parseAs =
       layers: fields.num_hidden_layers,
       hidden,
       embedding: projected ? (fields.embedding_size ?? hidden) : hidden,
-      heads,
-      headSize: hidden / heads,
+      ...encoder(hidden, heads),
       ffn: fields.intermediate_size,
       activation,
       normEps: fields.layer_norm_eps,
@@ -73,6 +72,7 @@ export const parseAs =
       padPositions: counted === 'after pads',
       typeVocab: fields.type_vocab_size,
       padId,
+      embeddingDropout: fields.hidden_dropout_prob,
       hiddenDropout: fields.hidden_dropout_prob,
       attentionOutputDropout: fields.hidden_dropout_prob,
       attentionDropout: fields.attention_probs_dropout_prob,

@@ -41,7 +41,7 @@ const likeRoberta = (family: string): Family =>
     parseAs(family, {
       padId: 1,
       positions: 'after pads',
-      head: { activation: 'tanh', dropoutFirst: true, frozen: false },
+      head: { kind: 'dense', activation: 'tanh', dropoutFirst: true, frozen: false },
     }),
     TARGETS,
   );
@@ -64,7 +64,7 @@ export const bert = named(
   parseAs('bert', {
     padId: 0,
     positions: 'from zero',
-    head: { activation: 'tanh', dropoutFirst: false, frozen: true },
+    head: { kind: 'dense', activation: 'tanh', dropoutFirst: false, frozen: true },
   }),
   TARGETS,
 );
@@ -81,7 +81,7 @@ export const electra = named(
     padId: 0,
     positions: 'from zero',
     projected: true,
-    head: { activation: 'gelu', dropoutFirst: true, frozen: false },
+    head: { kind: 'dense', activation: 'gelu', dropoutFirst: true, frozen: false },
   }),
   TARGETS,
 );

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { activationOf, checkNumbers, layers, probability, size, STRANGE } from './encoder-config.ts';
+import { activationOf, checkNumbers, encoder, layers, probability, size, STRANGE } from './encoder-config.ts';
 import { parseFields } from './parse-fields.ts';
 import type { Spec } from './spec.ts';
 
@@ -29,8 +29,7 @@ export function parseDistilbert(config: Record<string, unknown>, file: string): 
     layers: fields.n_layers,
     hidden,
     embedding: hidden,
-    heads,
-    headSize: hidden / heads,
+    ...encoder(hidden, heads),
     ffn: fields.hidden_dim,
     activation,
     // Written into its code.
@@ -41,12 +40,13 @@ export function parseDistilbert(config: Record<string, unknown>, file: string): 
     padPositions: false,
     typeVocab: 0,
     padId,
+    embeddingDropout: fields.dropout,
     hiddenDropout: fields.dropout,
     // Nothing is dropped of what attention gives.
     attentionOutputDropout: 0,
     attentionDropout: fields.attention_dropout,
     headDropout: fields.seq_classif_dropout,
-    head: { activation: 'relu', dropoutFirst: false, frozen: false },
+    head: { kind: 'dense', activation: 'relu', dropoutFirst: false, frozen: false },
     maxLength: fields.max_position_embeddings,
   };
 }

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { LightPeftError } from '../errors.ts';
-import type { Spec } from './spec.ts';
+import { NO_ROTARY, type Spec } from './spec.ts';
 
 // Far above any encoder; a stray number shall be refused before lists are made from it.
 export const size = z.int().positive().max(10_000_000);
@@ -58,3 +58,26 @@ export function checkNumbers(
     throw bad(`${names.hidden} ${hidden} is not a multiple of ${names.heads} ${heads}`);
   if (padId >= vocab) throw bad(`pad_token_id ${padId} is outside the ${vocab} tokens of vocab_size`);
 }
+
+/** What all encoders here have in common: BERT's block. */
+export const encoder = (hidden: number, heads: number) => ({
+  heads,
+  group: 1,
+  headSize: hidden / heads,
+  gated: false,
+  norm: 'layer' as const,
+  normFirst: false,
+  parallel: false,
+  sharedNorm: false,
+  embeddingNorm: true,
+  finalNorm: false,
+  queryKeyNorm: false,
+  fused: 'no' as const,
+  biases: ['query', 'key', 'value', 'attention.output', 'intermediate', 'output'] as const,
+  causal: false,
+  attentionScale: 1 / Math.sqrt(hidden / heads),
+  rotary: NO_ROTARY,
+  slopes: [],
+  windows: [],
+  vocabulary: 'none' as const,
+});

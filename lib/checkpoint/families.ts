@@ -1,11 +1,12 @@
 import { bert, camembert, distilbert, electra, roberta, xlmRoberta } from './bert.ts';
+import { bloom, gpt2, gptJ, gptNeo, gptNeoX, llama, mistral, opt, qwen2, qwen3 } from './decoders.ts';
 import type { Spec } from './spec.ts';
 
 /**
- * What a tensor's name in a file means: a weight of the encoder, one of its classification head, one that the engine
+ * What a tensor's name in a file means: a weight of the base, one of its classification head, one that the engine
  * has no use for, or one that it should have a use for and does not know.
  */
-export type Place = { part: 'encoder' | 'head'; site: string } | { part: 'ignored' } | { part: 'unknown' };
+export type Place = { part: 'base' | 'head'; site: string } | { part: 'ignored' } | { part: 'unknown' };
 
 /** How one model_type writes its config and names its weights. */
 export interface Family {
@@ -21,10 +22,8 @@ export interface Family {
   siteOfModule(module: string): string | undefined;
   /** Ends of the names of all modules that LoRA can sit at. */
   targets: readonly string[];
-  /** Every site of the encoder. */
-  shapesOf(spec: Spec): Map<string, number[]>;
-  /** Every site of the classification head. */
-  headShapesOf(spec: Spec, labels: number): Map<string, number[]>;
+  /** Whether files have the weight of a site as [inputs, outputs]. */
+  isTransposed(site: string): boolean;
 }
 
 /** By model_type. */
@@ -35,4 +34,14 @@ export const FAMILIES: ReadonlyMap<string, Family> = new Map([
   ['bert', bert],
   ['electra', electra],
   ['distilbert', distilbert],
+  ['opt', opt],
+  ['llama', llama],
+  ['mistral', mistral],
+  ['qwen2', qwen2],
+  ['qwen3', qwen3],
+  ['gpt2', gpt2],
+  ['gpt_neox', gptNeoX],
+  ['gpt_neo', gptNeo],
+  ['gptj', gptJ],
+  ['bloom', bloom],
 ]);

@@ -6,12 +6,19 @@ import type { Spec } from './spec.ts';
 /** Of each end of a tensor; the whole of a large model would take longer to read than some trainings. */
 const SAMPLE = 4096;
 
+/** The same with the keys of all objects in order. */
+const sorted = (value: unknown): unknown => {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
+  const entries = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
+  return Object.fromEntries(entries.map(([key, each]) => [key, sorted(each)]));
+};
+
 /**
- * Tells encoders apart by their spec and a sample of their weights. What their files are called and how the weights
+ * Tells bases apart by their spec and a sample of their weights. What their files are called and how the weights
  * are spread over them does not matter, and a classification head does not either: a plan holds under another one.
  */
 export async function fingerprintOf(spec: Spec, tensors: ReadonlyMap<string, TensorInfo>): Promise<string> {
-  const hash = createHash('sha256').update(JSON.stringify(spec, Object.keys(spec).sort()));
+  const hash = createHash('sha256').update(JSON.stringify(sorted(spec)));
   const readers = new Map<string, ExactReader>();
   try {
     for (const site of [...tensors.keys()].sort()) {

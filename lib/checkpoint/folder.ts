@@ -3,8 +3,7 @@ import { basename, join } from 'node:path';
 import { LightPeftError, messageOf } from '../errors.ts';
 import { readConfig } from './config.ts';
 import { fingerprintOf } from './fingerprint.ts';
-import type { TensorInfo } from './safetensors.ts';
-import { findSites, type HeadTensor } from './sites.ts';
+import { type BaseTensor, findSites, type HeadTensor } from './sites.ts';
 import type { Spec } from './spec.ts';
 import { readWeightFiles } from './weight-files.ts';
 
@@ -15,13 +14,13 @@ export interface Checkpoint {
   /** Names of the classes, by number; null where config.json has none. */
   labels: string[] | null;
   problemType: string | null;
-  /** The encoder's weights, by site. */
-  tensors: Map<string, TensorInfo>;
+  /** The base's weights, by site. */
+  tensors: Map<string, BaseTensor>;
   /** The classification head's, by site; empty where there is none. */
   head: Map<string, HeadTensor>;
   /** Names of the tensors that the engine has no use for. */
   ignored: string[];
-  /** Equal for equal encoders; says nothing of the head. */
+  /** Equal for equal bases; says nothing of the head. */
   fingerprint: string;
 }
 

@@ -1,5 +1,4 @@
 import type { Family, Place } from './families.ts';
-import type { Spec } from './spec.ts';
 
 type Pairs = readonly (readonly [site: string, module: string])[];
 
@@ -15,11 +14,15 @@ export interface Names {
   layer: Pairs;
   /** Modules of the classification head, by their whole names; one below the prefix is a pooler, part of the base. */
   head: Pairs;
+  /** What tells the next token, by its whole name; the first is what transformers writes today. */
+  vocabulary?: readonly string[];
+  /** Sites whose weights are [inputs, outputs] in files. */
+  transposed?: readonly string[];
+  /** What may stand in place of the prefix in a model without a head, beside nothing. */
+  shorter?: readonly string[];
   /** What the engine has no use for, below the prefix. */
   unused: RegExp;
 }
-
-type Shapes = [string, number[]][];
 
 const TABLES: readonly string[] = ['embeddings.word', 'embeddings.position', 'embeddings.type'];
 
@@ -35,42 +38,9 @@ const split = (name: string): [string, string] => {
   return dot < 0 ? ['', name] : [name.slice(0, dot), name.slice(dot + 1)];
 };
 
-const linear = (site: string, output: number, input: number): Shapes => [
-  [`${site}.weight`, [output, input]],
-  [`${site}.bias`, [output]],
-];
-
-const norm = (site: string, width: number): Shapes => [
-  [`${site}.weight`, [width]],
-  [`${site}.bias`, [width]],
-];
-
-function encoderShapes(spec: Spec): Map<string, number[]> {
-  const { layers, hidden, embedding, ffn, vocab, positions, typeVocab } = spec;
-  const shapes: Shapes = [
-    ['embeddings.word', [vocab, embedding]],
-    ['embeddings.position', [positions, embedding]],
-    ...(typeVocab > 0 ? ([['embeddings.type', [typeVocab, embedding]]] satisfies Shapes) : []),
-    ...norm('embeddings.norm', embedding),
-    ...(embedding === hidden ? [] : linear('embeddings.project', hidden, embedding)),
-  ];
-  for (let i = 0; i < layers; i++) {
-    const layer = `layers.${i}`;
-    for (const site of ['query', 'key', 'value', 'attention.output'])
-      shapes.push(...linear(`${layer}.${site}`, hidden, hidden));
-    shapes.push(
-      ...norm(`${layer}.attention.norm`, hidden),
-      ...linear(`${layer}.intermediate`, ffn, hidden),
-      ...linear(`${layer}.output`, hidden, ffn),
-      ...norm(`${layer}.output.norm`, hidden),
-    );
-  }
-  return new Map(shapes);
-}
-
-/** A family of BERT's shape, by its names. */
+/** A family by its names. */
 export function named(names: Names, parse: Family['parse'], targets: readonly string[]): Family {
-  const { prefix, unused } = names;
+  const { prefix, unused, vocabulary = [], transposed = [], shorter = [] } = names;
   const embeddings = new Map(names.embeddings);
   const embeddingSites = new Map(names.embeddings.map(([site, module]) => [module, site]));
   const layerModules = new Map(names.layer);
@@ -78,10 +48,14 @@ export function named(names: Names, parse: Family['parse'], targets: readonly st
   const headModules = new Map(names.head);
   const headSites = new Map(names.head.map(([site, module]) => [module, site]));
   const layerModule = new RegExp(`^${names.layers.replaceAll('.', '\\.')}\\.(0|[1-9]\\d*)\\.(.+)$`);
-  const bare = (name: string) => (name.startsWith(prefix) ? name.slice(prefix.length) : name);
+  const bare = (name: string) => {
+    const start = [prefix, ...shorter].find((each) => name.startsWith(each)) ?? '';
+    return name.slice(start.length);
+  };
 
   function moduleOf(site: string): string | undefined {
     if (headModules.has(site)) return headModules.get(site);
+    if (site === 'vocabulary') return vocabulary[0];
     const layer = /^layers\.(0|[1-9]\d*)\.(.+)$/.exec(site);
     const module = layer === null ? embeddings.get(site) : layerModules.get(layer[2]!);
     if (module === undefined) return undefined;
@@ -91,6 +65,7 @@ export function named(names: Names, parse: Family['parse'], targets: readonly st
   function siteOfModule(module: string): string | undefined {
     const head = headSites.get(module) ?? headSites.get(prefix + module);
     if (head !== undefined) return head;
+    if (vocabulary.includes(module)) return 'vocabulary';
     const name = bare(module);
     const layer = layerModule.exec(name);
     if (layer === null) return embeddingSites.get(name);
@@ -128,10 +103,9 @@ export function named(names: Names, parse: Family['parse'], targets: readonly st
   function placeOf(name: string): Place {
     if (unused.test(bare(name))) return { part: 'ignored' };
     const site = siteOf(name);
-    if (site !== undefined) return { part: isHead(name) ? 'head' : 'encoder', site };
+    if (site !== undefined) return { part: isHead(name) ? 'head' : 'base', site };
     // What is left and outside the encoder belongs to a head of another kind: lm_head, qa_outputs and so on.
-    const ours =
-      name.startsWith(prefix) || first.some((module) => name.startsWith(`${module}.`)) || isHead(name);
+    const ours = name !== bare(name) || first.some((module) => name.startsWith(`${module}.`)) || isHead(name);
     return { part: ours ? 'unknown' : 'ignored' };
   }
 
@@ -142,11 +116,9 @@ export function named(names: Names, parse: Family['parse'], targets: readonly st
     moduleOf,
     siteOfModule,
     targets,
-    shapesOf: encoderShapes,
-    headShapesOf: ({ hidden }, labels) =>
-      new Map([
-        ...linear('classifier.dense', hidden, hidden),
-        ...linear('classifier.out_proj', labels, hidden),
-      ]),
+    isTransposed: (site) => {
+      const [, inLayer] = /^layers\.\d+\.(.+)\.weight$/.exec(site) ?? [];
+      return inLayer !== undefined && transposed.includes(inLayer);
+    },
   };
 }

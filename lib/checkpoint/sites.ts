@@ -3,9 +3,16 @@ import type { Config } from './config.ts';
 import type { Family } from './families.ts';
 import { isFloat } from './float.ts';
 import type { TensorInfo } from './safetensors.ts';
+import { baseShapes, headShapes, vocabularyShapes } from './shapes.ts';
+
+/** A weight of the base. */
+export interface BaseTensor extends TensorInfo {
+  /** Whether the file has [inputs, outputs]. */
+  transposed: boolean;
+}
 
 export interface Sites {
-  tensors: Map<string, TensorInfo>;
+  tensors: Map<string, BaseTensor>;
   head: Map<string, HeadTensor>;
   ignored: string[];
 }
@@ -32,20 +39,22 @@ function sort(
   family: Family,
   found: ReadonlyMap<string, TensorInfo>,
   known: ReadonlySet<string>,
+  optional: ReadonlySet<string>,
 ) {
   const sites: Sites = { tensors: new Map(), head: new Map(), ignored: [] };
   const names = new Map<string, string>();
   const unknown: string[] = [];
   for (const [name, info] of found) {
     const place = family.placeOf(name);
-    if (place.part === 'ignored') sites.ignored.push(name);
+    if (place.part === 'ignored' || ('site' in place && optional.has(place.site) && !known.has(place.site)))
+      sites.ignored.push(name);
     else if (!('site' in place) || !known.has(place.site)) unknown.push(name);
     else {
       const { part, site } = place;
       if (names.has(site)) throw bad(`${folder}: ${names.get(site)!} and ${name} are the same weight`);
       names.set(site, name);
       if (part === 'head') sites.head.set(site, { ...info, name });
-      else sites.tensors.set(site, info);
+      else sites.tensors.set(site, { ...info, transposed: family.isTransposed(site) });
     }
   }
   sites.ignored.sort();
@@ -61,23 +70,29 @@ function inOrder<T>(tensors: Map<string, T>, shapes: Shapes): Map<string, T> {
   );
 }
 
+/** What a file may have of the next token's logits, needed or not. */
+const VOCABULARY: ReadonlySet<string> = new Set(['vocabulary.weight', 'vocabulary.bias']);
+
 /**
- * Finds each weight of the encoder, and of its head if there is one.
+ * Finds each weight of the base, and of its head if there is one.
  * @throws {LightPeftError} BAD_CHECKPOINT naming the weights that are missing, unknown or misshapen
  */
 export function findSites(folder: string, config: Config, found: ReadonlyMap<string, TensorInfo>): Sites {
   const { family, spec, labels } = config;
-  const encoder = family.shapesOf(spec);
+  // A model that tells classes has nothing to tell the next token.
+  const vocabulary = vocabularyShapes(spec);
+  const base = baseShapes(spec);
   // Without names for the classes, the head itself says how many there are.
-  const known = new Set([...encoder.keys(), ...family.headShapesOf(spec, 1).keys()]);
-  const { sites, unknown, names } = sort(folder, family, found, known);
+  const known = new Set([...base.keys(), ...vocabulary.keys(), ...headShapes(spec, 1).keys()]);
+  const { sites, unknown, names } = sort(folder, family, found, known, VOCABULARY);
+  if (sites.tensors.has('vocabulary.weight')) for (const [site, shape] of vocabulary) base.set(site, shape);
   const rows = sites.head.get('classifier.out_proj.weight')?.shape[0];
-  const head = family.headShapesOf(spec, labels?.length ?? rows ?? 1);
+  const head = headShapes(spec, labels?.length ?? rows ?? 1);
 
   // A part of a head is of no use, and none at all is the rule; but a pooler may stand alone.
   const pooler = sites.head.size > 0 && rows === undefined && spec.head.frozen;
   const own = [...head].filter(([site]) => !pooler || site.startsWith('classifier.dense.'));
-  const expected = new Map(sites.head.size > 0 ? [...encoder, ...own] : encoder);
+  const expected = new Map(sites.head.size > 0 ? [...base, ...own] : base);
   const missing = [...expected.keys()]
     .filter((site) => !names.has(site))
     .map((site) => family.tensorOf(site) ?? site);
@@ -91,9 +106,12 @@ export function findSites(folder: string, config: Config, found: ReadonlyMap<str
     const { dtype, shape: has } = sites.tensors.get(site) ?? sites.head.get(site)!;
     const name = names.get(site)!;
     if (!isFloat(dtype)) wrong.push(`${name} is of ${dtype}, which is not a dtype of weights`);
-    else if (shown(has) !== shown(shape))
-      wrong.push(`${name} is ${shown(has)} where config.json says ${shown(shape)}`);
+    else {
+      const wanted = family.isTransposed(site) ? [...shape].reverse() : shape;
+      if (shown(has) !== shown(wanted))
+        wrong.push(`${name} is ${shown(has)} where config.json says ${shown(wanted)}`);
+    }
   }
   if (wrong.length > 0) throw bad(`${folder}: ${listed(wrong)}`);
-  return { ...sites, tensors: inOrder(sites.tensors, encoder), head: inOrder(sites.head, head) };
+  return { ...sites, tensors: inOrder(sites.tensors, base), head: inOrder(sites.head, head) };
 }

@@ -20,6 +20,8 @@ export interface PackedBatch {
   /** Sequence b is the tokens cuSeqlens[b] to cuSeqlens[b + 1], the latter excluded. */
   cuSeqlens: Int32Array; // [B + 1]
   labels: Float32Array; // [N]; class index or value, NaN when unlabelled
+  /** [T] where the next token is to be told: what comes after each; -100: that does not count. */
+  tokenLabels?: Int32Array;
   idx: Int32Array; // [N]
   /** Of the longest sequence, in tokens. */
   maxLength: number;

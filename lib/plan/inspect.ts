@@ -1,4 +1,4 @@
-import { SITES, type Spec } from '../checkpoint/spec.ts';
+import { type Site, sitesOf, type Spec } from '../checkpoint/spec.ts';
 import type { Totals } from './distance.ts';
 import { distances, GRANULARITIES } from './distance.ts';
 import { encoderCost, operationCosts, parameterCosts } from './costs.ts';
@@ -6,7 +6,10 @@ import type { Costs } from './budget.ts';
 import type { Plan } from './plan.ts';
 
 const BAR = 20;
-const LETTERS = ['Q', 'K', 'V', 'O', 'I', 'F'];
+const LETTERS: Record<Site, string> = {
+  ...{ qkv: 'A', query: 'Q', key: 'K', value: 'V', 'attention.output': 'O' },
+  ...{ gate: 'G', intermediate: 'I', output: 'F' },
+};
 
 /** Shares of the encoder that a plan keeps. */
 export function keptShares(
@@ -23,15 +26,16 @@ export function keptShares(
 }
 
 /**
- * A line for each layer: its heads one by one, a bar of its neurons, and the rank of the module at each site (Q, K, V,
- * attention output, intermediate, FFN output).
+ * A line for each layer: its heads one by one, a bar of its neurons, and the rank of the module at each site (Q, K, V or
+ * all of them in A, attention output, gate, intermediate, FFN output).
  * @param nameOf of a module, as the plan has it
  */
 export function planMap(plan: Plan, spec: Spec, nameOf: (layer: number, site: string) => string): string {
   const ranks = new Map(plan.modules.map((module) => [module.name, module.ranks.length]));
+  const sites = sitesOf(spec);
   const wide = Math.max(5, spec.heads);
   const lines = [
-    `layer  ${'heads'.padEnd(wide)}  ${'neurons'.padEnd(BAR + 13)}  ${LETTERS.map((letter) => letter.padStart(3)).join('')}`,
+    `layer  ${'heads'.padEnd(wide)}  ${'neurons'.padEnd(BAR + 13)}  ${sites.map((site) => LETTERS[site].padStart(3)).join('')}`,
   ];
   for (const [l, { heads, neurons }] of plan.layers.entries()) {
     const kept = new Set(heads);
@@ -39,7 +43,7 @@ export function planMap(plan: Plan, spec: Spec, nameOf: (layer: number, site: st
     const full = Math.round((BAR * neurons.length) / spec.ffn);
     const bar = '█'.repeat(full) + '░'.repeat(BAR - full);
     const count = `${neurons.length}/${spec.ffn}`;
-    const modules = SITES.map((site) => String(ranks.get(nameOf(l, site)) ?? '·').padStart(3)).join('');
+    const modules = sites.map((site) => String(ranks.get(nameOf(l, site)) ?? '·').padStart(3)).join('');
     lines.push(`${String(l).padStart(5)}  ${map.padEnd(wide)}  ${bar} ${count.padEnd(12)}  ${modules}`);
   }
   return lines.join('\n');

@@ -70,7 +70,7 @@ const optionsSchema = z.strictObject({
   peft: z
     .strictObject({
       keep: z.number().gt(0).max(1),
-      sizes: z.strictObject({ hidden: cost, headSize: cost }),
+      sizes: z.strictObject({ hidden: cost, headSize: cost, group: cost.default(1) }),
     })
     .optional(),
   depth: ratioSchema.default(0),

@@ -5,8 +5,8 @@
 namespace lp {
 namespace {
 
-const char* const kSiteNames[kSites] = {"query",        "key",   "value", "attention.output",
-                                        "intermediate", "output"};
+const char* const kSiteNames[kSites] = {"query",        "key",    "value", "attention.output",
+                                        "intermediate", "output", "gate",  "qkv"};
 
 at::ScalarType dtype_of(const std::string& name) {
   if (name == "F32") return at::kFloat;
@@ -18,14 +18,26 @@ at::ScalarType dtype_of(const std::string& name) {
 
 /// The output of LayerNorm gives its normalized values back only where beta does not drown gamma: past a
 /// factor of 16 the rounding of y would show in the gradient.
-NormWeights norm_of(Tensor gamma, Tensor beta, double eps) {
-  NormWeights w{gamma.to(at::kFloat).contiguous(), beta.to(at::kFloat).contiguous(), eps, false};
-  const auto ratio = w.beta.abs() / w.gamma.abs();
+NormWeights norm_of(const Tensor& gamma, const Tensor& beta, double eps) {
+  NormWeights w{gamma.to(at::kFloat).contiguous(), {}, eps, false};
+  if (beta.defined()) w.beta = beta.to(at::kFloat).contiguous();
+  const auto ratio = (beta.defined() ? w.beta.abs() : at::zeros_like(w.gamma)) / w.gamma.abs();
   w.keep_normalized = !(ratio < 16.0).all().item<bool>();
   return w;
 }
 
-Tensor rows_of(const Tensor& t, const Tensor& index) { return t.index_select(0, index); }
+/// The linear with some of its outputs.
+FrozenLinear some_rows(const FrozenLinear& l, const Tensor& rows, at::ScalarType dtype) {
+  return {l.weight().index_select(0, rows), l.bias().index_select(0, rows), dtype};
+}
+
+/// The values of some heads among those of all, `each` of a head.
+Tensor values_of(const Tensor& heads, int64_t each) {
+  return (heads.unsqueeze(1) * each + at::arange(each, at::kLong)).flatten();
+}
+
+/// The sums over each head's rows, [heads].
+Tensor by_head(const Tensor& rows, int64_t heads) { return rows.view({heads, -1}).sum(1); }
 
 /// The layer's linear with other inputs: those kept, each times its scale, and a shift of the bias. Undefined
 /// tensors change nothing.
@@ -48,6 +60,18 @@ Site site_of(const std::string& name) {
 
 const char* site_name(int site) { return kSiteNames[site]; }
 
+Stage stage_of(int site) {
+  if (site == kAttentionOutput) return kAttended;
+  if (site == kIntermediate || site == kGate) return kWidens;
+  return site == kOutput ? kNarrows : kAttends;
+}
+
+Tensor fused_rows(const Spec& spec, int part, const Tensor& heads, int64_t all_heads) {
+  const int64_t d = spec.head_size;
+  if (spec.fused_by_head) return (heads.unsqueeze(1) * 3 * d + part * d + at::arange(d, at::kLong)).flatten();
+  return values_of(heads, d) + part * all_heads * d;
+}
+
 std::map<std::string, Tensor> map_weights(const std::vector<WeightRef>& weights) {
   std::map<std::string, int64_t> ends;
   for (const auto& w : weights) ends[w.file] = std::max(ends[w.file], w.offset + w.bytes);
@@ -57,44 +81,80 @@ std::map<std::string, Tensor> map_weights(const std::vector<WeightRef>& weights)
     Tensor bytes = files[w.file].narrow(0, w.offset, w.bytes);
     const auto dtype = dtype_of(w.dtype);
     if (w.offset % static_cast<int64_t>(at::elementSize(dtype)) != 0) bytes = bytes.clone();
-    tensors[w.site] = bytes.view(dtype).view(w.shape);
+    const Tensor tensor = bytes.view(dtype).view(w.shape);
+    tensors[w.site] = w.transposed ? tensor.t() : tensor;
   }
   return tensors;
 }
 
-std::shared_ptr<const Model> Model::load(const Spec& spec, const std::vector<WeightRef>& weights,
-                                         at::ScalarType dtype) {
-  const auto tensors = map_weights(weights);
-  const auto get = [&](const std::string& site) -> const Tensor& {
-    const auto found = tensors.find(site);
-    if (found == tensors.end()) throw Error("BAD_CHECKPOINT", "the checkpoint lacks " + site);
+namespace {
+
+/// What a checkpoint has, by site.
+class Weights {
+ public:
+  Weights(const std::vector<WeightRef>& weights, const Spec& spec, at::ScalarType dtype)
+      : tensors_(map_weights(weights)), spec_(spec), dtype_(dtype) {}
+
+  bool has(const std::string& site) const { return tensors_.count(site) > 0; }
+  const Tensor& get(const std::string& site) const {
+    const auto found = tensors_.find(site);
+    if (found == tensors_.end()) throw Error("BAD_CHECKPOINT", "the checkpoint lacks " + site);
     return found->second;
-  };
+  }
+  Tensor find(const std::string& site) const { return has(site) ? get(site) : Tensor(); }
+  NormWeights norm(const std::string& at) const {
+    return norm_of(get(at + ".weight"), spec_.rms ? Tensor() : get(at + ".bias"), spec_.norm_eps);
+  }
+  FrozenLinear linear(const std::string& at) const {
+    return {get(at + ".weight"), find(at + ".bias"), dtype_};
+  }
+
+ private:
+  std::map<std::string, Tensor> tensors_;
+  const Spec& spec_;
+  at::ScalarType dtype_;
+};
+
+Layer layer_of(const Weights& weights, const Spec& spec, int64_t index) {
+  const std::string at = "layers." + std::to_string(index) + ".";
+  Layer layer;
+  layer.heads = spec.heads;
+  for (int s = 0; s < kSites; ++s)
+    if (weights.has(at + kSiteNames[s] + ".weight")) layer.linear[s] = weights.linear(at + kSiteNames[s]);
+  layer.attention_norm = weights.norm(at + "attention.norm");
+  // One norm may serve both halves.
+  layer.output_norm =
+      weights.has(at + "output.norm.weight") ? weights.norm(at + "output.norm") : layer.attention_norm;
+  if (spec.query_key_norm) {
+    layer.query_norm = weights.norm(at + "query.norm");
+    layer.key_norm = weights.norm(at + "key.norm");
+  }
+  if (!spec.slopes.empty()) layer.slopes = at::tensor(spec.slopes);
+  if (!spec.windows.empty()) layer.window = spec.windows[index];
+  return layer;
+}
+
+}  // namespace
+
+std::shared_ptr<const Model> Model::load(const Spec& spec, const std::vector<WeightRef>& refs,
+                                         at::ScalarType dtype) {
+  const Weights weights(refs, spec, dtype);
   if (spec.hidden > kMaxNormWidth)
     throw Error("UNSUPPORTED_MODEL",
                 "a hidden size above " + std::to_string(kMaxNormWidth) + " is not supported");
-  const auto norm = [&](const std::string& at) {
-    return norm_of(get(at + ".weight"), get(at + ".bias"), spec.norm_eps);
-  };
   auto model = std::make_shared<Model>();
   model->spec = spec;
   model->dtype = dtype;
-  model->word = get("embeddings.word");
-  model->position = get("embeddings.position");
-  if (spec.type_vocab > 0) model->type = get("embeddings.type");
-  if (spec.embedding != spec.hidden)
-    model->projection = {get("embeddings.project.weight"), get("embeddings.project.bias"), dtype};
-  model->embedding_norm = norm("embeddings.norm");
-  for (int64_t l = 0; l < spec.layers; ++l) {
-    const std::string at = "layers." + std::to_string(l) + ".";
-    Layer layer;
-    layer.heads = spec.heads;
-    for (int s = 0; s < kSites; ++s)
-      layer.linear[s] = {get(at + kSiteNames[s] + ".weight"), get(at + kSiteNames[s] + ".bias"), dtype};
-    layer.attention_norm = norm(at + "attention.norm");
-    layer.output_norm = norm(at + "output.norm");
-    model->layers.push_back(std::move(layer));
-  }
+  model->word = weights.get("embeddings.word");
+  if (spec.positions > 0) model->position = weights.get("embeddings.position");
+  if (spec.type_vocab > 0) model->type = weights.get("embeddings.type");
+  if (weights.has("embeddings.project.weight")) model->projection = weights.linear("embeddings.project");
+  if (weights.has("project.back.weight")) model->projection_back = weights.linear("project.back");
+  if (spec.embedding_norm) model->embedding_norm = weights.norm("embeddings.norm");
+  if (spec.final_norm) model->final_norm = weights.norm("final.norm");
+  model->vocabulary = weights.has("vocabulary.weight") ? weights.get("vocabulary.weight") : model->word;
+  model->vocabulary_bias = weights.find("vocabulary.bias");
+  for (int64_t l = 0; l < spec.layers; ++l) model->layers.push_back(layer_of(weights, spec, l));
   return model;
 }
 
@@ -105,9 +165,16 @@ std::vector<LayerNorms> Model::norms() const {
       return layer.linear[site].weight().to(at::kFloat).square().sum(over);
     };
     const Tensor context = squares(kAttentionOutput, 0), out = squares(kOutput, 0);
-    const Tensor rows = squares(kQuery, 1) + squares(kKey, 1) + squares(kValue, 1) + context;
-    all.push_back({context.sqrt(), out.sqrt(), rows.view({layer.heads, -1}).sum(1).sqrt(),
-                   (squares(kIntermediate, 1) + out).sqrt()});
+    Tensor heads = by_head(context, layer.heads), neurons = squares(kIntermediate, 1) + out;
+    if (spec.fused) {
+      const Tensor rows = squares(kFused, 1), each = at::arange(layer.heads, at::kLong);
+      for (int part = 0; part < 3; ++part)
+        heads = heads + by_head(rows.index_select(0, fused_rows(spec, part, each, layer.heads)), layer.heads);
+    } else {
+      for (const int site : {kQuery, kKey, kValue}) heads = heads + by_head(squares(site, 1), layer.heads);
+    }
+    if (spec.gated) neurons = neurons + squares(kGate, 1);
+    all.push_back({context.sqrt(), out.sqrt(), heads.sqrt(), neurons.sqrt()});
   }
   return all;
 }
@@ -118,7 +185,6 @@ std::vector<LayerShift> Model::shifts(const std::vector<LayerCut>& plan,
     throw Error("BAD_PLAN", "the Plan has another number of layers than the model");
   std::vector<LayerShift> all;
   for (size_t l = 0; l < layers.size(); ++l) {
-    const int64_t d = spec.head_size;
     const auto removed = [](const Tensor& mean, const std::vector<int64_t>& kept, int64_t each) {
       Tensor rest = mean.clone();
       if (!kept.empty()) rest.view({-1, each}).index_fill_(0, at::tensor(kept, at::kLong), 0);
@@ -127,8 +193,9 @@ std::vector<LayerShift> Model::shifts(const std::vector<LayerCut>& plan,
     const auto shift = [&](int site, const Tensor& mean) {
       return at::mv(layers[l].linear[site].weight().to(at::kFloat), mean);
     };
-    all.push_back({shift(kAttentionOutput, removed(means[l].context, plan[l].heads, d)),
-                   shift(kOutput, removed(means[l].neurons, plan[l].neurons, 1))});
+    all.push_back(
+        {shift(kAttentionOutput, removed(means[l].context, plan[l].heads, spec.group * spec.head_size)),
+         shift(kOutput, removed(means[l].neurons, plan[l].neurons, 1))});
   }
   return all;
 }
@@ -137,27 +204,36 @@ std::shared_ptr<const Model> Model::cut(const std::vector<LayerCut>& plan) const
   if (plan.size() != layers.size())
     throw Error("BAD_PLAN", "the Plan has another number of layers than the model");
   auto small = std::make_shared<Model>(*this);
+  const int64_t d = spec.head_size, each = spec.group * d;
   for (size_t l = 0; l < layers.size(); ++l) {
     Layer& layer = small->layers[l];
     const LayerCut& cut = plan[l];
-    const int64_t d = spec.head_size;
-    Tensor rows, neurons;  // undefined where all stay
+    Tensor context, neurons;  // what stays; undefined where all stay
+    const auto keep = [&](int site, const Tensor& rows) {
+      layer.linear[site] = some_rows(layer.linear[site], rows, dtype);
+    };
     if (static_cast<int64_t>(cut.heads.size()) < layer.heads) {
       const Tensor heads = at::tensor(cut.heads, at::kLong);
-      rows = (heads.unsqueeze(1) * d + at::arange(d, at::kLong)).flatten();
-      for (int s : {kQuery, kKey, kValue})
-        layer.linear[s] = {rows_of(layer.linear[s].weight(), rows), rows_of(layer.linear[s].bias(), rows),
-                           dtype};
+      context = values_of(heads, each);
+      if (spec.fused) {
+        std::vector<Tensor> parts;
+        for (int part = 0; part < 3; ++part) parts.push_back(fused_rows(spec, part, heads, layer.heads));
+        keep(kFused, spec.fused_by_head ? std::get<0>(at::cat(parts).sort()) : at::cat(parts));
+      } else {
+        keep(kQuery, context);
+        for (const int site : {kKey, kValue}) keep(site, values_of(heads, d));
+      }
+      if (layer.slopes.defined()) layer.slopes = layer.slopes.index_select(0, values_of(heads, spec.group));
       layer.heads = heads.size(0);
     }
     if (static_cast<int64_t>(cut.neurons.size()) < layer.linear[kIntermediate].out()) {
       neurons = at::tensor(cut.neurons, at::kLong);
-      FrozenLinear& up = layer.linear[kIntermediate];
-      up = {rows_of(up.weight(), neurons), rows_of(up.bias(), neurons), dtype};
+      keep(kIntermediate, neurons);
+      if (spec.gated) keep(kGate, neurons);
     }
-    const Tensor head_scale = cut.head_scale.defined() ? cut.head_scale.repeat_interleave(d) : Tensor();
+    const Tensor head_scale = cut.head_scale.defined() ? cut.head_scale.repeat_interleave(each) : Tensor();
     FrozenLinear &after_heads = layer.linear[kAttentionOutput], &after_neurons = layer.linear[kOutput];
-    after_heads = narrowed(after_heads, rows, head_scale, cut.attention_shift, dtype);
+    after_heads = narrowed(after_heads, context, head_scale, cut.attention_shift, dtype);
     after_neurons = narrowed(after_neurons, neurons, cut.neuron_scale, cut.output_shift, dtype);
   }
   return small;

@@ -1,5 +1,5 @@
 #pragma once
-// A frozen encoder: its Spec, its weights (mapped from the checkpoint where the dtype allows), and what a
+// A frozen transformer: its Spec, its weights (mapped from the checkpoint where the dtype allows), and what a
 // Plan left of each layer.
 #include <map>
 #include <memory>
@@ -12,32 +12,55 @@ namespace lp {
 
 enum class HeadActivation : int { tanh, gelu, relu };
 
+/// Rotary positions: of each head the first 2 * frequencies values are turned.
+struct Rotary {
+  std::vector<double> frequencies;  // radians a position; empty: there are none
+  double factor = 1;                // of cosines and sines (YaRN's temperature)
+  bool interleaved = false;
+};
+
+/// What lib/checkpoint/spec.ts says; `heads` are those with keys and values of their own.
 struct Spec {
-  int64_t layers, hidden, embedding, heads, head_size, ffn, vocab, positions, position_offset, type_vocab,
-      pad_id;
+  int64_t layers, hidden, embedding, heads, group, head_size, ffn, vocab, positions, position_offset,
+      type_vocab, pad_id;
   bool pad_positions;  // a pad token within a text has the pad's position and is not counted
-  double norm_eps, hidden_dropout, attention_output_dropout, attention_dropout, head_dropout;
+  bool causal, norm_first, parallel, gated, rms, embedding_norm, final_norm, query_key_norm, fused,
+      fused_by_head;
+  double norm_eps, attention_scale;
+  double embedding_dropout, hidden_dropout, attention_output_dropout, attention_dropout, head_dropout;
   Activation activation;
+  Rotary rotary;
+  std::vector<float> slopes;     // [heads * group], ALiBi's, or empty
+  std::vector<int64_t> windows;  // [layers], 0: all keys; or empty
+  bool dense_head;               // else the head is a projection without a bias
   HeadActivation head_activation;
   bool head_dropout_first;
 };
 
-/// One tensor of a safetensors file.
+/// One tensor of a checkpoint's file.
 struct WeightRef {
   std::string site, dtype, file;
   std::vector<int64_t> shape;
   int64_t offset = 0, bytes = 0;
+  bool transposed = false;  // the file has [in, out]
 };
 
-/// The places of a layer where a PEFT module can sit, in the order of the forward pass.
-enum Site : int { kQuery, kKey, kValue, kAttentionOutput, kIntermediate, kOutput, kSites };
+/// The places of a layer where a PEFT module can sit. A layer has kFused or the three that it stands for;
+/// kGate only where FFNs are gated.
+enum Site : int { kQuery, kKey, kValue, kAttentionOutput, kIntermediate, kOutput, kGate, kFused, kSites };
+/// When a site comes in the forward pass of its layer.
+enum Stage : int { kAttends, kAttended, kWidens, kNarrows, kNever };
+Stage stage_of(int site);
 Site site_of(const std::string& name);  // throws BAD_OPTION
 const char* site_name(int site);
 
 struct Layer {
   FrozenLinear linear[kSites];
+  /// After each half and its residual or, with norm_first, before it.
   NormWeights attention_norm, output_norm;
-  int64_t heads = 0;
+  NormWeights query_norm, key_norm;  // of each head, where the Spec has them
+  int64_t heads = 0, window = 0;
+  Tensor slopes;  // fp32 [heads * group] or undefined
 };
 
 /// What a Plan keeps of one layer, and what becomes of it; undefined tensors change nothing.
@@ -49,7 +72,7 @@ struct LayerCut {
 
 /// Euclidean norms of a layer's weights, fp32.
 struct LayerNorms {
-  Tensor context, neuron_out;  // of the columns of attention output [H * size] and of FFN output [F]
+  Tensor context, neuron_out;  // of the columns of attention output [H * group * size] and of FFN output [F]
   Tensor heads, neurons;       // of all weights of a head [H] and of a neuron [F]
 };
 
@@ -66,10 +89,14 @@ struct LayerShift {
 struct Model {
   Spec spec;
   at::ScalarType dtype;
-  Tensor word, position, type;  // embedding tables in the checkpoint's dtype; there may be none of types
-  NormWeights embedding_norm;
-  FrozenLinear projection;  // of embeddings of another width than the layers'
+  Tensor word, position, type;  // embedding tables in the checkpoint's dtype; only words always have one
+  NormWeights embedding_norm, final_norm;
+  FrozenLinear projection, projection_back;  // of embeddings of another width than the layers', and to it
+  Tensor vocabulary, vocabulary_bias;        // of the next token's logits [vocab, embedding], [vocab]
   std::vector<Layer> layers;
+
+  /// Of what the head reads.
+  int64_t state_width() const { return projection_back.out() > 0 ? projection_back.out() : spec.hidden; }
 
   /// Every site must be in `weights`, of the shapes that the Spec implies (lib/checkpoint has checked both).
   static std::shared_ptr<const Model> load(const Spec& spec, const std::vector<WeightRef>& weights,
@@ -83,6 +110,9 @@ struct Model {
   std::vector<LayerShift> shifts(const std::vector<LayerCut>& plan,
                                  const std::vector<LayerMeans>& means) const;
 };
+
+/// The rows of query, key and value (0, 1, 2) of some heads in a fused weight of so many.
+Tensor fused_rows(const Spec& spec, int part, const Tensor& heads, int64_t all_heads);
 
 /// The tensors of `weights` by site, memory-mapped (one mapping for each file).
 std::map<std::string, Tensor> map_weights(const std::vector<WeightRef>& weights);

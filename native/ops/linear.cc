@@ -60,7 +60,10 @@ struct FrozenLinear::Backward {
 };
 
 FrozenLinear::FrozenLinear(const Tensor& weight, const Tensor& bias, at::ScalarType dtype)
-    : in_(weight.size(1)), out_(weight.size(0)), dtype_(dtype), bias_(bias.to(at::kFloat).contiguous()) {
+    : in_(weight.size(1)),
+      out_(weight.size(0)),
+      dtype_(dtype),
+      bias_(bias.defined() ? bias.to(at::kFloat).contiguous() : at::zeros({weight.size(0)}, at::kFloat)) {
   if (packs(dtype)) {
     forward_ = pack(weight.to(dtype).t());
     backward_ = std::make_shared<Backward>();

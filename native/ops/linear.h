@@ -12,7 +12,8 @@ namespace lp {
 class FrozenLinear {
  public:
   FrozenLinear() = default;
-  /// weight [out, in] and bias [out] of any floating type, kept in `dtype` (the bias in fp32).
+  /// weight [out, in] and bias [out] of any floating type, kept in `dtype` (the bias in fp32); without a
+  /// bias, zeros.
   FrozenLinear(const Tensor& weight, const Tensor& bias, at::ScalarType dtype);
 
   int64_t in() const { return in_; }

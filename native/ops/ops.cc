@@ -67,6 +67,29 @@ void activation_backward(Tensor z, Tensor dg, const Tensor& mask, const MaskTota
   over_columns(z.size(1), z.size(0), [&](int64_t b, int64_t e) { kernel(a, b, e); });
 }
 
+Tensor gated_forward(const Tensor& z, const Tensor& u, const Tensor& mask, Activation kind) {
+  Tensor y = at::empty_like(z);
+  const GatedForward a{z.const_data_ptr(),   u.const_data_ptr(), floats(mask),
+                       y.mutable_data_ptr(), z.size(1),          kind};
+  const auto kernel = typed(z).gated_forward;
+  over_rows(z.size(0), z.size(1), [&](int64_t b, int64_t e) { kernel(a, b, e); });
+  return y;
+}
+
+void gated_backward(Tensor z, Tensor u, Tensor dy, const Tensor& mask, const MaskTotals& totals,
+                    Activation kind) {
+  const GatedBackward a{z.mutable_data_ptr(),
+                        u.mutable_data_ptr(),
+                        dy.mutable_data_ptr(),
+                        floats(mask),
+                        {mutable_floats(totals.gradient), mutable_floats(totals.salience)},
+                        z.size(1),
+                        z.size(0),
+                        kind};
+  const auto kernel = typed(z).gated_backward;
+  over_columns(z.size(1), z.size(0), [&](int64_t b, int64_t e) { kernel(a, b, e); });
+}
+
 void add_moments(const Tensor& x, Tensor sum, Tensor square) {
   const Moments a{x.const_data_ptr(), mutable_floats(sum), mutable_floats(square), x.size(1), x.size(0)};
   const auto kernel = typed(x).moments;
@@ -74,29 +97,37 @@ void add_moments(const Tensor& x, Tensor sum, Tensor square) {
 }
 
 Tensor norm_forward(const Tensor& z, const Tensor& residual, const NormWeights& w, const Dropout& dropout,
-                    NormSaved* saved) {
+                    NormSaved* saved, Tensor* sum) {
   Tensor y = at::empty_like(z), normalized, rstd;
+  if (sum) *sum = at::empty_like(z);
   if (saved) {
     rstd = at::empty({z.size(0)}, at::kFloat);
     if (w.keep_normalized) normalized = at::empty_like(z);
   }
-  const NormForward a{
-      z.const_data_ptr(),        data(residual),
-      floats(w.gamma),           floats(w.beta),
-      y.mutable_data_ptr(),      normalized.defined() ? normalized.mutable_data_ptr() : nullptr,
-      mutable_floats(rstd),      z.size(1),
-      static_cast<float>(w.eps), dropout};
+  const NormForward a{z.const_data_ptr(),
+                      data(residual),
+                      floats(w.gamma),
+                      floats(w.beta),
+                      y.mutable_data_ptr(),
+                      sum ? sum->mutable_data_ptr() : nullptr,
+                      normalized.defined() ? normalized.mutable_data_ptr() : nullptr,
+                      mutable_floats(rstd),
+                      z.size(1),
+                      static_cast<float>(w.eps),
+                      w.centered(),
+                      dropout};
   const auto kernel = typed(z).norm_forward;
   over_rows(z.size(0), z.size(1), [&](int64_t b, int64_t e) { kernel(a, b, e); });
   if (saved) *saved = {y, normalized, rstd, dropout};
   return y;
 }
 
-NormGrads norm_backward(const Tensor& dy, const NormWeights& w, const NormSaved& saved) {
+NormGrads norm_backward(const Tensor& dy, const NormWeights& w, const NormSaved& saved, const Tensor& past) {
   NormGrads grads;
   grads.residual = at::empty_like(dy);
   grads.z = saved.dropout.active() ? at::empty_like(dy) : grads.residual;
   const NormBackward a{dy.const_data_ptr(),
+                       data(past),
                        data(saved.y),
                        data(saved.normalized),
                        floats(w.gamma),
@@ -105,6 +136,7 @@ NormGrads norm_backward(const Tensor& dy, const NormWeights& w, const NormSaved&
                        grads.residual.mutable_data_ptr(),
                        saved.dropout.active() ? grads.z.mutable_data_ptr() : nullptr,
                        dy.size(1),
+                       w.centered(),
                        saved.dropout};
   const auto kernel = typed(dy).norm_backward;
   over_rows(dy.size(0), dy.size(1), [&](int64_t b, int64_t e) { kernel(a, b, e); });
@@ -154,24 +186,45 @@ void rank_outer(const Tensor& p, const Tensor& x, Tensor grad, const Dropout& dr
   over_columns(x.size(1), x.size(0), [&](int64_t b, int64_t e) { kernel(a, b, e); });
 }
 
-Tensor attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, const Sequences& s, int64_t heads,
-                         const Tensor& head_mask, const Dropout& dropout, AttentionSaved* saved) {
-  const int64_t size = q.size(1) / heads;
-  Tensor context = at::empty_like(q), unmasked, lse = at::empty({heads, q.size(0)}, at::kFloat);
+Tensor rotated(const Tensor& x, const Angles& angles, int64_t size, bool back) {
+  if (!angles.cos.defined()) return x;
+  Tensor y = at::empty_like(x);
+  const Rotate a{x.const_data_ptr(),     floats(angles.cos), floats(angles.sin),
+                 y.mutable_data_ptr(),   x.size(1) / size,   size,
+                 2 * angles.cos.size(1), angles.interleaved, back ? -1.f : 1.f};
+  const auto kernel = typed(x).rotate;
+  over_rows(x.size(0), x.size(1), [&](int64_t b, int64_t e) { kernel(a, b, e); });
+  return y;
+}
+
+namespace {
+
+Sight sight_of(const Gaze& g) { return {g.causal, g.window, floats(g.slopes)}; }
+
+}  // namespace
+
+Tensor attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, const Sequences& s,
+                         const Gaze& gaze, const Tensor& head_mask, const Dropout& dropout,
+                         AttentionSaved* saved) {
+  const int64_t heads = gaze.heads, all = heads * gaze.group, size = q.size(1) / all;
+  Tensor context = at::empty_like(q), unmasked, lse = at::empty({all, q.size(0)}, at::kFloat);
   if (saved && head_mask.defined()) unmasked = at::empty_like(q);
   const AttentionForward a{q.const_data_ptr(),
                            k.const_data_ptr(),
                            v.const_data_ptr(),
                            s.cu_q.const_data_ptr<int32_t>(),
-                           s.cu_k.const_data_ptr<int32_t>(),
+                           s.k_begin.const_data_ptr<int32_t>(),
+                           s.k_end.const_data_ptr<int32_t>(),
                            floats(head_mask),
                            context.mutable_data_ptr(),
                            unmasked.defined() ? unmasked.mutable_data_ptr() : nullptr,
                            mutable_floats(lse),
                            heads,
+                           gaze.group,
                            size,
                            q.size(0),
-                           1.f / std::sqrt(static_cast<float>(size)),
+                           static_cast<float>(gaze.scale),
+                           sight_of(gaze),
                            dropout};
   const auto kernel = typed(q).attention_forward;
   over_heads(s, heads, size, [&](float* scratch, int64_t b, int64_t h) { kernel(a, scratch, b, h); });
@@ -180,8 +233,8 @@ Tensor attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, cons
 }
 
 AttentionGrads attention_backward(const Tensor& d_context, const AttentionSaved& saved, const Sequences& s,
-                                  int64_t heads, const Tensor& head_mask, const MaskTotals& totals) {
-  const int64_t size = d_context.size(1) / heads;
+                                  const Gaze& gaze, const Tensor& head_mask, const MaskTotals& totals) {
+  const int64_t heads = gaze.heads, size = d_context.size(1) / (heads * gaze.group);
   AttentionGrads grads{at::empty_like(saved.q), at::empty_like(saved.k), at::empty_like(saved.v)};
   const auto partial = [&](const Tensor& total) {
     return total.defined() ? at::empty({s.cu_q.size(0) - 1, heads}, at::kFloat) : Tensor();
@@ -193,7 +246,8 @@ AttentionGrads attention_backward(const Tensor& d_context, const AttentionSaved&
                             saved.unmasked.const_data_ptr(),
                             d_context.const_data_ptr(),
                             s.cu_q.const_data_ptr<int32_t>(),
-                            s.cu_k.const_data_ptr<int32_t>(),
+                            s.k_begin.const_data_ptr<int32_t>(),
+                            s.k_end.const_data_ptr<int32_t>(),
                             floats(head_mask),
                             floats(saved.lse),
                             grads.q.mutable_data_ptr(),
@@ -201,9 +255,11 @@ AttentionGrads attention_backward(const Tensor& d_context, const AttentionSaved&
                             grads.v.mutable_data_ptr(),
                             {mutable_floats(gradient), mutable_floats(salience)},
                             heads,
+                            gaze.group,
                             size,
                             d_context.size(0),
-                            1.f / std::sqrt(static_cast<float>(size)),
+                            static_cast<float>(gaze.scale),
+                            sight_of(gaze),
                             saved.dropout};
   const auto kernel = typed(d_context).attention_backward;
   over_heads(s, heads, size, [&](float* scratch, int64_t b, int64_t h) { kernel(a, scratch, b, h); });

@@ -18,26 +18,36 @@ struct MaskTotals {
 /// Overwrites dg with dz and z with the activation's output.
 void activation_backward(Tensor z, Tensor dg, const Tensor& mask, const MaskTotals& totals, Activation kind);
 
+/// act(z) * u * mask: units of a gated FFN, whose gate is z.
+Tensor gated_forward(const Tensor& z, const Tensor& u, const Tensor& mask, Activation kind);
+/// Overwrites dy with dz, u with du and z with the units.
+void gated_backward(Tensor z, Tensor u, Tensor dy, const Tensor& mask, const MaskTotals& totals,
+                    Activation kind);
+
 /// Adds the sums over tokens of x [T, n] and of its squares, fp32 [n].
 void add_moments(const Tensor& x, Tensor sum, Tensor square);
 
 struct NormWeights {
-  Tensor gamma, beta;  // fp32 [h]
+  Tensor gamma, beta;  // fp32 [h]; RMSNorm has no beta
   double eps = 1e-5;
   bool keep_normalized =
       false;  // gamma is too small beside beta to recover the normalized values from the output
+  bool centered() const { return beta.defined(); }
 };
 struct NormSaved {
   Tensor y, normalized, rstd;
   Dropout dropout;
 };
-/// LayerNorm(residual + dropout(z)); `residual` may be undefined.
+/// LayerNorm or RMSNorm of residual + dropout(z), which `sum` receives where that is given; `residual` may be
+/// undefined.
 Tensor norm_forward(const Tensor& z, const Tensor& residual, const NormWeights& w, const Dropout& dropout,
-                    NormSaved* saved);
+                    NormSaved* saved, Tensor* sum = nullptr);
 struct NormGrads {
   Tensor residual, z;  // the same tensor where there was no dropout
 };
-NormGrads norm_backward(const Tensor& dy, const NormWeights& w, const NormSaved& saved);
+/// `past` is the gradient that reached the sum beside the norm; it may be undefined.
+NormGrads norm_backward(const Tensor& dy, const NormWeights& w, const NormSaved& saved,
+                        const Tensor& past = {});
 
 Tensor apply_dropout(const Tensor& x, const Dropout& dropout);
 
@@ -50,21 +60,41 @@ Tensor rank_expand(const Tensor& p, const Tensor& w, Tensor y, double scale, con
 void rank_outer(const Tensor& p, const Tensor& x, Tensor grad, const Dropout& dropout);
 
 struct Sequences {
-  Tensor cu_q, cu_k;  // int32 [B + 1]
+  Tensor cu_q;            // int32 [B + 1]
+  Tensor k_begin, k_end;  // int32 [B]
   int64_t longest_q = 0, longest_k = 0;
+};
+
+/// Angles of rotary positions, fp32 [T, turned / 2].
+struct Angles {
+  Tensor cos, sin;
+  bool interleaved = false;
+};
+/// x [T, heads * size] with the values of each head turned, or turned back; x itself where there are no
+/// angles.
+Tensor rotated(const Tensor& x, const Angles& angles, int64_t size, bool back);
+
+/// How attention looks at keys.
+struct Gaze {
+  int64_t heads = 1, group = 1;  // those with keys, and query heads to each
+  double scale = 1;
+  bool causal = false;
+  int64_t window = 0;  // 0: all keys
+  Tensor slopes;       // fp32 [heads * group], ALiBi's, or undefined
 };
 struct AttentionSaved {
   Tensor q, k, v, unmasked, lse;
   Dropout dropout;
 };
-/// Context [Tq, H * d] of packed sequences, each head's times head_mask [H] where that is defined.
-Tensor attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, const Sequences& s, int64_t heads,
-                         const Tensor& head_mask, const Dropout& dropout, AttentionSaved* saved);
+/// Context [Tq, H * group * d] of packed sequences, each head's times head_mask [H] where that is defined.
+Tensor attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, const Sequences& s,
+                         const Gaze& gaze, const Tensor& head_mask, const Dropout& dropout,
+                         AttentionSaved* saved);
 struct AttentionGrads {
   Tensor q, k, v;
 };
 /// A head's product is that of its context and gradient, summed over the head's size.
 AttentionGrads attention_backward(const Tensor& d_context, const AttentionSaved& saved, const Sequences& s,
-                                  int64_t heads, const Tensor& head_mask, const MaskTotals& totals);
+                                  const Gaze& gaze, const Tensor& head_mask, const MaskTotals& totals);
 
 }  // namespace lp

@@ -34,14 +34,64 @@ Tensor head_activation_backward(const Tensor& dy, const Tensor& x, const Tensor&
   return kind == HeadActivation::gelu ? at::gelu_backward(dy, x) : dy * (x > 0);
 }
 
-Sequences sequences_of(const Batch& batch) {
+/// Where a sequence's first token of the batch stands.
+int64_t begin_of(size_t sequence, const KeyValueCache* cache, const Batch& batch) {
+  return cache ? cache->length(sequence) - (batch.cu_seqlens[sequence + 1] - batch.cu_seqlens[sequence]) : 0;
+}
+
+Sequences sequences_of(const Batch& batch, const KeyValueCache* cache) {
   Sequences s;
   s.cu_q = at::tensor(at::ArrayRef<int32_t>(batch.cu_seqlens), at::kInt);
-  s.cu_k = s.cu_q;
-  for (size_t b = 0; b + 1 < batch.cu_seqlens.size(); ++b)
+  const int64_t count = s.cu_q.size(0) - 1;
+  for (int64_t b = 0; b < count; ++b)
     s.longest_q = std::max<int64_t>(s.longest_q, batch.cu_seqlens[b + 1] - batch.cu_seqlens[b]);
-  s.longest_k = s.longest_q;
+  s.k_begin = cache ? cache->k_begin() : s.cu_q.narrow(0, 0, count);
+  s.k_end = cache ? cache->k_end() : s.cu_q.narrow(0, 1, count);
+  s.longest_k = cache ? cache->longest() : s.longest_q;
   return s;
+}
+
+Angles angles_of(const Rotary& rotary, const Batch& batch, const KeyValueCache* cache) {
+  const auto pairs = static_cast<int64_t>(rotary.frequencies.size());
+  if (pairs == 0) return {};
+  const auto tokens = static_cast<int64_t>(batch.ids.size());
+  Angles angles{at::empty({tokens, pairs}, at::kFloat), at::empty({tokens, pairs}, at::kFloat),
+                rotary.interleaved};
+  float *cos = angles.cos.mutable_data_ptr<float>(), *sin = angles.sin.mutable_data_ptr<float>();
+  for (size_t b = 0; b + 1 < batch.cu_seqlens.size(); ++b) {
+    int64_t position = begin_of(b, cache, batch);
+    for (int64_t t = batch.cu_seqlens[b]; t < batch.cu_seqlens[b + 1]; ++t, ++position)
+      for (const double frequency : rotary.frequencies) {
+        const double angle = static_cast<double>(position) * frequency;
+        *cos++ = static_cast<float>(std::cos(angle) * rotary.factor);
+        *sin++ = static_cast<float>(std::sin(angle) * rotary.factor);
+      }
+  }
+  return angles;
+}
+
+Layout layout_of(const Spec& spec, const Batch& batch, const KeyValueCache* cache) {
+  const Angles angles = angles_of(spec.rotary, batch, cache);
+  return {sequences_of(batch, cache), angles, angles};
+}
+
+/// Of the tokens that a head reads.
+Rows rows_of(const Spec& spec, const Layout& all) {
+  const Sequences& s = all.sequences;
+  const int64_t count = s.k_begin.size(0);
+  Rows rows;
+  rows.which =
+      spec.causal ? s.cu_q.narrow(0, 1, count).to(at::kLong) - 1 : s.cu_q.narrow(0, 0, count).to(at::kLong);
+  rows.layout = {{at::arange(count + 1, at::kInt), s.k_begin, s.k_end, 1, s.longest_k}, {}, all.keys};
+  if (all.queries.cos.defined())
+    rows.layout.queries = {all.queries.cos.index_select(0, rows.which),
+                           all.queries.sin.index_select(0, rows.which), all.queries.interleaved};
+  return rows;
+}
+
+/// Sites that came later draw past the others, whose numbers of long ago stay theirs.
+uint64_t initial_stream(size_t layer, int site) {
+  return site <= kOutput ? layer * (kOutput + 1) + site : (1u << 19) + layer * kSites + site;
 }
 
 }  // namespace
@@ -53,13 +103,13 @@ int64_t Saved::bytes() const {
       if (t.defined()) memories[t.storage().data()] = static_cast<int64_t>(t.storage().nbytes());
   };
   for (const LayerSaved& l : layers) {
-    add({l.x, l.queried, l.context, l.z, l.middle});
+    add({l.x, l.queried, l.context, l.z, l.up, l.middle});
     add({l.attention.q, l.attention.k, l.attention.v, l.attention.unmasked, l.attention.lse});
-    for (const NormSaved* norm : {&l.attention_norm, &l.output_norm})
+    for (const NormSaved* norm : {&l.attention_norm, &l.output_norm, &l.query_norm, &l.key_norm})
       add({norm->y, norm->normalized, norm->rstd});
     for (const LoraSaved& lora : l.lora) add({lora.p});
   }
-  add({pooled, before, dense, dropped});
+  add({pooled, before, dense, dropped, final_norm.y, final_norm.normalized, final_norm.rstd});
   int64_t sum = 0;
   for (const auto& [memory, bytes] : memories) sum += bytes;
   return sum;
@@ -67,7 +117,7 @@ int64_t Saved::bytes() const {
 
 Network::Network(std::shared_ptr<const Model> model, const NetworkConfig& config)
     : model_(std::move(model)), config_(config) {
-  const int64_t h = model_->spec.hidden;
+  const int64_t h = model_->state_width();
   const size_t layers = model_->layers.size();
   modules_.resize(layers * kSites);
   order_.assign(layers * kSites, -1);
@@ -78,6 +128,7 @@ Network::Network(std::shared_ptr<const Model> model, const NetworkConfig& config
       throw Error("BAD_OPTION", "no such layer: " + m.name);
     const size_t at = m.layer * kSites + m.site;
     const FrozenLinear& base = model_->layers[m.layer].linear[m.site];
+    if (base.in() + base.out() == 0) throw Error("BAD_OPTION", "the model has no " + m.name);
     modules_[at] = LoraModule{parameters_.add(m.name + ".lora_A.weight", {m.rank, base.in()}, 1, true),
                               parameters_.add(m.name + ".lora_B.weight", {base.out(), m.rank}, 1, true),
                               m.rank, m.scale, m.dropout};
@@ -92,24 +143,33 @@ Network::Network(std::shared_ptr<const Model> model, const NetworkConfig& config
       neuron_masks_.push_back(parameters_.add(
           at + ".neurons", {model_->layers[l].linear[kIntermediate].out()}, config.neuron_mask_rate, false));
     }
-  const double dense_rate = config.frozen_dense ? 0 : 1;
-  dense_weight_ = parameters_.add("classifier.dense.weight", {h, h}, dense_rate, true);
-  dense_bias_ = parameters_.add("classifier.dense.bias", {h}, dense_rate, true);
-  out_weight_ = parameters_.add("classifier.out_proj.weight", {config.labels, h}, 1, true);
-  out_bias_ = parameters_.add("classifier.out_proj.bias", {config.labels}, 1, true);
+  const bool dense = model_->spec.dense_head && !config.vocabulary;
+  if (dense) {
+    const double rate = config.frozen_dense ? 0 : 1;
+    dense_weight_ = parameters_.add("classifier.dense.weight", {h, h}, rate, true);
+    dense_bias_ = parameters_.add("classifier.dense.bias", {h}, rate, true);
+  }
+  if (!config.vocabulary)
+    out_weight_ = parameters_.add("classifier.out_proj.weight", {config.labels, h}, 1, true);
+  if (dense) out_bias_ = parameters_.add("classifier.out_proj.bias", {config.labels}, 1, true);
+  if (config.vocabulary) {
+    vocabulary_.weight = model_->vocabulary.to(model_->dtype).contiguous();
+    if (model_->vocabulary_bias.defined()) vocabulary_.bias = model_->vocabulary_bias.to(at::kFloat);
+  }
   parameters_.freeze();
   // The last layer computes only what the head reads: it is no part of a prefix.
   if (config.prefix_cache > 0 && lowest_ > 0 && lowest_ < layers)
-    prefix_cache_.emplace(h, model_->dtype, config.prefix_cache, config.prefix_folder);
+    prefix_cache_.emplace(model_->spec.hidden, model_->dtype, config.prefix_cache, config.prefix_folder);
   // As PEFT and transformers initialise: A uniform with Kaiming's bound for a = sqrt(5), B zero; the head
   // normal, 0.02.
   for (size_t i = 0; i < modules_.size(); ++i)
     if (modules_[i]) {
       Tensor a = parameters_[modules_[i]->a].value;
-      fill_uniform(a, 1 / std::sqrt(static_cast<double>(a.size(1))), config.seed, i);
+      fill_uniform(a, 1 / std::sqrt(static_cast<double>(a.size(1))), config.seed,
+                   initial_stream(i / kSites, static_cast<int>(i % kSites)));
     }
-  fill_normal(parameters_[dense_weight_].value, 0.02, config.seed, 1u << 20);
-  fill_normal(parameters_[out_weight_].value, 0.02, config.seed, (1u << 20) + 1);
+  if (dense) fill_normal(parameters_[dense_weight_].value, 0.02, config.seed, 1u << 20);
+  if (!config.vocabulary) fill_normal(parameters_[out_weight_].value, 0.02, config.seed, (1u << 20) + 1);
   for (const auto* masks : {&head_masks_, &neuron_masks_})
     for (const size_t i : *masks) parameters_[i].value.fill_(1);
 }
@@ -127,25 +187,31 @@ Tensor Network::embed(const Batch& batch, const Pass& pass) {
   int64_t *id = ids.mutable_data_ptr<int64_t>(), *type = types.mutable_data_ptr<int64_t>(),
           *position = positions.mutable_data_ptr<int64_t>();
   for (size_t b = 0; b + 1 < batch.cu_seqlens.size(); ++b) {
-    int64_t next =
-        spec.position_offset;  // a pad token inside a text keeps the pad's position, as transformers counts
+    // A pad token inside a text keeps the pad's position, as transformers counts.
+    int64_t next = spec.position_offset + begin_of(b, pass.cache, batch);
     for (int64_t t = batch.cu_seqlens[b]; t < batch.cu_seqlens[b + 1]; ++t) {
       id[t] = batch.ids[t];
       type[t] = std::max<int64_t>(0, std::min<int64_t>(batch.type_ids[t], spec.type_vocab - 1));
       position[t] = spec.pad_positions && id[t] == spec.pad_id ? spec.pad_id : next++;
       if (id[t] < 0 || id[t] >= spec.vocab)
         throw Error("BAD_DATA", "token id " + std::to_string(id[t]) + " is outside the model's vocabulary");
-      if (position[t] >= spec.positions)
+      if (spec.positions > 0 && position[t] >= spec.positions)
         throw Error("BAD_DATA", "a sequence is longer than the model's positions");
     }
   }
   Tensor sum = model_->word.index_select(0, ids).to(at::kFloat);
-  sum += model_->position.index_select(0, positions);
+  const bool late = model_->position.defined() && model_->position.size(1) != sum.size(1);
+  const auto place = [&](Tensor to) {
+    if (model_->position.defined()) to += model_->position.index_select(0, positions);
+  };
+  if (!late) place(sum);
   if (model_->type.defined()) sum += model_->type.index_select(0, types);
-  const Tensor normed =
-      norm_forward(sum.to(model_->dtype), Tensor(), model_->embedding_norm, Dropout{}, nullptr);
-  const Tensor x = apply_dropout(normed, dropout(spec.hidden_dropout, pass, 0, kEmbeddings));
-  return spec.embedding == spec.hidden ? x : linear_forward(x, model_->projection, nullptr, nullptr);
+  Tensor x = sum.to(model_->dtype);
+  if (spec.embedding_norm) x = norm_forward(x, Tensor(), model_->embedding_norm, Dropout{}, nullptr);
+  x = apply_dropout(x, dropout(spec.embedding_dropout, pass, 0, kEmbeddings));
+  if (model_->projection.out() > 0) x = linear_forward(x, model_->projection, nullptr, nullptr);
+  if (late) place(x);
+  return x;
 }
 
 Tensor Network::prefix(const Batch& batch) {
@@ -175,9 +241,9 @@ Tensor Network::prefix(const Batch& batch) {
     places.push_back(b);
   }
   if (!places.empty()) {
-    const Sequences s = sequences_of(missing);
+    const Layout layout = layout_of(model_->spec, missing, nullptr);
     Tensor x = embed(missing, Pass{});
-    for (size_t l = 0; l < lowest_; ++l) x = layer_forward(l, x, s, nullptr, Pass{}, nullptr);
+    for (size_t l = 0; l < lowest_; ++l) x = layer_forward(l, x, layout, nullptr, Pass{}, nullptr);
     for (size_t i = 0; i < places.size(); ++i) {
       const int64_t begin = missing.cu_seqlens[i], end = missing.cu_seqlens[i + 1];
       rows[places[i]] = x.narrow(0, begin, end - begin);
@@ -187,16 +253,24 @@ Tensor Network::prefix(const Batch& batch) {
   return at::cat(rows);
 }
 
+Tensor Network::finish(const Tensor& last, Saved* saved) {
+  Tensor x = last;
+  if (model_->spec.final_norm)
+    x = norm_forward(x, Tensor(), model_->final_norm, Dropout{}, saved ? &saved->final_norm : nullptr);
+  if (model_->projection_back.out() > 0) x = linear_forward(x, model_->projection_back, nullptr, nullptr);
+  return x.to(at::kFloat);
+}
+
 Tensor Network::encode(const Batch& batch, const Pass& how, Saved* saved, Importance* scored) {
-  const int64_t sequences = static_cast<int64_t>(batch.cu_seqlens.size()) - 1;
-  const Sequences s = sequences_of(batch);
+  if (how.cache) how.cache->extend(batch.cu_seqlens);
+  const Layout layout = layout_of(model_->spec, batch, how.cache);
+  std::optional<Rows> rows;
+  if (!how.every) rows = rows_of(model_->spec, layout);
   if (saved) {
-    saved->sequences = s;
+    saved->layout = layout;
     saved->layers.assign(model_->layers.size(), {});
+    saved->rows = rows;
   }
-  Rows rows;
-  rows.first = s.cu_q.narrow(0, 0, sequences).to(at::kLong);
-  rows.queries = {at::arange(sequences + 1, at::kInt), s.cu_k, 1, s.longest_k};
   const size_t last = model_->layers.size() - 1;
   Pass pass = how;
   pass.moments = scored;
@@ -204,15 +278,17 @@ Tensor Network::encode(const Batch& batch, const Pass& how, Saved* saved, Import
   const bool cached = prefix_cache_ && pass.train;
   Tensor x = cached ? prefix(batch) : embed(batch, pass);
   for (size_t l = cached ? lowest_ : 0; l < last; ++l)
-    x = layer_forward(l, x, s, nullptr, pass, saved && l >= lowest_ ? &saved->layers[l] : nullptr);
+    x = layer_forward(l, x, layout, nullptr, pass, saved && l >= lowest_ ? &saved->layers[l] : nullptr);
   // Of the last layer the head's rows are enough, except for its ratios, which are means over all tokens.
-  pass.moments = nullptr;
-  if (pass.ratios) layer_forward(last, x, s, nullptr, pass, nullptr);
-  pass.moments = scored;
-  pass.ratios = nullptr;
-  x = layer_forward(last, x, s, &rows, pass, saved && last >= lowest_ ? &saved->layers[last] : nullptr);
-  if (saved) saved->rows = rows;
-  return x.to(at::kFloat);
+  if (rows && pass.ratios) {
+    pass.moments = nullptr;
+    layer_forward(last, x, layout, nullptr, pass, nullptr);
+    pass.moments = scored;
+    pass.ratios = nullptr;
+  }
+  x = layer_forward(last, x, layout, rows ? &*rows : nullptr, pass,
+                    saved && last >= lowest_ ? &saved->layers[last] : nullptr);
+  return finish(x, saved);
 }
 
 Tensor Network::classify(const Tensor& states, const Pass& pass, Saved* saved) {
@@ -220,6 +296,10 @@ Tensor Network::classify(const Tensor& states, const Pass& pass, Saved* saved) {
   const double p = spec.head_dropout;
   const Dropout drop0 = dropout(spec.head_dropout_first ? p : 0, pass, 0, kHead0),
                 drop1 = dropout(p, pass, 0, kHead1);
+  if (!spec.dense_head) {
+    if (saved) saved->dropped = states;
+    return at::mm(states, parameters_[out_weight_].value.t());
+  }
   const Tensor pooled = apply_dropout(states, drop0);
   const Tensor before =
       at::addmm(parameters_[dense_bias_].value, pooled, parameters_[dense_weight_].value.t());
@@ -236,24 +316,30 @@ Tensor Network::classify(const Tensor& states, const Pass& pass, Saved* saved) {
   return at::addmm(parameters_[out_bias_].value, dropped, parameters_[out_weight_].value.t());
 }
 
-void Network::backward(const Tensor& d_logits, const Tensor& d_states, const Saved& saved,
-                       Importance* scored) {
+Tensor Network::classify_backward(const Tensor& d_logits, const Saved& saved) {
   parameters_[out_weight_].grad.addmm_(d_logits.t(), saved.dropped);
+  Tensor d = at::mm(d_logits, parameters_[out_weight_].value);
+  if (!model_->spec.dense_head) return d;
   parameters_[out_bias_].grad.add_(d_logits.sum(0));
-  Tensor d = apply_dropout(at::mm(d_logits, parameters_[out_weight_].value), saved.head_dropout1);
+  d = apply_dropout(d, saved.head_dropout1);
   d = head_activation_backward(d, saved.before, saved.dense, model_->spec.head_activation);
   if (!config_.frozen_dense) {
     parameters_[dense_weight_].grad.addmm_(d.t(), saved.pooled);
     parameters_[dense_bias_].grad.add_(d.sum(0));
   }
+  return apply_dropout(at::mm(d, parameters_[dense_weight_].value), saved.head_dropout0);
+}
+
+void Network::backward(const Tensor& d_states, const Saved& saved, Importance* scored) {
   const size_t layers = model_->layers.size();
   if (lowest_ == layers) return;
-  d = apply_dropout(at::mm(d, parameters_[dense_weight_].value), saved.head_dropout0);
-  if (d_states.defined()) d = d + d_states;
-  Tensor dx = d.to(model_->dtype);
+  Tensor dx = d_states.to(model_->dtype);
+  if (model_->projection_back.out() > 0)
+    dx = linear_backward(LinearGradient{dx, &model_->projection_back, {}}, Tensor());
+  if (model_->spec.final_norm) dx = norm_backward(dx, model_->final_norm, saved.final_norm).residual;
   for (size_t l = layers; l-- > lowest_;)
-    dx = layer_backward(l, dx, saved.sequences, l + 1 == layers ? &saved.rows : nullptr, saved.layers[l],
-                        scored);
+    dx = layer_backward(l, dx, saved.layout, l + 1 == layers && saved.rows ? &*saved.rows : nullptr,
+                        saved.layers[l], scored);
 }
 
 void Network::penalize(double heads, double neurons) {

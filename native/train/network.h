@@ -8,6 +8,8 @@
 #include "peft/lora.h"
 #include "train/batch.h"
 #include "train/importance.h"
+#include "train/key_value_cache.h"
+#include "train/next_token.h"
 #include "train/prefix_cache.h"
 
 namespace lp {
@@ -21,6 +23,7 @@ struct ModuleConfig {
 
 struct NetworkConfig {
   std::vector<ModuleConfig> modules;
+  bool vocabulary = false;  // what is told is the token that comes next, and there is no head to be trained
   int64_t labels = 2;
   bool regression = false;
   bool masks = false;
@@ -35,7 +38,21 @@ struct NetworkConfig {
 };
 
 // Places in a layer that draw dropout: the module sites, then these.
-enum Place : int { kProbabilities = kSites, kAfterAttention, kAfterOutput, kEmbeddings, kHead0, kHead1 };
+enum Place : int {
+  kProbabilities = 6,
+  kAfterAttention,
+  kAfterOutput,
+  kEmbeddings,
+  kHead0,
+  kHead1,
+  kLaterSites
+};
+
+/// Where the tokens of a batch stand: in their sequences, and in rotary positions.
+struct Layout {
+  Sequences sequences;
+  Angles queries, keys;
+};
 
 /// How one forward pass runs. Dropout streams are keyed by (seed, step, micro, site).
 struct Pass {
@@ -45,26 +62,30 @@ struct Pass {
   RunningSum* ratios = nullptr;
   Importance* moments = nullptr;
   uint64_t step = 0, micro = 0;
+  bool every = false;              // all tokens' states are wanted, not those alone that a head reads
+  KeyValueCache* cache = nullptr;  // the sequences go on from what is in it
 };
 
-/// The tokens that the head reads, one of each sequence.
+/// The tokens that the head reads, one of each sequence: the first or, where attention is causal, the last.
 struct Rows {
-  Tensor first;  // int64 [B]
-  Sequences queries;
+  Tensor which;  // int64 [B]
+  Layout layout;
 };
 
 struct LayerSaved {
-  Tensor x, queried;          // inputs of key and value, and of query
-  Tensor context, z, middle;  // inputs of attention output; of the activation; of the FFN
+  Tensor x, queried;              // inputs of key and value, and of query
+  Tensor context, z, up, middle;  // inputs of attention output; of the activation; beside a gate; of the FFN
   AttentionSaved attention;
-  NormSaved attention_norm, output_norm;
+  NormSaved attention_norm, output_norm, query_norm, key_norm;
+  Dropout after_attention, after_output;  // of what is added to the residual without a norm
   LoraSaved lora[kSites];
 };
 
 struct Saved {
-  Sequences sequences;
+  Layout layout;
   std::vector<LayerSaved> layers;
-  Rows rows;
+  std::optional<Rows> rows;  // of the last layer, where it was not computed for all tokens
+  NormSaved final_norm;
   Tensor pooled, before, dense, dropped;  // the head's: of dense, before and after its activation
   Dropout head_dropout0, head_dropout1;
 
@@ -76,13 +97,17 @@ class Network {
  public:
   Network(std::shared_ptr<const Model> model, const NetworkConfig& config);
 
-  /// What the head reads, [B, h] in fp32. Adds to `scored` what the forward pass tells.
+  /// What the head reads, [B, h] in fp32, or with pass.every [T, h]. Adds to `scored` what the forward pass
+  /// tells.
   Tensor encode(const Batch& batch, const Pass& pass, Saved* saved, Importance* scored);
   /// Logits [B, labels] in fp32.
   Tensor classify(const Tensor& states, const Pass& pass, Saved* saved);
-  /// Adds the gradients for d_logits [B, labels] and, where it is defined, d_states [B, h], and to `scored`
-  /// what masks tell beside theirs.
-  void backward(const Tensor& d_logits, const Tensor& d_states, const Saved& saved, Importance* scored);
+  /// Of a network whose config says so.
+  const Vocabulary& vocabulary() const { return vocabulary_; }
+  /// Adds the head's gradients for d_logits [B, labels]; that of what it has read, [B, h] in fp32.
+  Tensor classify_backward(const Tensor& d_logits, const Saved& saved);
+  /// Adds the gradients for that of what encode gave, and to `scored` what masks tell beside theirs.
+  void backward(const Tensor& d_states, const Saved& saved, Importance* scored);
 
   Parameters& parameters() { return parameters_; }
   const Model& model() const { return *model_; }
@@ -102,6 +127,8 @@ class Network {
 
  private:
   Tensor embed(const Batch& batch, const Pass& pass);
+  /// What comes after the last layer, to fp32.
+  Tensor finish(const Tensor& x, Saved* saved);
   /// What the layers below the lowest trained one make of a training batch, without dropout; kept by text.
   Tensor prefix(const Batch& batch);
   Tensor site_forward(size_t layer, int site, const Tensor& x, const Pass& pass, LayerSaved* saved);
@@ -109,19 +136,23 @@ class Network {
   LinearGradient site_backward(size_t layer, int site, const Tensor& dy, const LayerSaved& saved);
   /// Adds the gradient of A, for the input x that the site has seen.
   void input_seen(size_t layer, int site, const Tensor& x, const LinearGradient& part);
+  /// Query, key and value of x, of the query those of `rows` alone, with norms and positions.
+  AttentionGrads projected(size_t layer, const Tensor& x, const Tensor& queried, const Layout& layout,
+                           const Rows* rows, const Pass& pass, LayerSaved* saved);
   /// What a half of a layer gives of [T, h] or, of attention, of `queried` alone; where nothing is left of
   /// it, the bias of its output.
-  Tensor attention_half(size_t layer, const Tensor& x, const Tensor& queried, const Sequences& s,
-                        const Pass& pass, LayerSaved* saved);
+  Tensor attention_half(size_t layer, const Tensor& x, const Tensor& queried, const Layout& layout,
+                        const Rows* rows, const Pass& pass, LayerSaved* saved);
   Tensor ffn_half(size_t layer, const Tensor& middle, const Pass& pass, LayerSaved* saved);
-  Tensor layer_forward(size_t layer, const Tensor& x, const Sequences& s, const Rows* rows, const Pass& pass,
-                       LayerSaved* saved);
-  Tensor ffn_backward(size_t layer, const NormGrads& out, const LayerSaved& saved, const MaskTotals& neurons,
-                      int first);
-  Tensor attention_half_backward(size_t layer, const NormGrads& attention, const Sequences& s,
+  Tensor layer_forward(size_t layer, const Tensor& x, const Layout& layout, const Rows* rows,
+                       const Pass& pass, LayerSaved* saved);
+  Gaze gaze(size_t layer) const;
+  Tensor ffn_backward(size_t layer, const Tensor& du, const Tensor& past, const LayerSaved& saved,
+                      const MaskTotals& neurons, int first);
+  Tensor attention_half_backward(size_t layer, const Tensor& d_o, const Tensor& past, const Layout& layout,
                                  const Rows* rows, const LayerSaved& saved, const MaskTotals& heads,
                                  int first);
-  Tensor layer_backward(size_t layer, const Tensor& dy, const Sequences& s, const Rows* rows,
+  Tensor layer_backward(size_t layer, const Tensor& dy, const Layout& layout, const Rows* rows,
                         const LayerSaved& saved, Importance* scored);
   Dropout dropout(double p, const Pass& pass, size_t layer, int place) const;
 
@@ -134,6 +165,7 @@ class Network {
   size_t dense_weight_, dense_bias_, out_weight_, out_bias_;
   size_t lowest_ = 0;  // the lowest layer with something trainable: no backward below it
   std::optional<PrefixCache> prefix_cache_;
+  Vocabulary vocabulary_;
 };
 
 }  // namespace lp

@@ -1,5 +1,6 @@
 #include "train/session.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/error.h"
@@ -119,18 +120,48 @@ Tensor Session::by_example(const Tensor& outputs) const {
 }
 
 void Session::check(const Batch& batch) const {
+  if (config_.network.vocabulary) return;  // next_token_loss looks at its labels itself
   const auto sequences = static_cast<int64_t>(batch.cu_seqlens.size()) - 1;
   if (sequences != static_cast<int64_t>(batch.labels.size()) * config_.choices)
     throw Error("BAD_DATA", std::to_string(sequences) + " texts for " + std::to_string(batch.labels.size()) +
                                 " labels of " + std::to_string(config_.choices) + " choices");
 }
 
+int64_t Session::counted(const Batch& batch) const {
+  if (config_.network.vocabulary)
+    return std::count_if(batch.token_labels.begin(), batch.token_labels.end(),
+                         [](int32_t l) { return l >= 0; });
+  return std::count_if(batch.labels.begin(), batch.labels.end(), [](float l) { return !std::isnan(l); });
+}
+
+double Session::learn(const Batch& batch, const Pass& pass, double denominator, Importance* scored) {
+  Saved saved;
+  double loss = 0;
+  int64_t labelled = 0;
+  const Tensor states = network_.encode(batch, pass, &saved, scored);
+  Tensor d_read;
+  if (config_.network.vocabulary) {
+    d_read =
+        next_token_loss(network_.vocabulary(), states, batch.token_labels, denominator, &loss, &labelled);
+  } else {
+    const Tensor outputs = network_.classify(states, pass, &saved), logits = by_example(outputs);
+    const bool regression = config_.network.regression;
+    const Tensor d = loss_and_gradient(logits, batch.labels, regression, denominator, &loss, &labelled);
+    add_teacher(logits, batch, config_.distillation, regression, denominator, d, &loss);
+    const Tensor d_states = states_gradient(states, batch, config_.distillation, denominator, &loss);
+    d_read = network_.classify_backward(d.view_as(outputs), saved);
+    if (d_states.defined()) d_read = d_read + d_states;
+  }
+  metrics_.activation_bytes = std::max(metrics_.activation_bytes, saved.bytes());
+  network_.backward(d_read, saved, scored);
+  return loss;
+}
+
 void Session::step(const std::vector<Batch>& batches, double learning_rate, bool score) {
   if (metrics_.not_finite >= 0) return;  // the last good state stays
   for (const auto& batch : batches) check(batch);
   int64_t examples = 0;
-  for (const auto& batch : batches)
-    for (const float label : batch.labels) examples += !std::isnan(label);
+  for (const auto& batch : batches) examples += counted(batch);
   Parameters& parameters = network_.parameters();
   parameters.zero_grad();
   double loss = 0;
@@ -138,23 +169,12 @@ void Session::step(const std::vector<Batch>& batches, double learning_rate, bool
   Importance* const scored = score ? &importance_ : nullptr;
   if (scored) scored->begin();
   for (size_t i = 0; i < batches.size(); ++i) {
-    Saved saved;
     Pass pass;
     pass.train = pass.saves = true;
+    pass.every = config_.network.vocabulary;
     pass.step = static_cast<uint64_t>(steps_);
     pass.micro = i;
-    const Tensor states = network_.encode(batches[i], pass, &saved, scored);
-    const Tensor outputs = network_.classify(states, pass, &saved), logits = by_example(outputs);
-    metrics_.activation_bytes = std::max(metrics_.activation_bytes, saved.bytes());
-    double part = 0;
-    int64_t labelled = 0;
-    const double denominator = static_cast<double>(std::max<int64_t>(1, examples));
-    const bool regression = config_.network.regression;
-    const Tensor d = loss_and_gradient(logits, batches[i].labels, regression, denominator, &part, &labelled);
-    add_teacher(logits, batches[i], config_.distillation, regression, denominator, d, &part);
-    const Tensor d_states = states_gradient(states, batches[i], config_.distillation, denominator, &part);
-    network_.backward(d.view_as(outputs), d_states, saved, scored);
-    loss += part;
+    loss += learn(batches[i], pass, static_cast<double>(std::max<int64_t>(1, examples)), scored);
     tokens += static_cast<int64_t>(batches[i].ids.size());
   }
   loss /= std::max<int64_t>(1, examples);
@@ -213,11 +233,40 @@ void Session::score_ranks() {
 Session::Evaluation Session::evaluate(const Batch& batch) {
   check(batch);
   Evaluation result;
+  if (config_.network.vocabulary) {
+    Pass pass;
+    pass.every = true;
+    result.states = network_.encode(batch, pass, nullptr, nullptr);
+    result.logits = at::empty({0}, at::kFloat);  // of all tokens they would be too many
+    next_token_loss(network_.vocabulary(), result.states, batch.token_labels, 1, &result.loss,
+                    &result.labelled);
+    return result;
+  }
   result.states = network_.encode(batch, Pass{}, nullptr, nullptr).contiguous();
   result.logits = by_example(network_.classify(result.states, Pass{}, nullptr).contiguous());
   loss_and_gradient(result.logits, batch.labels, config_.network.regression, 1, &result.loss,
                     &result.labelled);
   return result;
+}
+
+Tensor Session::logits(const Batch& batch) {
+  Pass pass;
+  pass.every = true;
+  return next_token_logits(network_.vocabulary(), network_.encode(batch, pass, nullptr, nullptr));
+}
+
+void Session::begin(int64_t sequences) { cache_.emplace(network_.model(), sequences); }
+
+Tensor Session::next(const Batch& batch) {
+  if (!cache_) throw Error("BAD_OPTION", "nothing has begun");
+  Pass pass;
+  pass.cache = &*cache_;
+  return next_token_logits(network_.vocabulary(), network_.encode(batch, pass, nullptr, nullptr));
+}
+
+void Session::choose(const std::vector<int64_t>& from) {
+  if (!cache_) throw Error("BAD_OPTION", "nothing has begun");
+  cache_->choose(from);
 }
 
 Metrics Session::take_metrics() {

@@ -45,10 +45,18 @@ class Session {
   struct Evaluation {
     Tensor logits;    // [examples, labels or choices]
     Tensor states;    // [B, h], what the head reads
-    double loss = 0;  // sum over labelled examples
+    double loss = 0;  // sum over labelled examples, or tokens
     int64_t labelled = 0;
   };
   Evaluation evaluate(const Batch& batch);
+  /// Logits of the token after each of a batch's, fp32 [T, vocab].
+  Tensor logits(const Batch& batch);
+  /// Begins to generate so many sequences.
+  void begin(int64_t sequences);
+  /// Goes on with more tokens of each: logits of what comes after the last of them, fp32 [B, vocab].
+  Tensor next(const Batch& batch);
+  /// Sequence b becomes what sequence from[b] is.
+  void choose(const std::vector<int64_t>& from);
   Metrics take_metrics();
   Scores scores();
 
@@ -67,6 +75,10 @@ class Session {
   void check(const Batch& batch) const;
   /// Logits [N, choices] of outputs [N * choices, 1].
   Tensor by_example(const Tensor& outputs) const;
+  /// The sum of a micro-batch's losses; adds to all gradients.
+  double learn(const Batch& batch, const Pass& pass, double denominator, Importance* scored);
+  /// How many labels of a batch count.
+  int64_t counted(const Batch& batch) const;
   void score_units();
   void score_ranks();
 
@@ -75,6 +87,7 @@ class Session {
   int64_t steps_ = 0;
   Metrics metrics_;
   Importance importance_;
+  std::optional<KeyValueCache> cache_;
 };
 
 /// Mean loss over `denominator` examples and its gradient by the logits; sum of losses in `loss`.

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, open, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FAMILIES } from '../../lib/checkpoint/families.ts';
+import { baseShapes, headShapes } from '../../lib/checkpoint/shapes.ts';
 import { readConfig } from '../../lib/checkpoint/config.ts';
 import { Random } from '../../lib/data/random.ts';
 import { SHAPES, type ShapeName, VOCAB } from './shapes.ts';
@@ -47,7 +48,7 @@ export async function randomCheckpoint(cache: string, name: ShapeName, dropout: 
   await writeFile(join(folder, 'config.json'), JSON.stringify(config));
   const { spec } = await readConfig(join(folder, 'config.json'));
   const family = FAMILIES.get('roberta')!;
-  const shapes = new Map([...family.shapesOf(spec), ...family.headShapesOf(spec, 2)]);
+  const shapes = new Map([...baseShapes(spec), ...headShapes(spec, 2)]);
   const header: Record<string, unknown> = { __metadata__: { format: 'pt' } };
   let end = 0;
   for (const [site, shape] of shapes) {

@@ -5,7 +5,7 @@ import { type PackedBatch, packBatch } from '../../lib/data/batches.ts';
 import { Random } from '../../lib/data/random.ts';
 import { Model, Session } from '../../lib/engine.ts';
 import { type ModuleConfig, PLAIN_SESSION } from '../../lib/native.ts';
-import { SITES } from '../../lib/checkpoint/spec.ts';
+import { sitesOf } from '../../lib/checkpoint/spec.ts';
 import { type Lengths, VOCAB } from './shapes.ts';
 import type { Work } from './work.ts';
 
@@ -36,7 +36,7 @@ const model = cut ?? whole;
 if (cut) whole.dispose();
 const modules: ModuleConfig[] = work.layers.flatMap(({ ranks }, layer) =>
   ranks.flatMap((rank, s) => {
-    const site = SITES[s]!;
+    const site = sitesOf(checkpoint.spec)[s]!;
     const name = model.moduleName(layer, site);
     return rank > 0 ? [{ name, layer, site, rank, scale: 2, dropout: work.loraDropout }] : [];
   }),

@@ -1,11 +1,11 @@
 import { expect } from 'chai';
 import { cutAdapter, mergeAdapter } from '../../lib/adapter/cut.ts';
 import type { Plan } from '../../lib/plan/plan.ts';
-import { LAYER, PLAN, Scratch, siteOf, whole } from './samples.ts';
+import { HEADS, LAYER, PLAN, Scratch, siteOf, whole } from './samples.ts';
 
 describe('cutting an adapter', () => {
   const cut = (plan: Plan) =>
-    new Map(cutAdapter(whole(), plan, 2, siteOf).map((tensor) => [tensor.name, tensor]));
+    new Map(cutAdapter(whole(), plan, HEADS, siteOf).map((tensor) => [tensor.name, tensor]));
   const found = cut(PLAN);
   const rowsOf = (name: string) => {
     const { shape, data } = found.get(name.startsWith('classifier') ? name : `${LAYER}.${name}`)!;
@@ -50,8 +50,8 @@ describe('cutting an adapter', () => {
       ...tensor,
       data: tensor.data.map((x) => -x - 1),
     }));
-    const merged = mergeAdapter(tensors, doubled, PLAN, 2, siteOf);
-    const again = cutAdapter(new Map(merged.map((tensor) => [tensor.name, tensor])), PLAN, 2, siteOf);
+    const merged = mergeAdapter(tensors, doubled, PLAN, HEADS, siteOf);
+    const again = cutAdapter(new Map(merged.map((tensor) => [tensor.name, tensor])), PLAN, HEADS, siteOf);
     expect(again).to.deep.equal(doubled);
     const changed = merged.flatMap(({ name, data }) =>
       Array.from(data).filter((value, i) => value !== tensors.get(name)!.data[i]),

@@ -4,7 +4,7 @@ import { expect } from 'chai';
 import { cutAdapter } from '../../lib/adapter/cut.ts';
 import { kindOfAdapter } from '../../lib/adapter/files.ts';
 import { readLightAdapter, writeLightAdapter } from '../../lib/adapter/light.ts';
-import { INFO, PLAN, Scratch, siteOf, whole } from './samples.ts';
+import { HEADS, INFO, PLAN, Scratch, siteOf, whole } from './samples.ts';
 
 describe('light adapters', () => {
   let scratch: Scratch;
@@ -13,7 +13,7 @@ describe('light adapters', () => {
   });
   afterEach(() => scratch.dispose());
 
-  const cut = cutAdapter(whole(), PLAN, 2, siteOf);
+  const cut = cutAdapter(whole(), PLAN, HEADS, siteOf);
   const vector = (...values: number[]) => ({ shape: [values.length], data: Float32Array.from(values) });
   const DELTA = new Map([
     ['layers.0.head_scale', vector(1, 0.5)],

@@ -24,7 +24,10 @@ export const INFO: AdapterInfo = {
 
 export const LAYER = 'roberta.encoder.layer.0';
 
-/** Of one layer with three heads of size 2 and twelve neurons. */
+/** Three of two values each. */
+export const HEADS = { heads: 3, group: 1, headSize: 2, fused: 'no' } as const;
+
+/** Of one layer with these heads and twelve neurons. */
 export const PLAN: Plan = {
   version: 1,
   fingerprint: 'f',

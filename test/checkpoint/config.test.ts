@@ -1,6 +1,7 @@
 import { fixture } from '../engine/truth.ts';
 import { join } from 'node:path';
 import { expect } from 'chai';
+import { encoder } from '../../lib/checkpoint/encoder-config.ts';
 import { readConfig } from '../../lib/checkpoint/config.ts';
 import { Broken, TINY, form } from './broken.ts';
 
@@ -19,10 +20,11 @@ describe('config.json', () => {
     const { spec, labels, problemType } = await readConfig(join(TINY, 'config.json'));
     expect(spec).to.deep.equal({
       ...{ family: 'roberta', layers: 2, hidden: 32, heads: 4, headSize: 8, ffn: 64, activation: 'gelu' },
+      ...encoder(32, 4),
       ...{ normEps: 1e-5, vocab: 120, positions: 40, positionOffset: 2, typeVocab: 1, padId: 1 },
       ...{ hiddenDropout: 0, attentionDropout: 0, headDropout: 0, maxLength: 38 },
-      ...{ embedding: 32, padPositions: true, attentionOutputDropout: 0 },
-      head: { activation: 'tanh', dropoutFirst: true, frozen: false },
+      ...{ embedding: 32, padPositions: true, attentionOutputDropout: 0, embeddingDropout: 0 },
+      head: { kind: 'dense', activation: 'tanh', dropoutFirst: true, frozen: false },
     });
     expect(labels).to.deep.equal(['LABEL_0', 'LABEL_1', 'LABEL_2']);
     expect(problemType).to.equal(null);
@@ -49,15 +51,15 @@ describe('config.json', () => {
     const fromZero = { positionOffset: 0, padPositions: false, maxLength: 24 };
     expect(await specOf('bert-tiny')).to.deep.include({
       ...{ ...fromZero, family: 'bert', typeVocab: 2 },
-      head: { activation: 'tanh', dropoutFirst: false, frozen: true },
+      head: { kind: 'dense', activation: 'tanh', dropoutFirst: false, frozen: true },
     });
     expect(await specOf('electra-tiny')).to.deep.include({
       ...{ ...fromZero, family: 'electra', embedding: 16, hidden: 24 },
-      head: { activation: 'gelu', dropoutFirst: true, frozen: false },
+      head: { kind: 'dense', activation: 'gelu', dropoutFirst: true, frozen: false },
     });
     expect(await specOf('distilbert-odd')).to.deep.include({
       ...{ ...fromZero, family: 'distilbert', typeVocab: 0, activation: 'relu', attentionOutputDropout: 0 },
-      head: { activation: 'relu', dropoutFirst: false, frozen: false },
+      head: { kind: 'dense', activation: 'relu', dropoutFirst: false, frozen: false },
     });
     expect(await specOf('xlm-roberta-odd')).to.include({ family: 'xlm-roberta', positionOffset: 2 });
     expect(await specOf('camembert-odd')).to.include({ family: 'camembert', padPositions: true });
@@ -93,10 +95,7 @@ describe('config.json', () => {
     });
 
   const unsupported: [Record<string, unknown>, RegExp][] = [
-    [
-      { model_type: 'llama' },
-      /model_type "llama" is not supported; supported: roberta, xlm-roberta, camembert, bert, electra, distilbert$/,
-    ],
+    [{ model_type: 't5' }, /model_type "t5" is not supported; supported: roberta, xlm-roberta, .*, bloom$/],
     [{ model_type: 'constructor' }, /model_type "constructor"/],
     [{ hidden_act: 'mish' }, /hidden_act "mish" \(known: gelu, .*\) is not supported$/],
     [{ position_embedding_type: 'relative_key' }, /position_embedding_type "relative_key"/],

@@ -1,5 +1,6 @@
 import { expect } from 'chai';
 import { FAMILIES } from '../../lib/checkpoint/families.ts';
+import { baseShapes, headShapes } from '../../lib/checkpoint/shapes.ts';
 import { openCheckpoint } from '../../lib/checkpoint/folder.ts';
 import { TINY } from './broken.ts';
 
@@ -40,11 +41,11 @@ describe('names of RoBERTa', () => {
 
   it('of tensors go both ways for every site', async () => {
     const { spec } = await openCheckpoint(TINY);
-    const encoder = roberta.shapesOf(spec);
-    const head = roberta.headShapesOf(spec, 3);
+    const encoder = baseShapes(spec);
+    const head = headShapes(spec, 3);
     expect([encoder.size, head.size]).to.deep.equal([37, 4]);
     for (const [part, shapes] of [
-      ['encoder', encoder],
+      ['base', encoder],
       ['head', head],
     ] as const)
       for (const site of shapes.keys())
@@ -59,7 +60,7 @@ describe('names of RoBERTa', () => {
       place('roberta.encoder.layer.1.output.LayerNorm.weight'),
     );
     expect(place('embeddings.LayerNorm.beta')).to.deep.equal({
-      part: 'encoder',
+      part: 'base',
       site: 'embeddings.norm.bias',
     });
     expect(place('roberta.encoder.layer.1.output.dense.gamma').part).to.equal('unknown');

@@ -159,7 +159,7 @@ for (const name of ['roberta-tiny', 'roberta-odd'])
         const folded = cutAdapter(
           adapter,
           { ...plan, modules: whole } as Plan,
-          recorded.checkpoint.spec.headSize,
+          recorded.checkpoint.spec,
           siteOf,
           delta,
         );

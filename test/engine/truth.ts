@@ -2,12 +2,22 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Checkpoint, openCheckpoint } from '../../lib/checkpoint/folder.ts';
 import { readTensors, type Tensor } from '../../lib/checkpoint/safetensors.ts';
-import { SITES } from '../../lib/checkpoint/spec.ts';
+import { sitesOf } from '../../lib/checkpoint/spec.ts';
 import { FAMILIES, type Family } from '../../lib/checkpoint/families.ts';
 import { frozenHeadOf } from '../../lib/head-tensors.ts';
 import { type PackedBatch, packBatch } from '../../lib/data/batches.ts';
 import { Model, Session } from '../../lib/engine.ts';
 import { type ComputeDtype, type ModuleConfig, PLAIN_SESSION, type SessionConfig } from '../../lib/native.ts';
+
+/** Recorded cases of every family, of two shapes where a family has a block of its own. */
+export const ENCODERS = [
+  ...['roberta-odd', 'xlm-roberta-odd', 'camembert-odd', 'bert-tiny', 'bert-odd'],
+  ...['electra-tiny', 'electra-odd', 'distilbert-tiny', 'distilbert-odd'],
+];
+
+export const DECODERS = [
+  ...['opt', 'llama', 'mistral', 'qwen2', 'qwen3', 'gpt2', 'gpt-neox', 'gpt-neo', 'gptj', 'bloom'],
+].flatMap((family) => [`${family}-tiny`, `${family}-odd`]);
 
 export const fixture = (...path: string[]) => join(import.meta.dirname, '../fixtures', ...path);
 
@@ -25,6 +35,8 @@ export interface Truth {
   training: { count: number; lr: number; weight_decay: number; max_grad_norm: number };
   f64: Run;
   bf16?: { inputs: number[][] };
+  /** Of decoders: the next token's loss, and what the base says greedily. */
+  lm?: { loss: number; greedy: { prompt: number[]; tokens: number[]; gaps: number[] }[] };
 }
 
 /** A recorded case, opened: checkpoint, adapter and what PyTorch made of them. */
@@ -50,7 +62,7 @@ export class Case {
   modules(model: Model): ModuleConfig[] {
     const { r, lora_alpha } = this.config;
     return Array.from({ length: this.checkpoint.spec.layers }, (_, layer) =>
-      SITES.map((site): ModuleConfig => ({
+      sitesOf(this.checkpoint.spec).map((site): ModuleConfig => ({
         name: model.moduleName(layer, site),
         layer,
         site,
@@ -64,8 +76,8 @@ export class Case {
   }
 
   sessionConfig(model: Model, changes: Partial<SessionConfig> = {}): SessionConfig {
-    const bias = this.outer('classifier.out_proj.bias');
-    const labels = this.adapter.get(`base_model.model.${bias}`)!.shape[0]!;
+    const head = this.outer('classifier.out_proj.weight');
+    const labels = this.adapter.get(`base_model.model.${head}`)!.shape[0]!;
     return {
       ...PLAIN_SESSION,
       modules: this.modules(model),

@@ -6,6 +6,10 @@ namespace {
 struct Shape {
   std::vector<int32_t> queries, keys;  // of each sequence
   int64_t heads, size;
+  int64_t group = 1;
+  bool causal = false;
+  int64_t window = 0;
+  bool alibi = false;
 };
 
 Tensor ends(const std::vector<int32_t>& lengths) {
@@ -14,26 +18,40 @@ Tensor ends(const std::vector<int32_t>& lengths) {
   return at::tensor(cu, at::kInt);
 }
 
+/// What is added to the scores of one query head.
+Tensor sight(int64_t nq, int64_t nk, const Shape& s, double slope) {
+  Tensor bias = at::zeros({nq, nk}, at::kDouble);
+  for (int64_t i = 0; i < nq; ++i)
+    for (int64_t j = 0; j < nk; ++j) {
+      const int64_t distance = i + nk - nq - j;
+      double& b = bias.mutable_data_ptr<double>()[i * nk + j];
+      b = -slope * static_cast<double>(distance);
+      if ((s.causal && distance < 0) || (s.window > 0 && distance >= s.window)) b = -1e30;
+    }
+  return bias;
+}
+
 /// Softmax attention written out, sequence by sequence and head by head.
 Tensor written_out(const Tensor& q, const Tensor& k, const Tensor& v, const Shape& s, const Tensor& mask,
-                   const Dropout& dropout) {
+                   const Tensor& slopes, const Dropout& dropout) {
   std::vector<Tensor> sequences;
+  const int64_t all = s.heads * s.group;
   int64_t q0 = 0, k0 = 0;
   for (size_t b = 0; b < s.queries.size(); ++b) {
     const int64_t nq = s.queries[b], nk = s.keys[b];
     std::vector<Tensor> heads;
-    for (int64_t h = 0; h < s.heads; ++h) {
-      const auto part = [&](const Tensor& t, int64_t at, int64_t n) {
-        return t.narrow(0, at, n).narrow(1, h * s.size, s.size);
+    for (int64_t h = 0; h < all; ++h) {
+      const auto part = [&](const Tensor& t, int64_t at, int64_t n, int64_t head) {
+        return t.narrow(0, at, n).narrow(1, head * s.size, s.size);
       };
-      Tensor p = at::mm(part(q, q0, nq), part(k, k0, nk).t()) / std::sqrt(static_cast<double>(s.size));
-      p = at::softmax(p, 1);
+      Tensor p = at::mm(part(q, q0, nq, h), part(k, k0, nk, h / s.group).t()) / std::sqrt(static_cast<double>(s.size));
+      p = at::softmax(p + sight(nq, nk, s, slopes.defined() ? slopes[h].item<double>() : 0), 1);
       Tensor f = at::empty({nq, nk}, at::kDouble);
       for (int64_t i = 0; i < nq; ++i)
         for (int64_t j = 0; j < nk; ++j)
-          f.mutable_data_ptr<double>()[i * nk + j] = dropout_factor(dropout, (q0 + i) * s.heads + h, j, nk);
-      Tensor context = at::mm(p * f, part(v, k0, nk));
-      heads.push_back(mask.defined() ? context * mask[h] : context);
+          f.mutable_data_ptr<double>()[i * nk + j] = dropout_factor(dropout, (q0 + i) * all + h, j, nk);
+      Tensor context = at::mm(p * f, part(v, k0, nk, h / s.group));
+      heads.push_back(mask.defined() ? context * mask[h / s.group] : context);
     }
     sequences.push_back(at::cat(heads, 1));
     q0 += nq;
@@ -51,6 +69,12 @@ void attention() {
       {{64, 65, 7}, {64, 65, 7}, 2, 64},
       {{130}, {130}, 2, 32},
       {{1, 1, 1}, {9, 40, 3}, 2, 16},  // one query for each sequence, as the last layer of a classifier needs
+      {{70, 3}, {70, 3}, 2, 16, 1, true},
+      {{130, 33}, {130, 33}, 2, 24, 3, true},
+      {{1, 2}, {70, 5}, 2, 16, 2, true},  // the last of a sequence's queries, as generation needs
+      {{100}, {100}, 1, 32, 2, true, 7},
+      {{66, 5}, {66, 5}, 3, 8, 1, true, 0, true},
+      {{40}, {40}, 2, 8, 2, true, 9, true},
   };
   for (const auto dtype : kTypes)
     for (const Shape& shape : shapes)
@@ -58,27 +82,35 @@ void attention() {
         for (const bool drops : {false, true}) {
           Sequences s;
           s.cu_q = ends(shape.queries);
-          s.cu_k = ends(shape.keys);
+          const Tensor cu_k = ends(shape.keys);
+          const auto count = static_cast<int64_t>(shape.keys.size());
+          s.k_begin = cu_k.narrow(0, 0, count);
+          s.k_end = cu_k.narrow(0, 1, count);
           s.longest_q = *std::max_element(shape.queries.begin(), shape.queries.end());
           s.longest_k = *std::max_element(shape.keys.begin(), shape.keys.end());
-          const int64_t tq = s.cu_q[-1].item<int32_t>(), tk = s.cu_k[-1].item<int32_t>(),
-                        width = shape.heads * shape.size;
+          const int64_t tq = s.cu_q[-1].item<int32_t>(), tk = cu_k[-1].item<int32_t>(),
+                        narrow = shape.heads * shape.size, width = narrow * shape.group;
           const Dropout dropout = drops ? make_dropout(0.2, 3, 1, 4, 1) : Dropout{};
-          const Tensor q = random({tq, width}, dtype, 1), k = random({tk, width}, dtype, 2),
-                       v = random({tk, width}, dtype, 3), dc = random({tq, width}, dtype, 4);
+          const Tensor q = random({tq, width}, dtype, 1), k = random({tk, narrow}, dtype, 2),
+                       v = random({tk, narrow}, dtype, 3), dc = random({tq, width}, dtype, 4);
           const Tensor mask = masked ? random({shape.heads}, at::kFloat, 5) : Tensor();
+          Gaze gaze{shape.heads,  shape.group,  1 / std::sqrt(static_cast<double>(shape.size)),
+                    shape.causal, shape.window, {}};
+          if (shape.alibi) gaze.slopes = random({shape.heads * shape.group}, at::kFloat, 6).abs() * 0.1;
           const Tensor q64 = leaf(q), k64 = leaf(k), v64 = leaf(v), mask64 = masked ? leaf(mask) : Tensor();
-          const Tensor truth = written_out(q64, k64, v64, shape, mask64, dropout);
+          const Tensor truth = written_out(q64, k64, v64, shape, mask64, gaze.slopes, dropout);
           truth.backward(dc.to(at::kDouble));
 
           AttentionSaved saved;
-          const Tensor context = attention_forward(q, k, v, s, shape.heads, mask, dropout, &saved);
+          const Tensor context = attention_forward(q, k, v, s, gaze, mask, dropout, &saved);
           const Tensor mask_grad = masked ? at::zeros({shape.heads}, at::kFloat) : Tensor(),
                        salience = masked ? at::ones({shape.heads}, at::kFloat) : Tensor();
-          const AttentionGrads grads = attention_backward(dc, saved, s, shape.heads, mask, {mask_grad, salience});
+          const AttentionGrads grads = attention_backward(dc, saved, s, gaze, mask, {mask_grad, salience});
           const std::string op = "attention " + std::to_string(shape.heads) + "x" + std::to_string(shape.size) +
-                                 " of " + std::to_string(tq) + " on " + std::to_string(tk) +
-                                 (masked ? " masked" : "") + (drops ? " dropout" : "");
+                                 (shape.group > 1 ? " group " + std::to_string(shape.group) : "") +
+                                 (shape.causal ? " causal" : "") + (shape.window > 0 ? " window" : "") +
+                                 (shape.alibi ? " alibi" : "") + " of " + std::to_string(tq) + " on " +
+                                 std::to_string(tk) + (masked ? " masked" : "") + (drops ? " dropout" : "");
           const bool wide = dtype == at::kFloat;
           // The saved context is rounded, and its product with the gradient is subtracted from each.
           const double bound = wide ? 1e-5 : 0x1p-7;
@@ -87,11 +119,43 @@ void attention() {
           compare(op, "dk", dtype, grads.k, k64.grad(), bound);
           compare(op, "dv", dtype, grads.v, v64.grad(), bound);
           if (!masked) continue;
-          compare(op, "dmask", dtype, mask_grad, mask64.grad(), bound);
-          const Tensor unmasked = written_out(q64, k64, v64, shape, Tensor(), dropout);
-          const Tensor products = (unmasked * dc.to(at::kDouble)).view({tq, shape.heads, shape.size}).sum(2);
-          compare(op, "salience", dtype, salience, 1 + products.abs().sum(0), bound);
+          const Tensor unmasked = written_out(q64, k64, v64, shape, Tensor(), gaze.slopes, dropout);
+          const Tensor products = (unmasked * dc.to(at::kDouble))
+                                      .view({tq, shape.heads, shape.group, shape.size})
+                                      .sum(3)
+                                      .abs()
+                                      .sum({0, 2});
+          // A sum of products of rounded contexts, which may cancel.
+          compare(op, "dmask", dtype, mask_grad, mask64.grad(), bound, products);
+          compare(op, "salience", dtype, salience, 1 + products, bound);
         }
+}
+
+void rotations() {
+  for (const auto dtype : kTypes)
+    for (const bool interleaved : {false, true})
+      for (const int64_t turned : {2, 6, 10}) {
+        constexpr int64_t rows = 37, heads = 3, size = 10;
+        const int64_t pairs = turned / 2;
+        const Tensor x = random({rows, heads * size}, dtype, 1), dy = random({rows, heads * size}, dtype, 2);
+        const Tensor angle = random({rows, pairs}, at::kFloat, 3, 5);
+        const Angles angles{angle.cos(), angle.sin(), interleaved};
+        const Tensor x64 = leaf(x), all = x64.view({rows, heads, size});
+        const auto half = [&](int64_t which) {
+          const Tensor part = all.narrow(2, 0, turned);
+          return interleaved ? part.reshape({rows, heads, pairs, 2}).select(3, which)
+                             : part.narrow(2, which * pairs, pairs);
+        };
+        const Tensor c = angles.cos.to(at::kDouble).unsqueeze(1), s = angles.sin.to(at::kDouble).unsqueeze(1);
+        const Tensor first = half(0) * c - half(1) * s, second = half(1) * c + half(0) * s;
+        const Tensor front = interleaved ? at::stack({first, second}, 3).reshape({rows, heads, turned})
+                                         : at::cat({first, second}, 2);
+        const Tensor y64 = at::cat({front, all.narrow(2, turned, size - turned)}, 2).view({rows, heads * size});
+        y64.backward(dy.to(at::kDouble));
+        const std::string op = std::string("rotation ") + (interleaved ? "interleaved " : "") + std::to_string(turned);
+        compare(op, "value", dtype, rotated(x, angles, size, false), y64, 1e-6);
+        compare(op, "dx", dtype, rotated(dy, angles, size, true), x64.grad(), 1e-6);
+      }
 }
 
 }  // namespace lp::check

@@ -33,6 +33,8 @@ void norms();
 void dropouts();
 void linears();
 void attention();
+void rotations();
+void gates();
 void losses();
 void teacher();
 void threads();

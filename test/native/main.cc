@@ -56,6 +56,8 @@ int main(int count, char** given) {
     dropouts();
     linears();
     attention();
+    rotations();
+    gates();
     losses();
     teacher();
     threads();

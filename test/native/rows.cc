@@ -57,6 +57,33 @@ void activations() {
         }
 }
 
+void gates() {
+  for (const auto dtype : kTypes)
+    for (const Size s : kSizes)
+      for (const bool masked : {false, true}) {
+        const Tensor z = random({s.rows, s.width}, dtype, 1, 3), u = random({s.rows, s.width}, dtype, 4),
+                     dy = random({s.rows, s.width}, dtype, 2);
+        const Tensor mask = masked ? random({s.width}, at::kFloat, 3) : Tensor();
+        const Tensor z64 = leaf(z), u64 = leaf(u), mask64 = masked ? leaf(mask) : Tensor();
+        Tensor y64 = at::silu(z64) * u64;
+        if (masked) y64 = y64 * mask64;
+        y64.backward(dy.to(at::kDouble));
+        const std::string op = std::string("gate ") + (masked ? "masked " : "") + at_size(s);
+        compare(op, "value", dtype, gated_forward(z, u, mask, Activation::silu), y64, 2e-6);
+        const Tensor mask_grad = masked ? at::zeros({s.width}, at::kFloat) : Tensor(),
+                     salience = masked ? at::ones({s.width}, at::kFloat) : Tensor();
+        const Tensor again = z.clone(), du = u.clone(), dz = dy.clone();
+        gated_backward(again, du, dz, mask, {mask_grad, salience}, Activation::silu);
+        compare(op, "dz", dtype, dz, z64.grad(), 2e-6);
+        compare(op, "du", dtype, du, u64.grad(), 2e-6);
+        compare(op, "value again", dtype, again, y64, 2e-6);
+        if (!masked) continue;
+        compare(op, "dmask", dtype, mask_grad, mask64.grad(), 2e-6);
+        const Tensor products = at::silu(z64) * u64 * dy.to(at::kDouble);
+        compare(op, "salience", dtype, salience, 1 + products.abs().sum(0), 2e-6);
+      }
+}
+
 void moments() {
   for (const auto dtype : kTypes)
     for (const Size s : kSizes) {
@@ -79,21 +106,29 @@ void norms() {
             const Dropout dropout = some_dropout(drops);
             const Tensor z = random({s.rows, s.width}, dtype, 1, 2), dy = random({s.rows, s.width}, dtype, 2);
             const Tensor r = residual ? random({s.rows, s.width}, dtype, 3) : Tensor();
+            for (const bool centered : {true, false}) {
             NormWeights w{random({s.width}, at::kFloat, 4, 0.1) + 1, random({s.width}, at::kFloat, 5), 1e-5, keeps};
+            if (!centered) w.beta = Tensor();
             const Tensor z64 = leaf(z), r64 = residual ? leaf(r) : Tensor();
             Tensor sum = z64 * factors(dropout, s.rows, s.width);
             if (residual) sum = sum + r64;
-            const Tensor y64 = at::layer_norm(sum, {s.width}, w.gamma.to(at::kDouble), w.beta.to(at::kDouble), 1e-5);
-            y64.backward(dy.to(at::kDouble));
+            const Tensor gamma = w.gamma.to(at::kDouble);
+            const Tensor y64 = centered ? at::layer_norm(sum, {s.width}, gamma, w.beta.to(at::kDouble), 1e-5)
+                                        : sum * (sum.square().mean(1, true) + 1e-5).rsqrt() * gamma;
+            const Tensor past = random({s.rows, s.width}, dtype, 6);
+            (y64 * dy.to(at::kDouble) + sum * past.to(at::kDouble)).sum().backward();
             NormSaved saved;
-            const std::string op = std::string("norm ") + (residual ? "residual " : "") + (drops ? "dropout " : "") +
+            const std::string op = std::string(centered ? "norm " : "rms norm ") + (residual ? "residual " : "") + (drops ? "dropout " : "") +
                                    (keeps ? "normalized kept " : "") + at_size(s);
-            compare(op, "value", dtype, norm_forward(z, r, w, dropout, &saved), y64, 3e-6);
-            const NormGrads grads = norm_backward(dy, w, saved);
+            Tensor added;
+            compare(op, "value", dtype, norm_forward(z, r, w, dropout, &saved, &added), y64, 3e-6);
+            compare(op, "sum", dtype, added, sum, 1e-6);
+            const NormGrads grads = norm_backward(dy, w, saved, past);
             // The normalized values come from the rounded output or are rounded themselves.
             const double bound = dtype == at::kFloat ? 2e-5 : 0x1p-7;
             compare(op, "dz", dtype, grads.z, z64.grad(), bound);
             if (residual) compare(op, "dresidual", dtype, grads.residual, r64.grad(), bound);
+            }
           }
 }
 

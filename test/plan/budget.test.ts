@@ -1,10 +1,11 @@
 import { expect } from 'chai';
 import { Random } from '../../lib/data/random.ts';
 import { type BudgetOptions, type Costs, keepWithin } from '../../lib/plan/budget.ts';
+import { encoder } from '../../lib/checkpoint/encoder-config.ts';
 import { encoderCost, operationCosts, parameterCosts } from '../../lib/plan/costs.ts';
 import { randomLayers, range } from './arrays.ts';
 
-const SPEC = { hidden: 64, headSize: 16, layers: 4 };
+const SPEC = { ...encoder(64, 4), hidden: 64, layers: 4 };
 const COSTS = parameterCosts(SPEC);
 const [EACH] = COSTS as [Costs];
 const OPTIONS: BudgetOptions = {

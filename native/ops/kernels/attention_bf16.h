@@ -190,8 +190,9 @@ inline int64_t attention_scratch_bf16(int64_t keys, int64_t size) {
 
 inline void attention_forward_bf16(const AttentionForward& a, float* memory, int64_t sequence, int64_t head) {
   const int64_t q0 = a.cu_q[sequence], nq = a.cu_q[sequence + 1] - q0;
-  const int64_t k0 = a.cu_k[sequence], nk = a.cu_k[sequence + 1] - k0;
-  const int64_t stride = a.heads * a.size, n = pad(nk), dp = pad(a.size);
+  const int64_t k0 = a.k_begin[sequence], nk = a.k_end[sequence] - k0;
+  const int64_t heads = a.heads * a.group, n = pad(nk), dp = pad(a.size);
+  const int64_t k_stride = a.heads * a.size, q_stride = heads * a.size;
   Scratch scratch(memory);
   bf16* kt = scratch.halves(even(a.size) * pad16(nk));
   bf16* v = scratch.halves(even(nk) * pad16(a.size));
@@ -199,41 +200,44 @@ inline void attention_forward_bf16(const AttentionForward& a, float* memory, int
   bf16* p = scratch.halves(kQueryBlock * n);
   float* out = scratch.floats(kQueryBlock * dp);
   float factors[kQueryBlock];  // of a query's unnormalized probabilities
-  pack_columns(static_cast<const bf16*>(a.k) + k0 * stride + head * a.size, stride, a.size, nk, kt);
-  pack_rows(static_cast<const bf16*>(a.v) + k0 * stride + head * a.size, stride, nk, a.size, v);
-  for (int64_t i0 = 0; i0 < nq; i0 += kQueryBlock) {
-    const int64_t rows = nq - i0 < kQueryBlock ? nq - i0 : kQueryBlock;
-    const int64_t at = (q0 + i0) * stride + head * a.size;
-    scratch_product(static_cast<const bf16*>(a.q) + at, stride, rows, a.size, kt, nk, s, n, false);
-    for (int64_t i = 0; i < rows; ++i) {
-      float* si = s + i * n;
-      for (int64_t j = nk; j < n; ++j) si[j] = -3.0e38f;
-      F top = splat(-3.0e38f);
-      for (int64_t j = 0; j < n; j += W) top = vmax(top, load(si + j));
-      const float slope = a.scale * kLog2e, largest = max_lane(top) * slope;
-      const uint32_t counter = drop_counter(q0 + i0 + i, a.heads, head, nk);
-      F total = {};
-      for (int64_t j = 0; j < n; j += kBlock) {
-        const F low = power_of_two(load(si + j) * slope - largest),
-                high = power_of_two(load(si + j + W) * slope - largest);
-        total += low + high;  // of the padding these are 0
-        const __mmask32 kept = a.dropout.active() ? kept_columns(a.dropout, counter, j) : ~0u;
-        _mm512_storeu_si512(p + i * n + j,
-                            (__m512i)_mm512_maskz_cvtne2ps_pbh(kept, (__m512)high, (__m512)low));
+  pack_columns(static_cast<const bf16*>(a.k) + k0 * k_stride + head * a.size, k_stride, a.size, nk, kt);
+  pack_rows(static_cast<const bf16*>(a.v) + k0 * k_stride + head * a.size, k_stride, nk, a.size, v);
+  for (int64_t h = head * a.group; h < (head + 1) * a.group; ++h) {
+    const float distance = slope_of(a, h);
+    for (int64_t i0 = 0; i0 < nq; i0 += kQueryBlock) {
+      const int64_t rows = nq - i0 < kQueryBlock ? nq - i0 : kQueryBlock;
+      const int64_t at = (q0 + i0) * q_stride + h * a.size;
+      scratch_product(static_cast<const bf16*>(a.q) + at, q_stride, rows, a.size, kt, nk, s, n, false);
+      for (int64_t i = 0; i < rows; ++i) {
+        float* si = s + i * n;
+        look(si, seen_by(a.sight, i0 + i, nq, nk), distance, nk, n);
+        F top = splat(kUnseen);
+        for (int64_t j = 0; j < n; j += W) top = vmax(top, load(si + j));
+        const float slope = a.scale * kLog2e, largest = max_lane(top) * slope;
+        const uint32_t counter = drop_counter(q0 + i0 + i, heads, h, nk);
+        F total = {};
+        for (int64_t j = 0; j < n; j += kBlock) {
+          const F low = power_of_two(load(si + j) * slope - largest),
+                  high = power_of_two(load(si + j + W) * slope - largest);
+          total += low + high;  // of what is unseen these are 0
+          const __mmask32 kept = a.dropout.active() ? kept_columns(a.dropout, counter, j) : ~0u;
+          _mm512_storeu_si512(p + i * n + j,
+                              (__m512i)_mm512_maskz_cvtne2ps_pbh(kept, (__m512)high, (__m512)low));
+        }
+        const float denominator = sum(total);
+        a.lse[h * a.q_rows + q0 + i0 + i] = largest * kLn2 + __builtin_logf(denominator);
+        factors[i] = (a.dropout.active() ? a.dropout.scale : 1.f) / denominator;
       }
-      const float denominator = sum(total);
-      a.lse[head * a.q_rows + q0 + i0 + i] = largest * kLn2 + __builtin_logf(denominator);
-      factors[i] = (a.dropout.active() ? a.dropout.scale : 1.f) / denominator;
-    }
-    scratch_product(p, n, rows, nk, v, a.size, out, dp, false);
-    const float mask = a.head_mask ? a.head_mask[head] : 1.f;
-    if (a.unmasked)
+      scratch_product(p, n, rows, nk, v, a.size, out, dp, false);
+      const float mask = a.head_mask ? a.head_mask[head] : 1.f;
+      if (a.unmasked)
+        write_scaled(
+            out, dp, rows, a.size, [&](int64_t i) { return factors[i]; }, static_cast<bf16*>(a.unmasked) + at,
+            q_stride);
       write_scaled(
-          out, dp, rows, a.size, [&](int64_t i) { return factors[i]; }, static_cast<bf16*>(a.unmasked) + at,
-          stride);
-    write_scaled(
-        out, dp, rows, a.size, [&](int64_t i) { return factors[i] * mask; },
-        static_cast<bf16*>(a.context) + at, stride);
+          out, dp, rows, a.size, [&](int64_t i) { return factors[i] * mask; },
+          static_cast<bf16*>(a.context) + at, q_stride);
+    }
   }
 }
 
@@ -266,16 +270,30 @@ LP_INLINE void score_gradients(const ScoreBlock& b, int64_t key, int64_t c, __mm
   store(b.ds + at, prob * (F)gradient);
 }
 
+/// The scores [keys, queries] of a block of queries from `first` on, as these see them.
+LP_INLINE void look_transposed(float* s, const Sight& sight, float slope, int64_t first, int64_t rows,
+                               int64_t queries, int64_t keys) {
+  if (!sight.causal && sight.window == 0 && slope == 0.f) return;
+  for (int64_t i = 0; i < rows; ++i) {
+    const Seen seen = seen_by(sight, first + i, queries, keys);
+    for (int64_t j = 0; j < keys; ++j) {
+      float& score = s[j * kQueryBlock + i];
+      score = j < seen.first || j >= seen.end ? kUnseen : score - slope * static_cast<float>(seen.at - j);
+    }
+  }
+}
+
 inline void attention_backward_bf16(const AttentionBackward& a, float* memory, int64_t sequence,
                                     int64_t head) {
   const int64_t q0 = a.cu_q[sequence], nq = a.cu_q[sequence + 1] - q0;
-  const int64_t k0 = a.cu_k[sequence], nk = a.cu_k[sequence + 1] - k0;
-  const int64_t stride = a.heads * a.size, size = a.size, dp = pad(size);
+  const int64_t k0 = a.k_begin[sequence], nk = a.k_end[sequence] - k0;
+  const int64_t heads = a.heads * a.group, size = a.size, dp = pad(size);
+  const int64_t k_stride = a.heads * size, q_stride = heads * size;
   const float mask = a.head_mask ? a.head_mask[head] : 1.f;
   const float kept_scale = a.dropout.active() ? a.dropout.scale : 1.f;
   const auto of_scores = [&](int64_t) { return mask * a.scale; };
-  const bf16* k = static_cast<const bf16*>(a.k) + k0 * stride + head * size;
-  const bf16* v = static_cast<const bf16*>(a.v) + k0 * stride + head * size;
+  const bf16* k = static_cast<const bf16*>(a.k) + k0 * k_stride + head * size;
+  const bf16* v = static_cast<const bf16*>(a.v) + k0 * k_stride + head * size;
   Scratch scratch(memory);
   bf16* turned = scratch.halves(even(size) * kQueryBlock);  // Q^T, then dO^T, packed
   bf16* q = scratch.halves(kQueryBlock * pad16(size));      // rows of a block, packed
@@ -290,53 +308,59 @@ inline void attention_backward_bf16(const AttentionBackward& a, float* memory, i
   float* dv = scratch.floats(nk * dp);
   float* dq = scratch.floats(kQueryBlock * dp);
   alignas(64) float lse[kQueryBlock], dots[kQueryBlock];
-  pack_rows(k, stride, nk, size, packed_k);
+  pack_rows(k, k_stride, nk, size, packed_k);
   float mask_gradient = 0.f, mask_salience = 0.f;
-  for (int64_t i0 = 0; i0 < nq; i0 += kQueryBlock) {
-    const int64_t rows = nq - i0 < kQueryBlock ? nq - i0 : kQueryBlock, wide = pad16(rows);
-    const int64_t at = (q0 + i0) * stride + head * size;
-    const bf16 *qi = static_cast<const bf16*>(a.q) + at, *di = static_cast<const bf16*>(a.d_context) + at,
-               *oi = static_cast<const bf16*>(a.unmasked) + at;
-    for (int64_t i = 0; i < kQueryBlock; ++i) {
-      F dot = {};
-      for (int64_t c = 0; i < rows && c < size; c += kBlock) {
-        const Block x = load_block(di + i * stride + c, size - c),
-                    y = load_block(oi + i * stride + c, size - c);
-        for (int e = 0; e < NV; ++e) dot += x.v[e] * y.v[e];
-      }
-      dots[i] = sum(dot);  // <d_context, context before the mask>
-      mask_gradient += dots[i];
-      mask_salience += __builtin_fabsf(dots[i]);
-      // Queries past the end get the probability 0.
-      lse[i] = i < rows ? a.lse[head * a.q_rows + q0 + i0 + i] * kLog2e : 3.0e38f;
-    }
-    pack_columns(qi, stride, size, rows, turned);
-    scratch_product(k, stride, nk, size, turned, rows, s, kQueryBlock, false);
-    pack_columns(di, stride, size, rows, turned);
-    scratch_product(v, stride, nk, size, turned, rows, dprob, kQueryBlock, false);
-    const ScoreBlock block{s, dprob, lse, dots, p, ds, a.scale * kLog2e, kept_scale};
-    const uint32_t row = static_cast<uint32_t>(a.heads) * dropout_stride(nk);
-    for (int64_t c = 0; c < wide; c += W) {
-      const uint32_t counter = drop_counter(q0 + i0 + c, a.heads, head, nk);
-      for (int64_t j0 = 0; j0 < nk; j0 += 32)
-        for (int64_t j = j0; j < j0 + 16 && j < nk; ++j) {
-          const Kept kept = kept_of_keys(a.dropout, counter, row, j);
-          score_gradients(block, j, c, kept.low);
-          if (j + 16 < nk) score_gradients(block, j + 16, c, kept.high);
+  bool adds = false;  // to sums of earlier blocks
+  for (int64_t h = head * a.group; h < (head + 1) * a.group; ++h) {
+    const float distance = slope_of(a, h);
+    for (int64_t i0 = 0; i0 < nq; i0 += kQueryBlock) {
+      const int64_t rows = nq - i0 < kQueryBlock ? nq - i0 : kQueryBlock, wide = pad16(rows);
+      const int64_t at = (q0 + i0) * q_stride + h * size;
+      const bf16 *qi = static_cast<const bf16*>(a.q) + at, *di = static_cast<const bf16*>(a.d_context) + at,
+                 *oi = static_cast<const bf16*>(a.unmasked) + at;
+      for (int64_t i = 0; i < kQueryBlock; ++i) {
+        F dot = {};
+        for (int64_t c = 0; i < rows && c < size; c += kBlock) {
+          const Block x = load_block(di + i * q_stride + c, size - c),
+                      y = load_block(oi + i * q_stride + c, size - c);
+          for (int e = 0; e < NV; ++e) dot += x.v[e] * y.v[e];
         }
+        dots[i] = sum(dot);  // <d_context, context before the mask>
+        mask_gradient += dots[i];
+        mask_salience += __builtin_fabsf(dots[i]);
+        // Queries past the end get the probability 0.
+        lse[i] = i < rows ? a.lse[h * a.q_rows + q0 + i0 + i] * kLog2e : 3.0e38f;
+      }
+      pack_columns(qi, q_stride, size, rows, turned);
+      scratch_product(k, k_stride, nk, size, turned, rows, s, kQueryBlock, false);
+      look_transposed(s, a.sight, distance, i0, rows, nq, nk);
+      pack_columns(di, q_stride, size, rows, turned);
+      scratch_product(v, k_stride, nk, size, turned, rows, dprob, kQueryBlock, false);
+      const ScoreBlock block{s, dprob, lse, dots, p, ds, a.scale * kLog2e, kept_scale};
+      const uint32_t row = static_cast<uint32_t>(heads) * dropout_stride(nk);
+      for (int64_t c = 0; c < wide; c += W) {
+        const uint32_t counter = drop_counter(q0 + i0 + c, heads, h, nk);
+        for (int64_t j0 = 0; j0 < nk; j0 += 32)
+          for (int64_t j = j0; j < j0 + 16 && j < nk; ++j) {
+            const Kept kept = kept_of_keys(a.dropout, counter, row, j);
+            score_gradients(block, j, c, kept.low);
+            if (j + 16 < nk) score_gradients(block, j + 16, c, kept.high);
+          }
+      }
+      pack_rows(qi, q_stride, rows, size, q);
+      pack_rows(di, q_stride, rows, size, dout);
+      scratch_product(p, kQueryBlock, nk, rows, dout, size, dv, dp, adds);
+      scratch_product(ds, kQueryBlock, nk, rows, q, size, dk, dp, adds);
+      adds = true;
+      turn_halves(ds, kQueryBlock, nk, rows, turned_ds, pad(nk));
+      scratch_product(turned_ds, pad(nk), rows, nk, packed_k, size, dq, dp, false);
+      write_scaled(dq, dp, rows, size, of_scores, static_cast<bf16*>(a.dq) + at, q_stride);
     }
-    pack_rows(qi, stride, rows, size, q);
-    pack_rows(di, stride, rows, size, dout);
-    scratch_product(p, kQueryBlock, nk, rows, dout, size, dv, dp, i0 > 0);
-    scratch_product(ds, kQueryBlock, nk, rows, q, size, dk, dp, i0 > 0);
-    turn_halves(ds, kQueryBlock, nk, rows, turned_ds, pad(nk));
-    scratch_product(turned_ds, pad(nk), rows, nk, packed_k, size, dq, dp, false);
-    write_scaled(dq, dp, rows, size, of_scores, static_cast<bf16*>(a.dq) + at, stride);
   }
-  write_scaled(dk, dp, nk, size, of_scores, static_cast<bf16*>(a.dk) + k0 * stride + head * size, stride);
+  write_scaled(dk, dp, nk, size, of_scores, static_cast<bf16*>(a.dk) + k0 * k_stride + head * size, k_stride);
   write_scaled(
       dv, dp, nk, size, [&](int64_t) { return mask * kept_scale; },
-      static_cast<bf16*>(a.dv) + k0 * stride + head * size, stride);
+      static_cast<bf16*>(a.dv) + k0 * k_stride + head * size, k_stride);
   const int64_t unit = sequence * a.heads + head;
   if (a.sums.gradient) a.sums.gradient[unit] = mask_gradient;
   if (a.sums.salience) a.sums.salience[unit] = mask_salience;

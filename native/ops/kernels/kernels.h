@@ -47,31 +47,36 @@ struct Moments {
 /// The widest row of a norm, which lies on the stack.
 constexpr int64_t kMaxNormWidth = 16384;
 
-/// y = LayerNorm(residual + dropout(z)); shares are rows.
+/// y = norm(s) of s = residual + dropout(z): LayerNorm or, without `centered`, RMSNorm (Zhang, Sennrich
+/// 2019), which has no mean and no beta; shares are rows.
 struct NormForward {
   const void* z;
   const void* residual;  // or null
   const float* gamma;
-  const float* beta;
+  const float* beta;  // or null
   void* y;
+  void* sum;         // s, or null
   void* normalized;  // (s - mean) / std when the backward pass cannot recover it from y, or null
   float* rstd;       // [rows] or null
   int64_t width;
   float eps;
+  bool centered;
   Dropout dropout;
 };
 
-/// From dy: d_residual = d(residual + dropout(z)), dz = dropout'(d_residual); shares are rows.
+/// From dy: d_residual = start + d(residual + dropout(z)), dz = dropout'(d_residual); shares are rows.
 struct NormBackward {
   const void* dy;
+  const void* start;       // what reached s past the norm, or null
   const void* y;           // or
   const void* normalized;  // one of the two
   const float* gamma;
-  const float* beta;
+  const float* beta;  // or null
   const float* rstd;
   void* d_residual;
   void* dz;  // null without dropout: then dz is d_residual
   int64_t width;
+  bool centered;
   Dropout dropout;
 };
 
@@ -124,30 +129,73 @@ struct DropoutApply {
   Dropout dropout;
 };
 
-/// Softmax attention over packed sequences; shares are (sequence, head) pairs, sequence-major.
+/// Which keys a query sees, and at what price. The last query of a sequence stands where its last key does.
+struct Sight {
+  bool causal;     // none that come after it
+  int64_t window;  // no more than so many, itself included; 0: all
+  const float*
+      slopes;  // [heads * group], ALiBi's (Press et al. 2022): times the distance, subtracted; or null
+};
+
+/// Softmax attention over packed sequences; shares are (sequence, head) pairs, sequence-major. A head has
+/// keys and values of its own, and `group` query heads (Ainslie et al. 2023); usually that is one.
 struct AttentionForward {
-  const void *q, *k, *v;       // [Tq, heads * size], [Tk, ...], [Tk, ...]
-  const int32_t *cu_q, *cu_k;  // [sequences + 1]
-  const float* head_mask;      // [heads] or null
-  void* context;               // [Tq, heads * size], masked
-  void* unmasked;              // the same before the mask, or null
-  float* lse;                  // [heads, Tq] log of the softmax's denominator
-  int64_t heads, size, q_rows;
+  const void *q, *k, *v;           // [Tq, heads * group * size], [Tk, heads * size], [Tk, heads * size]
+  const int32_t* cu_q;             // [sequences + 1]
+  const int32_t *k_begin, *k_end;  // [sequences]
+  const float* head_mask;          // [heads] or null
+  void* context;                   // [Tq, heads * group * size], masked
+  void* unmasked;                  // the same before the mask, or null
+  float* lse;                      // [heads * group, Tq] log of the softmax's denominator
+  int64_t heads, group, size, q_rows;
   float scale;
+  Sight sight;
   Dropout dropout;
 };
 
 /// The sums are over the queries of a sequence, and not added to what is there.
 struct AttentionBackward {
   const void *q, *k, *v, *unmasked, *d_context;
-  const int32_t *cu_q, *cu_k;
+  const int32_t *cu_q, *k_begin, *k_end;
   const float* head_mask;
   const float* lse;
   void *dq, *dk, *dv;
   MaskSums sums;  // [sequences, heads]
-  int64_t heads, size, q_rows;
+  int64_t heads, group, size, q_rows;
   float scale;
+  Sight sight;
   Dropout dropout;
+};
+
+/// Rotary positions (Su et al. 2021): the first `turned` values of each head are pairs, which are turned by
+/// the angles whose cosines and sines are given. A pair is x[i], x[i + turned / 2] or, interleaved, x[2i],
+/// x[2i + 1]; shares are rows. y may be x.
+struct Rotate {
+  const void* x;           // [rows, heads * size]
+  const float *cos, *sin;  // [rows, turned / 2]
+  void* y;                 // [rows, heads * size]
+  int64_t heads, size, turned;
+  bool interleaved;
+  float direction;  // 1, or -1 to turn back
+};
+
+/// y = act(z) * u * mask, the gated units of GLU variants (Shazeer 2020); shares are rows.
+struct GatedForward {
+  const void *z, *u;  // [rows, width]
+  const float* mask;  // [width] or null
+  void* y;
+  int64_t width;
+  Activation kind;
+};
+
+/// From dy: y in z's place, dz in dy's, du in u's, and the sums of what the mask multiplies; shares are
+/// blocks of 32 columns.
+struct GatedBackward {
+  void *z, *u, *dy;
+  const float* mask;  // [width] or null
+  MaskSums sums;      // [width]
+  int64_t width, rows;
+  Activation kind;
 };
 
 /// Decoupled weight decay Adam on elements [begin, end) (Loshchilov, Hutter 2019), as torch.optim.AdamW
@@ -204,6 +252,9 @@ struct TypedKernels {
   void (*rank_expand)(const RankExpand&, int64_t, int64_t);
   void (*rank_outer)(const RankOuter&, int64_t, int64_t);
   void (*dropout_apply)(const DropoutApply&, int64_t, int64_t);
+  void (*rotate)(const Rotate&, int64_t, int64_t);
+  void (*gated_forward)(const GatedForward&, int64_t, int64_t);
+  void (*gated_backward)(const GatedBackward&, int64_t, int64_t);
   void (*attention_forward)(const AttentionForward&, float* scratch, int64_t sequence, int64_t head);
   void (*attention_backward)(const AttentionBackward&, float* scratch, int64_t sequence, int64_t head);
 };

@@ -4,9 +4,7 @@
 
 namespace lp::LP_ISA {
 
-/// Takes the sum's row to fp32 once in y's place would round it; a row of scratch on the stack holds it
-/// instead.
-
+/// A row of the sum is held in fp32 on the stack: in y's place it would be rounded.
 template <class T>
 void norm_forward(const NormForward& a, int64_t begin, int64_t end) {
   alignas(64) float s[kMaxNormWidth];
@@ -23,12 +21,13 @@ void norm_forward(const NormForward& a, int64_t begin, int64_t end) {
         const Block r = load_block(static_cast<const T*>(a.residual) + at + c, n);
         for (int i = 0; i < NV; ++i) b.v[i] += r.v[i];
       }
+      if (a.sum) store_block(static_cast<T*>(a.sum) + at + c, b, n);
       for (int i = 0; i < NV; ++i) {
         total += b.v[i];
         store(s + c + i * W, b.v[i]);
       }
     }
-    const float mean = sum(total) * inverse;
+    const float mean = a.centered ? sum(total) * inverse : 0.f;
     F squares = {};
     for (int64_t c = 0; c < a.width; c += kBlock) {
       Block b = load_block(s + c, a.width - c);
@@ -42,7 +41,9 @@ void norm_forward(const NormForward& a, int64_t begin, int64_t end) {
     for (int64_t c = 0; c < a.width; c += kBlock) {
       const int64_t n = a.width - c;
       Block b = load_block(s + c, n);
-      const Block gamma = load_block(a.gamma + c, n), beta = load_block(a.beta + c, n);
+      const Block gamma = load_block(a.gamma + c, n);
+      Block beta = {};
+      if (a.beta) beta = load_block(a.beta + c, n);
       for (int i = 0; i < NV; ++i) b.v[i] *= rstd;
       if (a.normalized) store_block(static_cast<T*>(a.normalized) + at + c, b, n);
       for (int i = 0; i < NV; ++i) b.v[i] = b.v[i] * gamma.v[i] + beta.v[i];
@@ -57,7 +58,8 @@ LP_INLINE Block normalized_block(const NormBackward& a, const Block& gamma, int6
                                  int64_t n) {
   if (a.normalized) return load_block(static_cast<const T*>(a.normalized) + at + c, n);
   Block b = load_block(static_cast<const T*>(a.y) + at + c, n);
-  const Block beta = load_block(a.beta + c, n);
+  Block beta = {};
+  if (a.beta) beta = load_block(a.beta + c, n);
   const F zero = {};
   for (int i = 0; i < NV; ++i) b.v[i] = (gamma.v[i] != zero) ? (b.v[i] - beta.v[i]) / gamma.v[i] : zero;
   return b;
@@ -81,13 +83,18 @@ void norm_backward(const NormBackward& a, int64_t begin, int64_t end) {
         sum2 += g * hat.v[i];
       }
     }
-    const float mean1 = sum(sum1) * inverse, mean2 = sum(sum2) * inverse, rstd = a.rstd[row];
+    const float mean1 = a.centered ? sum(sum1) * inverse : 0.f, mean2 = sum(sum2) * inverse,
+                rstd = a.rstd[row];
     for (int64_t c = 0; c < a.width; c += kBlock) {
       const int64_t n = a.width - c;
       const Block gamma = load_block(a.gamma + c, n);
       const Block hat = normalized_block<T>(a, gamma, at, c, n);
       Block d = load_block(static_cast<const T*>(a.dy) + at + c, n);
       for (int i = 0; i < NV; ++i) d.v[i] = rstd * (d.v[i] * gamma.v[i] - mean1 - hat.v[i] * mean2);
+      if (a.start) {
+        const Block past = load_block(static_cast<const T*>(a.start) + at + c, n);
+        for (int i = 0; i < NV; ++i) d.v[i] += past.v[i];
+      }
       store_block(static_cast<T*>(a.d_residual) + at + c, d, n);
       if (a.dz) {
         drop(a.dropout, counter, c, d);

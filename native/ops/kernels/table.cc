@@ -7,6 +7,7 @@
 #include "ops/kernels/product.h"
 #include "ops/kernels/rank.h"
 #include "ops/kernels/rank_bf16.h"
+#include "ops/kernels/rotate.h"
 
 namespace lp::LP_ISA {
 namespace {
@@ -45,9 +46,20 @@ double square_sum(const float* x, int64_t n) {
 
 template <class T>
 constexpr TypedKernels typed() {
-  return {activation_forward<T>, activation_backward<T>, moments<T>,           norm_forward<T>,
-          norm_backward<T>,      rank_project<T>,        rank_expand<T>,       rank_outer<T>,
-          dropout_apply<T>,      attention_forward<T>,   attention_backward<T>};
+  return {activation_forward<T>,
+          activation_backward<T>,
+          moments<T>,
+          norm_forward<T>,
+          norm_backward<T>,
+          rank_project<T>,
+          rank_expand<T>,
+          rank_outer<T>,
+          dropout_apply<T>,
+          rotate<T>,
+          gated_forward<T>,
+          gated_backward<T>,
+          attention_forward<T>,
+          attention_backward<T>};
 }
 
 }  // namespace
