@@ -1,16 +1,9 @@
 import { type Checkpoint } from './checkpoint/folder.ts';
-import { readTensors, type Tensor } from './checkpoint/safetensors.ts';
+import { readPlaced, type Tensor } from './checkpoint/safetensors.ts';
 import type { NamedTensor } from './native.ts';
 
 /** The checkpoint's own task head, or what it has of one, by the names that the engine has for its parameters. */
-export async function headOf({ head }: Checkpoint): Promise<Map<string, Tensor>> {
-  const own = new Map<string, Tensor>();
-  const siteOf = new Map([...head].map(([site, { name }]) => [name, site]));
-  for (const file of new Set([...head.values()].map((info) => info.file)))
-    for (const [name, tensor] of await readTensors(file, (each) => siteOf.has(each)))
-      own.set(siteOf.get(name)!, tensor);
-  return own;
-}
+export const headOf = ({ head }: Checkpoint): Promise<Map<string, Tensor>> => readPlaced(head);
 
 /** What of the head is a part of the base, and no PEFT run changes: BERT's pooler. */
 export async function frozenHeadOf(checkpoint: Checkpoint): Promise<Pick<NamedTensor, 'name' | 'data'>[]> {

@@ -26,6 +26,9 @@ const BYTES: Readonly<Record<string, number>> = {
   ...{ U64: 8, I64: 8, F64: 8, C64: 8 },
 };
 
+/** Of one value of a dtype that is known. */
+export const bytesOf = (dtype: string): number => BYTES[dtype]!;
+
 /** The reference implementation's own limit. */
 const MAX_HEADER = 100_000_000;
 
@@ -139,6 +142,21 @@ export const readTensors = (
     }
     return result;
   });
+
+/**
+ * The values of tensors, wherever these lie.
+ * @throws {LightPeftError} BAD_CHECKPOINT: one is not of floating point, or is cut off
+ */
+export async function readPlaced(places: ReadonlyMap<string, TensorInfo>): Promise<Map<string, Tensor>> {
+  const result = new Map<string, Tensor>();
+  for (const [name, { dtype, shape, file, offset, bytes }] of places) {
+    const convert = TO_FLOAT32[dtype];
+    if (convert === undefined) throw bad(`${file}: ${name}: ${dtype} is not one of the dtypes of weights`);
+    const data = await reading(file, (reader) => reader.read(offset, bytes));
+    result.set(name, { dtype, shape, data: convert(data) });
+  }
+  return result;
+}
 
 /** The bytes of all tensors of a small file, whatever their dtype. */
 export const readBytes = (file: string): Promise<Map<string, Uint8Array>> =>

@@ -4,30 +4,25 @@ import { z } from 'zod';
 import { LightPeftError, messageOf } from '../errors.ts';
 import { fsError } from './exact-read.ts';
 import { readHeader, type TensorInfo } from './safetensors.ts';
+import { readTorchFile } from './torch-file.ts';
 
-const WHOLE = 'model.safetensors';
-const INDEX = 'model.safetensors.index.json';
-const PICKLE = 'pytorch_model.bin';
+/** A way in which weights are written, best first. */
+interface Form {
+  whole: string;
+  index: string;
+  read: (file: string) => Promise<Map<string, TensorInfo>>;
+}
+
+const FORMS: readonly Form[] = [
+  {
+    whole: 'model.safetensors',
+    index: 'model.safetensors.index.json',
+    read: async (file) => (await readHeader(file)).tensors,
+  },
+  { whole: 'pytorch_model.bin', index: 'pytorch_model.bin.index.json', read: readTorchFile },
+];
 
 const bad = (message: string, cause?: unknown) => new LightPeftError('BAD_CHECKPOINT', message, { cause });
-
-/** Not by way of transformers, which would draw a random head for a checkpoint that has none. */
-const CONVERSION =
-  'python -c "import torch; from safetensors.torch import save_file; ' +
-  `d = torch.load('${PICKLE}', map_location='cpu', weights_only=True); ` +
-  `save_file({k: v.contiguous().clone() for k, v in d.items()}, '${WHOLE}', metadata={'format': 'pt'})"`;
-
-function noWeights(folder: string, names: readonly string[]): LightPeftError {
-  if (names.includes(PICKLE))
-    return bad(
-      `${folder}: only ${PICKLE} is there, and ${WHOLE} is needed; convert it, in that folder, with: ${CONVERSION}`,
-    );
-  if (names.includes(`${PICKLE}.index.json`))
-    return bad(
-      `${folder}: only PyTorch's shards are there; load the model with transformers and save_pretrained() it`,
-    );
-  return bad(`${folder}: neither ${WHOLE} nor ${INDEX} is there`);
-}
 
 const INDEX_FIELDS = z.object({ weight_map: z.record(z.string(), z.string()) });
 
@@ -50,14 +45,14 @@ function checkShardName(index: string, shard: string): void {
     throw bad(`${index}: the shard ${JSON.stringify(shard)} is not the name of a file in this folder`);
 }
 
-async function readShards(folder: string): Promise<Map<string, TensorInfo>> {
-  const index = join(folder, INDEX);
+async function readShards(folder: string, { index: name, read }: Form): Promise<Map<string, TensorInfo>> {
+  const index = join(folder, name);
   const places = await readIndex(index);
   const shards = [...new Set(Object.values(places))].sort();
   for (const shard of shards) checkShardName(index, shard);
   const all = new Map<string, TensorInfo>();
   for (const shard of shards)
-    for (const [name, info] of (await readHeader(join(folder, shard))).tensors) {
+    for (const [name, info] of await read(join(folder, shard))) {
       const other = all.get(name);
       if (other !== undefined) throw bad(`${info.file}: ${name} is also in ${other.file}`);
       all.set(name, info);
@@ -72,7 +67,9 @@ export async function readWeightFiles(folder: string): Promise<Map<string, Tenso
   const names = await readdir(folder).catch((error: unknown) => {
     throw fsError(folder, error);
   });
-  if (names.includes(WHOLE)) return (await readHeader(join(folder, WHOLE))).tensors;
-  if (names.includes(INDEX)) return readShards(folder);
-  throw noWeights(folder, names);
+  for (const form of FORMS) {
+    if (names.includes(form.whole)) return form.read(join(folder, form.whole));
+    if (names.includes(form.index)) return readShards(folder, form);
+  }
+  throw bad(`${folder}: there is none of ${FORMS.flatMap(({ whole, index }) => [whole, index]).join(', ')}`);
 }
