@@ -3,6 +3,7 @@ import { type ErrorCode, LightPeftError, messageOf } from './errors.ts';
 import { type Command, checkNeeded, COMMANDS, optionsOf, number } from './flags.ts';
 import { estimate } from './estimate.ts';
 import { evaluate, predict } from './evaluate.ts';
+import { generate } from './generate.ts';
 import type { Options } from './options.ts';
 import { diffPlans, inspectPlan, type PlanReportOptions } from './plan-report.ts';
 import { progressTo } from './progress.ts';
@@ -22,7 +23,10 @@ const table = (report: Report): string => {
   ].join('\n');
 };
 
-const PHASES: Record<Exclude<Command, 'predict'>, (options: Options, run: RunOptions) => Promise<Report>> = {
+const PHASES: Record<
+  Exclude<Command, 'predict' | 'generate'>,
+  (options: Options, run: RunOptions) => Promise<Report>
+> = {
   estimate,
   train,
   'vanilla-train': vanillaTrain,
@@ -44,6 +48,12 @@ function command(name: Command, signal: AbortSignal): Program {
       onProgress: progressTo(process.stderr, name),
       onNote: (line) => process.stderr.write(`light-peft: ${line}\n`),
     };
+    if (name === 'generate') {
+      const texts = await generate(options, run);
+      const lines = texts.map((one) => (json ? JSON.stringify(one) : one.prompt + one.text));
+      process.stdout.write(lines.map((line) => `${line}\n`).join(''));
+      return;
+    }
     if (name === 'predict') {
       const lines = (await predict(options, run))
         .map((prediction) => `${JSON.stringify(prediction)}\n`)

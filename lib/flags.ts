@@ -12,7 +12,7 @@ export const number = (text: string): number => {
 };
 const list = (text: string): string[] => text.split(',').map((item) => item.trim());
 
-export type Command = 'estimate' | 'train' | 'vanilla-train' | 'evaluate' | 'predict';
+export type Command = 'estimate' | 'train' | 'vanilla-train' | 'evaluate' | 'predict' | 'generate';
 
 export const COMMANDS: Record<Command, string> = {
   estimate: 'Learns head and neuron masks beside LoRA for a short time and writes what each part is worth.',
@@ -20,9 +20,11 @@ export const COMMANDS: Record<Command, string> = {
   'vanilla-train': 'Trains LoRA on the whole base and writes a Hugging Face PEFT adapter.',
   evaluate: "Measures a base with an adapter, or a checkpoint's own head, on a file.",
   predict: 'Prints logits and label of each text as JSON lines.',
+  generate: 'Continues prompts with a decoder, alone or with an adapter.',
 };
 
-const ALL: readonly Command[] = ['estimate', 'train', 'vanilla-train', 'evaluate', 'predict'];
+const CLASSIFYING: readonly Command[] = ['estimate', 'train', 'vanilla-train', 'evaluate', 'predict'];
+const ALL: readonly Command[] = [...CLASSIFYING, 'generate'];
 const TRAINING: readonly Command[] = ['estimate', 'train', 'vanilla-train'];
 const FRESH: readonly Command[] = ['estimate', 'vanilla-train'];
 
@@ -34,6 +36,8 @@ interface Flag {
   of: readonly Command[];
   needs?: readonly Command[];
   parse?: (text: string) => unknown;
+  /** Whether it adds to a list each time. */
+  several?: boolean;
 }
 
 const FLAGS: Flag[] = [
@@ -42,7 +46,7 @@ const FLAGS: Flag[] = [
     name: 'task',
     takes: 'name',
     help: `sets columns, class names and metrics: ${TASK_NAMES.join(', ')}`,
-    of: ALL,
+    of: CLASSIFYING,
   },
   { name: 'trainFile', takes: 'file', help: 'JSONL, TSV or CSV', of: TRAINING, needs: TRAINING },
   {
@@ -63,7 +67,34 @@ const FLAGS: Flag[] = [
     name: 'adapter',
     takes: 'folder',
     help: 'what train, vanilla-train or PEFT wrote',
-    of: ['evaluate', 'predict'],
+    of: ['evaluate', 'predict', 'generate'],
+  },
+  {
+    name: 'prompt',
+    takes: 'text',
+    help: 'what to continue; may be given several times',
+    of: ['generate'],
+    needs: ['generate'],
+    several: true,
+  },
+  { name: 'maxNewTokens', takes: 'n', help: 'at most', of: ['generate'], parse: number },
+  { name: 'sample', help: 'draw tokens, in place of the likeliest', of: ['generate'] },
+  { name: 'temperature', takes: 'x', help: 'of drawing', of: ['generate'], parse: number },
+  { name: 'topK', takes: 'n', help: 'draw from so many; 0: from all', of: ['generate'], parse: number },
+  {
+    name: 'topP',
+    takes: 'x',
+    help: 'draw from those with this probability',
+    of: ['generate'],
+    parse: number,
+  },
+  { name: 'beams', takes: 'n', help: 'texts that a search follows', of: ['generate'], parse: number },
+  {
+    name: 'lengthPenalty',
+    takes: 'x',
+    help: "power of a text's length that its score is divided by, with beams",
+    of: ['generate'],
+    parse: number,
   },
   {
     name: 'from',
@@ -124,16 +155,16 @@ const FLAGS: Flag[] = [
   },
   { name: 'out', takes: 'path', help: 'folder of the result', of: TRAINING, needs: TRAINING },
   { name: 'out', takes: 'path', help: 'file of the result, else standard output', of: ['predict'] },
-  { name: 'textColumns', takes: 'names', help: 'one or two, by comma', of: ALL, parse: list },
-  { name: 'labelColumn', takes: 'name', help: 'default: label', of: ALL },
+  { name: 'textColumns', takes: 'names', help: 'one or two, by comma', of: CLASSIFYING, parse: list },
+  { name: 'labelColumn', takes: 'name', help: 'default: label', of: CLASSIFYING },
   {
     name: 'choiceColumns',
     takes: 'names',
     help: 'texts of which the label says one, by its place from 0, by comma',
-    of: ALL,
+    of: CLASSIFYING,
     parse: list,
   },
-  { name: 'labelNames', takes: 'names', help: 'class names, by comma', of: ALL, parse: list },
+  { name: 'labelNames', takes: 'names', help: 'class names, by comma', of: CLASSIFYING, parse: list },
   {
     name: 'metric',
     takes: 'name',
@@ -151,7 +182,7 @@ const FLAGS: Flag[] = [
     of: FRESH,
     parse: list,
   },
-  { name: 'maxLength', takes: 'n', help: 'longest text in tokens', of: ALL, parse: number },
+  { name: 'maxLength', takes: 'n', help: 'longest text in tokens', of: CLASSIFYING, parse: number },
   { name: 'batchSize', takes: 'n', help: 'texts per micro-batch', of: TRAINING, parse: number },
   { name: 'learningRate', takes: 'x', help: 'peak of the schedule', of: TRAINING, parse: number },
   {
@@ -344,12 +375,13 @@ const FLAGS: Flag[] = [
 
 const defaults = settle({ model: '' });
 
-function optionOf({ name, takes, help, needs, parse }: Flag, command: Command): Option {
+function optionOf({ name, takes, help, needs, parse, several }: Flag, command: Command): Option {
   const value = defaults[name];
   const shown = typeof value === 'number' ? Number(value.toPrecision(3)) : String(value ?? '');
   const known = shown === '' || shown === 'false' ? '' : ` (default: ${shown})`;
   const about = needs?.includes(command) ? `${help} (needed)` : help + known;
   const option = new Option(flagOf(name) + (takes ? ` <${takes}>` : ''), about);
+  if (several) return option.argParser((text, before: string[] = []) => [...before, text]);
   return parse ? option.argParser(parse) : option;
 }
 

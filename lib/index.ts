@@ -3,6 +3,7 @@ export { type Dtype, Model, Session } from './engine.ts';
 export { type ErrorCode, LightPeftError } from './errors.ts';
 export { estimate } from './estimate.ts';
 export { evaluate, predict } from './evaluate.ts';
+export { generate, type Generated } from './generate.ts';
 export type { SessionConfig, StepMetrics } from './native.ts';
 export type { Options } from './options.ts';
 export { makePlan, parsePlan, type Plan } from './plan/plan.ts';

@@ -48,7 +48,11 @@ const trainedHead = (tensors: Map<string, { shape: number[] }>, where: string): 
 };
 
 /** @throws {LightPeftError} BAD_PLAN or BAD_ADAPTER: the adapter says that it belongs to another base */
-function checkBase({ checkpoint, settings }: Workbench, adapter: string, info: AdapterInfo | null): void {
+export function checkBase(
+  { checkpoint, settings }: Workbench,
+  adapter: string,
+  info: AdapterInfo | null,
+): void {
   if (!info || info.fingerprint === checkpoint.fingerprint) return;
   const code = kindOfAdapter(adapter) === 'light' ? 'BAD_PLAN' : 'BAD_ADAPTER';
   throw new LightPeftError(
@@ -57,20 +61,25 @@ function checkBase({ checkpoint, settings }: Workbench, adapter: string, info: A
   );
 }
 
+/** The modules that an adapter has, by their names. */
+export const modulesOf = (
+  bench: Workbench,
+  rankOf: (name: string) => number | undefined,
+  scaleOf: (name: string) => number,
+): ModuleConfig[] =>
+  Array.from({ length: bench.checkpoint.spec.layers }, (_, layer) =>
+    sitesOf(bench.checkpoint.spec).map((site): ModuleConfig | undefined => {
+      const name = bench.model.moduleName(layer, site);
+      const rank = rankOf(name);
+      return rank === undefined ? undefined : { name, layer, site, rank, scale: scaleOf(name), dropout: 0 };
+    }),
+  )
+    .flat()
+    .filter((module) => module !== undefined);
+
 /** A checkpoint with its own head, a base with a Hugging Face PEFT adapter, or a base with a light adapter. */
 export async function load(bench: Workbench, adapter: string | undefined): Promise<Loaded> {
   const { model } = bench.settings;
-  const every = (rankOf: (name: string) => number | undefined, scaleOf: (name: string) => number) =>
-    Array.from({ length: bench.checkpoint.spec.layers }, (_, layer) =>
-      sitesOf(bench.checkpoint.spec).map((site): ModuleConfig | undefined => {
-        const name = bench.model.moduleName(layer, site);
-        const rank = rankOf(name);
-        return rank === undefined ? undefined : { name, layer, site, rank, scale: scaleOf(name), dropout: 0 };
-      }),
-    )
-      .flat()
-      .filter((module) => module !== undefined);
-
   if (adapter === undefined) {
     const own = await headOf(bench.checkpoint);
     const outputs = outputsOf(own);
@@ -89,7 +98,11 @@ export async function load(bench: Workbench, adapter: string | undefined): Promi
     checkBase(bench, adapter, peft.info);
     const outputs = trainedHead(peft.tensors, adapter);
     const labels = labelsOf(bench, peft.info?.labels, outputs, peft.info?.choices);
-    const modules = every((name) => peft.tensors.get(`${name}.lora_A.weight`)?.shape[0], peft.scale);
+    const modules = modulesOf(
+      bench,
+      (name) => peft.tensors.get(`${name}.lora_A.weight`)?.shape[0],
+      peft.scale,
+    );
     const session = await begun(bench.session(bench.model, labels, modules), (one) =>
       one.setTensors(named(peft.tensors)),
     );
@@ -105,7 +118,8 @@ export async function load(bench: Workbench, adapter: string | undefined): Promi
   const outputs = trainedHead(light.tensors, adapter);
   const labels = labelsOf(bench, light.info.labels, outputs, light.info.choices);
   const ranks = new Map(plan.modules.map(({ name, ranks }) => [name, ranks.length]));
-  const modules = every(
+  const modules = modulesOf(
+    bench,
     (name) => ranks.get(name),
     () => light.info.alpha / light.info.r,
   );

@@ -15,6 +15,17 @@ const SCHEMA = z.strictObject({
   trainFile: z.string().optional(),
   validationFile: z.string().optional(),
   input: z.string().optional(),
+  /** To be continued by a decoder. */
+  prompt: z.array(z.string()).min(1).optional(),
+  maxNewTokens: count.max(1_000_000).default(64),
+  /** Whether tokens are drawn; else the likeliest are taken. */
+  sample: z.boolean().default(false),
+  temperature: z.number().positive().default(1),
+  /** 0: all tokens may be drawn. */
+  topK: z.int().min(0).default(50),
+  topP: z.number().gt(0).max(1).default(1),
+  beams: count.max(1024).default(1),
+  lengthPenalty: z.number().default(1),
   textColumns: z.array(z.string()).min(1).max(2).optional(),
   labelColumn: z.string().optional(),
   /** Columns of texts of which the label says one, by its place from 0; each is paired with the text column. */

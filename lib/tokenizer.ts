@@ -80,6 +80,13 @@ export class Tokenizer {
     return result;
   }
 
+  /** What tokens after others read as: without those before, their first space would be lost. */
+  async decodeAfter(before: readonly number[], tokens: readonly number[]): Promise<string> {
+    const start = await this.#library.decode([...before], true);
+    const whole = await this.#library.decode([...before, ...tokens], true);
+    return whole.startsWith(start) ? whole.slice(start.length) : this.#library.decode([...tokens], true);
+  }
+
   async #encodeAll(texts: readonly Texts[], maxLength: number): Promise<Encoded[]> {
     await this.#checkLength(texts, maxLength);
     const encoded: Encoded[] = [];

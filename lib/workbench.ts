@@ -8,7 +8,13 @@ import { Model, Session } from './engine.ts';
 import { LightPeftError } from './errors.ts';
 import { type Evaluation } from './evaluation.ts';
 import type { MetricName } from './metrics.ts';
-import type { ModuleConfig, NamedTensor, Part, SessionConfig } from './native.ts';
+import {
+  type ModuleConfig,
+  type NamedTensor,
+  type Part,
+  PLAIN_SESSION,
+  type SessionConfig,
+} from './native.ts';
 import type { Settings } from './options.ts';
 import { encoderCost, parameterCosts } from './plan/costs.ts';
 import { estimatorOf, moduleEstimatorOf, trainsMasks } from './plan/estimators.ts';
@@ -165,6 +171,18 @@ export class Workbench implements Disposable {
     // Before all that is asked of it later; names and sizes are the engine's own.
     if (this.frozenHead.length > 0) void session.setTensors(this.frozenHead);
     return session;
+  }
+
+  /** A session that tells the token that comes next. @throws {LightPeftError} BAD_OPTION: the model cannot */
+  languageSession(model: Model, modules: ModuleConfig[]): Session {
+    const { spec, tensors } = this.checkpoint;
+    if (!spec.causal || (spec.vocabulary !== 'tied' && !tensors.has('vocabulary.weight')))
+      throw new LightPeftError(
+        'BAD_OPTION',
+        `${this.settings.model} ${spec.causal ? 'has no weights that tell' : 'is an encoder, and does not tell'} the next token`,
+      );
+    const config = { ...PLAIN_SESSION, modules, vocabulary: true, seed: this.settings.seed };
+    return new Session(model, config, { threads: this.settings.threads });
   }
 
   /** What of a session is trained here, and no part of the base. */

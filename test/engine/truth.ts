@@ -36,7 +36,11 @@ export interface Truth {
   f64: Run;
   bf16?: { inputs: number[][] };
   /** Of decoders: the next token's loss, and what the base says greedily. */
-  lm?: { loss: number; greedy: { prompt: number[]; tokens: number[]; gaps: number[] }[] };
+  lm?: {
+    loss: number;
+    greedy: { prompt: number[]; tokens: number[]; gaps: number[] }[];
+    beams: { prompts: number[][]; tokens: number[][] };
+  };
 }
 
 /** A recorded case, opened: checkpoint, adapter and what PyTorch made of them. */

@@ -1,0 +1,74 @@
+import { expect } from 'chai';
+import { Random } from '../../lib/data/random.ts';
+import { Session } from '../../lib/engine.ts';
+import { beamSearch } from '../../lib/generation/beams.ts';
+import { drawn } from '../../lib/generation/sampling.ts';
+import { continued, greatest } from '../../lib/generation/tokens.ts';
+import { PLAIN_SESSION } from '../../lib/native.ts';
+import { DECODERS, loadCase } from './truth.ts';
+
+const END = 2;
+
+for (const name of DECODERS)
+  it(`${name} finds with three beams what transformers finds`, async () => {
+    const { recorded, model } = await loadCase(name);
+    using session = new Session(model, { ...PLAIN_SESSION, vocabulary: true }, { threads: 2 });
+    const { prompts, tokens } = recorded.truth.lm!.beams;
+    const { vocab } = recorded.checkpoint.spec;
+    const options = { beams: 3, lengthPenalty: 1, maxNewTokens: 12, ends: new Set([END]), vocab };
+    expect(await beamSearch(session, prompts, options)).to.deep.equal(tokens);
+    model.dispose();
+  });
+
+describe('generation', () => {
+  const LOGITS = Float32Array.from([0, 2, 1, -1, 2.5]);
+  const shares = (sampling: Parameters<typeof drawn>[1]) => {
+    const random = new Random(7);
+    const counts = new Float64Array(LOGITS.length);
+    for (let i = 0; i < 20_000; i++) counts[drawn(LOGITS, sampling, random)]! += 1 / 20_000;
+    return [...counts];
+  };
+  const softmax = (logits: number[]) => {
+    const weights = logits.map(Math.exp);
+    return weights.map((weight) => weight / weights.reduce((a, b) => a + b));
+  };
+  const expectNear = (found: number[], wanted: number[]) =>
+    found.forEach((share, i) => expect(share).closeTo(wanted[i]!, 0.015));
+
+  it('draws tokens as likely as they are', () => {
+    expectNear(shares({ temperature: 1, topK: 0, topP: 1 }), softmax([...LOGITS]));
+    expectNear(shares({ temperature: 2, topK: 0, topP: 1 }), softmax([...LOGITS].map((x) => x / 2)));
+  });
+
+  it('draws from the best alone', () => {
+    const two = softmax([2, 2.5]);
+    expectNear(shares({ temperature: 1, topK: 2, topP: 1 }), [0, two[0]!, 0, 0, two[1]!]);
+    // 2.5 has 0.49 of it, 2 has 0.30: together past 0.7.
+    expectNear(shares({ temperature: 1, topK: 0, topP: 0.7 }), [0, two[0]!, 0, 0, two[1]!]);
+    for (const one of [
+      { topK: 1, topP: 1 },
+      { topK: 0, topP: 0.01 },
+    ])
+      expectNear(shares({ temperature: 1, ...one }), [0, 0, 0, 0, 1]);
+  });
+
+  it('ends each text by itself, and gives the same whatever stands beside it', async () => {
+    const { recorded, model } = await loadCase('llama-tiny');
+    using session = new Session(model, { ...PLAIN_SESSION, vocabulary: true }, { threads: 2 });
+    const { vocab } = recorded.checkpoint.spec;
+    const { prompt, tokens } = recorded.truth.lm!.greedy[0]!;
+    const limits = { maxNewTokens: 20, vocab, ends: new Set([tokens[5]!]) };
+    const until = tokens.indexOf(tokens[5]!);
+    const found = await continued(
+      session,
+      [prompt, recorded.truth.inputs[1]!.slice(0, 7), prompt],
+      greatest,
+      limits,
+    );
+    expect(found[0]).to.deep.equal(tokens.slice(0, until));
+    expect(found[2]).to.deep.equal(found[0]);
+    const alone = await continued(session, [recorded.truth.inputs[1]!.slice(0, 7)], greatest, limits);
+    expect(found[1]).to.deep.equal(alone[0]);
+    model.dispose();
+  });
+});
