@@ -23,39 +23,69 @@ export const EVALUATION_BATCH = 64;
 
 const largest = (logits: number[]): number => logits.indexOf(Math.max(...logits));
 
-const labelOf = (logits: number[], labels: LabelSet): string | number => {
+const labelOf = (logits: number[], labels: Exclude<LabelSet, { kind: 'tokens' }>): string | number => {
   if (labels.kind === 'regression') return logits[0]!;
   return labels.kind === 'classes' ? labels.names[largest(logits)]! : largest(logits);
 };
 
-/** Logits of every example, in their order. */
+/** Batches of all examples, in their order. */
+function* batchesOf(
+  examples: readonly EncodedExample[],
+  { signal }: RunOptions,
+): Generator<EncodedExample[]> {
+  const all = Uint32Array.from(examples, (_, i) => i);
+  for (const chosen of inBatches(all, EVALUATION_BATCH)) {
+    if (signal?.aborted) throw new LightPeftError('ABORTED', 'stopped during the evaluation');
+    yield [...chosen].map((i) => examples[i]!);
+  }
+}
+
+/**
+ * Logits of every example, in their order.
+ * @throws {LightPeftError} BAD_OPTION: tokens are told
+ */
 export async function predictAll(
   session: Session,
   examples: readonly EncodedExample[],
   labels: LabelSet,
-  { signal }: RunOptions = {},
+  run: RunOptions = {},
 ): Promise<Prediction[]> {
+  if (labels.kind === 'tokens')
+    throw new LightPeftError('BAD_OPTION', 'this adapter says tokens, and tells no labels; see generate');
   const width = logitsFor(labels);
   const out: Prediction[] = [];
-  for (const chosen of inBatches(
-    Uint32Array.from(examples, (_, i) => i),
-    EVALUATION_BATCH,
-  )) {
-    if (signal?.aborted) throw new LightPeftError('ABORTED', 'stopped during the evaluation');
-    const batch = packBatch([...chosen].map((i) => examples[i]!));
+  for (const chosen of batchesOf(examples, run)) {
+    const batch = packBatch(chosen);
     const { logits } = await session.evaluate(batch);
     if (!logits.every(Number.isFinite))
       throw new LightPeftError('NOT_FINITE', 'the model gives logits that are not finite');
     for (const [b, idx] of batch.idx.entries()) {
       const row = [...logits.subarray(b * width, (b + 1) * width)];
-      out.push({
-        idx,
-        logits: row,
-        label: labelOf(row, labels),
-      });
+      out.push({ idx, logits: row, label: labelOf(row, labels) });
     }
   }
   return out;
+}
+
+/** Of tokens that come next. */
+async function tokenMetrics(
+  session: Session,
+  examples: readonly EncodedExample[],
+  run: RunOptions,
+): Promise<Record<string, number>> {
+  let [loss, told, exact] = [0, 0, 0];
+  for (const chosen of batchesOf(examples, run)) {
+    const result = await session.evaluate(packBatch(chosen));
+    loss += result.loss;
+    told += result.labelled;
+    let at = 0;
+    for (const { ids } of chosen) {
+      // NaN where nothing was to be told.
+      exact += Number(!result.logits.subarray(at, at + ids.length).includes(0));
+      at += ids.length;
+    }
+  }
+  return { exact_match: exact / examples.length, perplexity: Math.exp(loss / told) };
 }
 
 export async function evaluateAll(
@@ -66,19 +96,17 @@ export async function evaluateAll(
   run: RunOptions = {},
 ): Promise<Evaluation> {
   const started = performance.now();
-  const predictions = await predictAll(session, examples, labels, run);
-  const seconds = (performance.now() - started) / 1000;
-  const values = predictions.map(({ logits }) =>
-    labels.kind === 'regression' ? logits[0]! : largest(logits),
-  );
-  const tokens = examples.reduce((sum, { ids }) => sum + ids.length, 0);
-  return {
-    metrics: computeMetrics(
-      metrics,
-      values,
-      examples.map(({ label }) => label),
-    ),
-    seconds,
-    tokensPerSecond: tokens / seconds,
+  const found = async () => {
+    if (labels.kind === 'tokens') return tokenMetrics(session, examples, run);
+    const predictions = await predictAll(session, examples, labels, run);
+    const values = predictions.map(({ logits }) =>
+      labels.kind === 'regression' ? logits[0]! : largest(logits),
+    );
+    const wanted = examples.map(({ label }) => label);
+    return computeMetrics(metrics, values, wanted);
   };
+  const all = await found();
+  const seconds = (performance.now() - started) / 1000;
+  const tokens = examples.reduce((sum, { ids }) => sum + ids.length, 0);
+  return { metrics: all, seconds, tokensPerSecond: tokens / seconds };
 }

@@ -158,6 +158,12 @@ const FLAGS: Flag[] = [
   { name: 'textColumns', takes: 'names', help: 'one or two, by comma', of: CLASSIFYING, parse: list },
   { name: 'labelColumn', takes: 'name', help: 'default: label', of: CLASSIFYING },
   {
+    name: 'completionColumn',
+    takes: 'name',
+    help: 'texts that a decoder is to say after those of --text-columns, or alone',
+    of: [...TRAINING, 'evaluate'],
+  },
+  {
     name: 'choiceColumns',
     takes: 'names',
     help: 'texts of which the label says one, by its place from 0, by comma',

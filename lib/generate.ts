@@ -1,5 +1,3 @@
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { kindOfAdapter } from './adapter/files.ts';
 import { layerCuts } from './adapter/delta.ts';
 import { readLightAdapter } from './adapter/light.ts';
@@ -7,6 +5,7 @@ import { readPeftAdapter } from './adapter/peft.ts';
 import { Random } from './data/random.ts';
 import { begun, type Session } from './engine.ts';
 import { LightPeftError } from './errors.ts';
+import { endsOf } from './generation/ends.ts';
 import { beamSearch } from './generation/beams.ts';
 import { drawn } from './generation/sampling.ts';
 import { continued, greatest } from './generation/tokens.ts';
@@ -52,16 +51,6 @@ async function languageSession(bench: Workbench, adapter: string | undefined): P
   return begun(bench.languageSession(small, modules), (one) => one.setTensors(branches(light.tensors)));
 }
 
-/** After which tokens a text ends: what generation_config.json says, or config.json. */
-async function endsOf(folder: string): Promise<Set<number>> {
-  for (const name of ['generation_config.json', 'config.json']) {
-    const text = await readFile(join(folder, name), 'utf8').catch(() => '{}');
-    const { eos_token_id: ids } = JSON.parse(text) as { eos_token_id?: number | number[] | null };
-    if (ids != null) return new Set([ids].flat());
-  }
-  return new Set();
-}
-
 function chooserOf(settings: Settings): (logits: Float32Array, prompt: number) => number {
   if (!settings.sample) return greatest;
   const { temperature, topK, topP, seed } = settings;
@@ -97,7 +86,7 @@ export async function generate(options: Options, run: RunOptions = {}): Promise<
   const empty = encoded.findIndex(({ ids }) => ids.length === 0);
   if (empty >= 0) throw new LightPeftError('BAD_DATA', `prompt ${empty + 1} has no token`);
   const { maxNewTokens, beams, lengthPenalty } = settings;
-  const ends = await endsOf(folder);
+  const ends = new Set(await endsOf(folder));
   const { signal } = run;
   const limits = { maxNewTokens, ends, vocab: spec.vocab, signal };
   const ids = encoded.map((tokens) => [...tokens.ids]);

@@ -47,6 +47,17 @@ const trainedHead = (tensors: Map<string, { shape: number[] }>, where: string): 
   return outputs;
 };
 
+/** What an adapter tells. */
+function adapterLabels(
+  bench: Workbench,
+  tensors: Map<string, { shape: number[] }>,
+  adapter: string,
+  info: AdapterInfo | null,
+): LabelSet {
+  if (info?.tells) return { kind: 'tokens' };
+  return labelsOf(bench, info?.labels, trainedHead(tensors, adapter), info?.choices);
+}
+
 /** @throws {LightPeftError} BAD_PLAN or BAD_ADAPTER: the adapter says that it belongs to another base */
 export function checkBase(
   { checkpoint, settings }: Workbench,
@@ -80,6 +91,8 @@ export const modulesOf = (
 /** A checkpoint with its own head, a base with a Hugging Face PEFT adapter, or a base with a light adapter. */
 export async function load(bench: Workbench, adapter: string | undefined): Promise<Loaded> {
   const { model } = bench.settings;
+  if (adapter === undefined && bench.reading.labels?.kind === 'tokens')
+    return { session: bench.session(bench.model, bench.reading.labels, []), labels: bench.reading.labels };
   if (adapter === undefined) {
     const own = await headOf(bench.checkpoint);
     const outputs = outputsOf(own);
@@ -96,8 +109,7 @@ export async function load(bench: Workbench, adapter: string | undefined): Promi
   if (kindOfAdapter(adapter) === 'peft') {
     const peft = await readPeftAdapter(adapter, bench.family);
     checkBase(bench, adapter, peft.info);
-    const outputs = trainedHead(peft.tensors, adapter);
-    const labels = labelsOf(bench, peft.info?.labels, outputs, peft.info?.choices);
+    const labels = adapterLabels(bench, peft.tensors, adapter, peft.info);
     const modules = modulesOf(
       bench,
       (name) => peft.tensors.get(`${name}.lora_A.weight`)?.shape[0],
@@ -115,8 +127,7 @@ export async function load(bench: Workbench, adapter: string | undefined): Promi
   const { fingerprint } = bench.checkpoint;
   const plan = parsePlan(light.plan, { fingerprint, layers, heads, ffn });
   using small = await bench.model.cut(layerCuts(plan, light.delta), { threads: bench.settings.threads });
-  const outputs = trainedHead(light.tensors, adapter);
-  const labels = labelsOf(bench, light.info.labels, outputs, light.info.choices);
+  const labels = adapterLabels(bench, light.tensors, adapter, light.info);
   const ranks = new Map(plan.modules.map(({ name, ranks }) => [name, ranks.length]));
   const modules = modulesOf(
     bench,

@@ -2,7 +2,12 @@ import { type LabelSet, logitsFor } from './data/labels.ts';
 import { LightPeftError } from './errors.ts';
 
 /** By the names that `evaluate` and GLUE give them; `f1` is that of class 1 of two. */
-export type MetricName = 'accuracy' | 'f1' | 'macro_f1' | 'matthews_correlation' | 'pearson' | 'spearmanr';
+export type MetricName =
+  | ClassMetric
+  /** Of texts: those told without a fault, each token after the right ones; and exp of the mean loss of a token. */
+  | 'exact_match'
+  | 'perplexity';
+type ClassMetric = 'accuracy' | 'f1' | 'macro_f1' | 'matthews_correlation' | 'pearson' | 'spearmanr';
 
 /** Class indices, or values of a regression. */
 type Values = ArrayLike<number>;
@@ -108,7 +113,7 @@ const spearman: Metric = (predictions, labels) => {
   return pearson(ranks(predictions), ranks(labels));
 };
 
-const METRICS: Record<MetricName, Metric> = {
+const METRICS: Record<ClassMetric, Metric> = {
   accuracy,
   f1,
   macro_f1: macroF1,
@@ -146,5 +151,5 @@ export const computeMetrics = (
       'INTERNAL',
       `${predictions.length} predictions do not fit ${labels.length} labels`,
     );
-  return Object.fromEntries(names.map((name) => [name, METRICS[name](predictions, labels)]));
+  return Object.fromEntries(names.map((name) => [name, METRICS[name as ClassMetric](predictions, labels)]));
 };

@@ -165,7 +165,7 @@ export interface NativeModel {
 }
 
 export interface NativeEvaluation {
-  /** [examples, labels or choices] */
+  /** [examples, labels or choices]; of tokens whether they are right [T]: 1, 0, or NaN where one does not count */
   logits: Float32Array;
   /** What the head reads, [B, h], where it was asked for. */
   states?: Float32Array;

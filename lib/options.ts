@@ -28,6 +28,8 @@ const SCHEMA = z.strictObject({
   lengthPenalty: z.number().default(1),
   textColumns: z.array(z.string()).min(1).max(2).optional(),
   labelColumn: z.string().optional(),
+  /** Of texts whose tokens are to be told after those of the text column, or alone. */
+  completionColumn: z.string().optional(),
   /** Columns of texts of which the label says one, by its place from 0; each is paired with the text column. */
   choiceColumns: z.array(z.string()).min(2).optional(),
   labelNames: z

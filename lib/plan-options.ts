@@ -80,10 +80,15 @@ export async function planOptions(
     if (targetTime !== undefined)
       return { of: 'time', keep: targetTime, costs: await stepTimes(bench, data), roundTo };
     if (targetFlops !== undefined)
-      return { of: 'flops', keep: targetFlops, costs: operationCosts(spec, lengths()), roundTo };
+      return {
+        of: 'flops',
+        keep: targetFlops,
+        costs: operationCosts(spec, lengths(), { every: data.labels.kind === 'tokens' }),
+        roundTo,
+      };
     const keep = targetParameters ?? TARGET_PARAMETERS;
     // Among parameters those go first that are worth little for the operations they take: what a step is to save.
-    const prices = operationCosts(spec, lengths());
+    const prices = operationCosts(spec, lengths(), { every: data.labels.kind === 'tokens' });
     return { of: 'parameters', keep, costs: parameterCosts(spec), prices, roundTo };
   };
   return {

@@ -10,6 +10,7 @@ export const outputsOf = (head: ReadonlyMap<string, { shape: readonly number[] }
 /** Gives a session the checkpoint's own task head where that fits, and says what happened. */
 export async function startHead(bench: Workbench, session: Session, labels: LabelSet): Promise<void> {
   const { checkpoint, settings, note } = bench;
+  if (labels.kind === 'tokens') return;
   const outputs = outputsFor(labels);
   const own = await headOf(checkpoint);
   const found = outputsOf(own);

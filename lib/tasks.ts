@@ -10,6 +10,8 @@ export interface Task {
   template?: Template;
   /** One for each choice. */
   choices?: readonly Template[];
+  /** The column of what is to be said after the text. */
+  completion?: string;
   labels: LabelSet;
   /** The first is the one by which the best epoch is chosen. */
   metrics: readonly MetricName[];
@@ -77,6 +79,18 @@ const TASKS: Record<string, Task> = {
     labels: classes('False', 'True'),
     metrics: ['accuracy'],
   },
+  // Questions with answers to choose from, as instructions (LLM-Adapters, Hu et al. 2023)
+  ...Object.fromEntries(
+    ['arc_easy', 'arc_challenge', 'openbookqa'].map((name): [string, Task] => [
+      name,
+      {
+        columns: { text: ['instruction'], label: null },
+        completion: 'output',
+        labels: { kind: 'tokens' },
+        metrics: ['exact_match', 'perplexity'],
+      },
+    ]),
+  ),
 };
 
 /**

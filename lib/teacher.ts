@@ -40,7 +40,8 @@ export function teacherOf(
 
 const shown = (of: LabelSet): string => {
   if (of.kind === 'classes') return of.names.join(', ');
-  return of.kind === 'choices' ? `${of.count} choices` : 'a value';
+  if (of.kind === 'choices') return `${of.count} choices`;
+  return of.kind === 'tokens' ? 'tokens' : 'a value';
 };
 
 /**

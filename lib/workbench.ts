@@ -5,6 +5,7 @@ import { sitesOf } from './checkpoint/spec.ts';
 import { type Dataset, readDataset, type Reading, readingOf } from './data/dataset.ts';
 import { type LabelSet, outputsFor } from './data/labels.ts';
 import { Model, Session } from './engine.ts';
+import { endsOf } from './generation/ends.ts';
 import { LightPeftError } from './errors.ts';
 import { type Evaluation } from './evaluation.ts';
 import type { MetricName } from './metrics.ts';
@@ -73,7 +74,8 @@ export class Workbench implements Disposable {
     const { dtype, threads } = settings;
     const model = await Model.load(checkpoint, { dtype, threads });
     const frozen = await frozenHeadOf(checkpoint);
-    return new Workbench(settings, checkpoint, tokenizer, model, readingOf(settings), frozen, onNote);
+    const reading = { ...readingOf(settings), end: (await endsOf(settings.model))[0] };
+    return new Workbench(settings, checkpoint, tokenizer, model, reading, frozen, onNote);
   }
 
   read(file: string, labels?: LabelSet, unlabelled = false): Promise<Dataset> {
@@ -143,10 +145,11 @@ export class Workbench implements Disposable {
     { masks = false, prefixCache = 0, optimizerSteps = 0 } = {},
   ): Session {
     const { settings } = this;
+    if (labels.kind === 'tokens') this.checkLanguage();
     const learned = masks && trainsMasks(estimatorOf(settings));
     const config: SessionConfig = {
       modules,
-      vocabulary: false,
+      vocabulary: labels.kind === 'tokens',
       labels: outputsFor(labels),
       choices: labels.kind === 'choices' ? labels.count : 1,
       regression: labels.kind === 'regression',
@@ -175,14 +178,23 @@ export class Workbench implements Disposable {
 
   /** A session that tells the token that comes next. @throws {LightPeftError} BAD_OPTION: the model cannot */
   languageSession(model: Model, modules: ModuleConfig[]): Session {
+    this.checkLanguage();
+    const config = { ...PLAIN_SESSION, modules, vocabulary: true, seed: this.settings.seed };
+    return new Session(model, config, { threads: this.settings.threads });
+  }
+
+  private checkLanguage(): void {
     const { spec, tensors } = this.checkpoint;
     if (!spec.causal || (spec.vocabulary !== 'tied' && !tensors.has('vocabulary.weight')))
       throw new LightPeftError(
         'BAD_OPTION',
         `${this.settings.model} ${spec.causal ? 'has no weights that tell' : 'is an encoder, and does not tell'} the next token`,
       );
-    const config = { ...PLAIN_SESSION, modules, vocabulary: true, seed: this.settings.seed };
-    return new Session(model, config, { threads: this.settings.threads });
+    if (this.settings.distill > 0 || this.settings.distillStates > 0)
+      throw new LightPeftError(
+        'BAD_OPTION',
+        '--distill: what a teacher says of the next token is not learned',
+      );
   }
 
   /** What of a session is trained here, and no part of the base. */
@@ -198,6 +210,7 @@ export class Workbench implements Disposable {
       fingerprint: this.checkpoint.fingerprint,
       labels: labels.kind === 'classes' ? labels.names : null,
       ...(this.reading.choices && { choices: this.reading.choices.map((texts) => [...texts]) }),
+      ...(labels.kind === 'tokens' && { tells: 'tokens' as const }),
       columns: this.reading.columns.text,
       metric: metrics[0]!,
       maxLength: settings.maxLength,

@@ -13,6 +13,8 @@ export interface AdapterInfo {
   labels: string[] | null;
   /** How the texts of an example's choices are made of its columns, where these are told apart. */
   choices?: string[][] | undefined;
+  /** Where the token that comes next is told; of the columns the last one's. */
+  tells?: 'tokens' | undefined;
   columns: string[];
   metric: string;
   maxLength: number;
@@ -31,6 +33,7 @@ const schema: z.ZodType<AdapterInfo> = z
     fingerprint: z.string().min(1),
     labels: z.array(z.string()).min(1).nullable(),
     choices: z.array(z.array(z.string()).min(1).max(2)).min(2).optional(),
+    tells: z.literal('tokens').optional(),
     columns: z.array(z.string()).min(1),
     metric: z.string().min(1),
     maxLength: z.int().positive(),

@@ -51,14 +51,14 @@ const configOf = (info: AdapterInfo, pooler: boolean) => ({
   lora_alpha: info.alpha,
   lora_bias: false,
   lora_dropout: info.dropout,
-  modules_to_save: ['classifier', 'score', ...(pooler ? ['pooler'] : [])],
+  modules_to_save: info.tells ? null : ['classifier', 'score', ...(pooler ? ['pooler'] : [])],
   peft_type: 'LORA',
   r: info.r,
   rank_pattern: {},
   revision: null,
   // PEFT keeps a set; sorted, equal adapters give equal files.
   target_modules: [...info.targetModules].sort(),
-  task_type: 'SEQ_CLS',
+  task_type: info.tells ? 'CAUSAL_LM' : 'SEQ_CLS',
   use_dora: false,
   use_rslora: false,
 });

@@ -10,6 +10,8 @@ export interface EncodedExample extends Encoded {
   lengths?: number[] | undefined;
   /** What a teacher makes of it: logits, and what its head reads of each sequence [h]. */
   teacherLogits?: Float32Array | undefined;
+  /** What comes after each token, where that is to be told. */
+  tokenLabels?: Int32Array | undefined;
   teacherStates?: Float32Array | undefined;
 }
 
@@ -62,6 +64,8 @@ export const packBatch = (items: readonly EncodedExample[]): PackedBatch => {
       batch.maxLength = Math.max(batch.maxLength, length);
     }
   }
+  if (items.length > 0 && items.every(({ tokenLabels }) => tokenLabels !== undefined))
+    batch.tokenLabels = Int32Array.from(items.flatMap(({ tokenLabels }) => [...tokenLabels!]));
   const teacherLogits = joined(items.map((item) => item.teacherLogits));
   const teacherStates = joined(items.map((item) => item.teacherStates));
   return { ...batch, ...(teacherLogits && { teacherLogits }), ...(teacherStates && { teacherStates }) };

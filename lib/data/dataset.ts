@@ -4,6 +4,7 @@ import { LightPeftError } from '../errors.ts';
 import { taskOf, usualMetrics } from '../tasks.ts';
 import type { Encoded, Tokenizer } from '../tokenizer.ts';
 import type { EncodedExample } from './batches.ts';
+import { encodeCompletions, UNTOLD } from './completions.ts';
 import { type Columns, type Example, readExamples, type Template } from './examples.ts';
 import { encodeLabel, inferLabels, type LabelSet } from './labels.ts';
 
@@ -16,11 +17,28 @@ export interface Reading {
   /** Undefined: inferred from the training file. */
   labels?: LabelSet | undefined;
   metrics?: readonly MetricName[] | undefined;
+  /** With what texts end, where tokens are to be told. */
+  end?: number | undefined;
+}
+
+/** Prompts and what comes after them. */
+function completionOf(settings: Settings, completion: string, usual: Columns['text'] | undefined): Reading {
+  const [prompt, more] = settings.textColumns ?? usual ?? [];
+  const bad = (message: string) => new LightPeftError('BAD_OPTION', message);
+  if (more !== undefined) throw bad('--completion-column: there is room for one text column before it');
+  if (settings.choiceColumns !== undefined || settings.labelNames !== undefined)
+    throw bad('--completion-column: there are no classes and no choices beside it');
+  return {
+    columns: { text: prompt === undefined ? [completion] : [prompt, completion], label: null },
+    labels: { kind: 'tokens' },
+  };
 }
 
 /** What a named task says, where no flag says otherwise. */
 export function readingOf(settings: Settings): Reading {
   const task = settings.task === undefined ? undefined : taskOf(settings.task);
+  const completion = settings.completionColumn ?? task?.completion;
+  if (completion !== undefined) return completionOf(settings, completion, task?.columns.text);
   const text = settings.textColumns as Columns['text'] | undefined;
   const named: LabelSet | undefined = settings.labelNames && { kind: 'classes', names: settings.labelNames };
   const choices = settings.choiceColumns?.map((column): Template => {
@@ -65,12 +83,41 @@ export interface Dataset {
   maxLength: number;
 }
 
+/** Of which tokens are to be told. */
+async function readCompletions(
+  file: string,
+  { columns, end }: Reading,
+  tokenizer: Tokenizer,
+  maxLength: number,
+): Promise<Dataset> {
+  const examples = await readExamples(file, columns, { labelOptional: true });
+  const encoded = await encodeCompletions(
+    examples.map(({ texts }) => texts),
+    tokenizer,
+    { maxLength, end },
+  );
+  const untold = encoded.filter(({ tokenLabels }) => tokenLabels.every((label) => label === UNTOLD)).length;
+  if (untold === encoded.length)
+    throw new LightPeftError(
+      'BAD_DATA',
+      `${file}: no token is left to be told; prompts may be longer than ${maxLength} tokens`,
+    );
+  return {
+    labels: { kind: 'tokens' },
+    metrics: ['exact_match', 'perplexity'],
+    maxLength,
+    truncated: encoded.filter(({ truncated }) => truncated).length,
+    examples: encoded.map((tokens, i) => ({ ...tokens, idx: examples[i]!.idx, label: NaN })),
+  };
+}
+
 export async function readDataset(
   file: string,
   reading: Reading,
   tokenizer: Tokenizer,
   { maxLength, unlabelled = false }: { maxLength: number; unlabelled?: boolean },
 ): Promise<Dataset> {
+  if (reading.labels?.kind === 'tokens') return readCompletions(file, reading, tokenizer, maxLength);
   const { columns, template, choices } = reading;
   const examples: Example[] = await readExamples(file, columns, {
     ...{ template, choices, labelOptional: unlabelled },

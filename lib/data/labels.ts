@@ -1,8 +1,11 @@
 import { LightPeftError } from '../errors.ts';
 
-/** Classes, a value, or which of some texts it is. */
+/** Classes, a value, which of some texts it is, or the tokens that come next. */
 export type LabelSet =
-  { kind: 'classes'; names: string[] } | { kind: 'regression' } | { kind: 'choices'; count: number };
+  | { kind: 'classes'; names: string[] }
+  | { kind: 'regression' }
+  | { kind: 'choices'; count: number }
+  | { kind: 'tokens' };
 
 /** How many numbers a head gives for a sequence. */
 export const outputsFor = (labels: LabelSet): number => (labels.kind === 'classes' ? labels.names.length : 1);
@@ -12,7 +15,7 @@ export const logitsFor = (labels: LabelSet): number =>
   labels.kind === 'choices' ? labels.count : outputsFor(labels);
 
 /** What classes and choices are called. */
-const namesOf = (set: Exclude<LabelSet, { kind: 'regression' }>): string[] =>
+const namesOf = (set: Extract<LabelSet, { kind: 'classes' | 'choices' }>): string[] =>
   set.kind === 'classes' ? set.names : Array.from({ length: set.count }, (_, i) => String(i));
 
 type Label = string | number | null;
@@ -41,6 +44,7 @@ const listed = (names: readonly string[]): string =>
  */
 export const isUnlabelled = (label: Label, set: LabelSet): boolean =>
   label === null ||
+  set.kind === 'tokens' ||
   (set.kind !== 'regression' && !namesOf(set).includes(String(label)) && numberOf(label) === -1);
 
 const checkNames = (names: readonly string[]): void => {
@@ -123,6 +127,8 @@ export const encodeLabel = (
   where: string,
   { unlabelled = 'refuse' }: { unlabelled?: 'allow' | 'refuse' } = {},
 ): number => {
+  // Their labels are their tokens.
+  if (set.kind === 'tokens') return NaN;
   if (isUnlabelled(label, set)) {
     if (unlabelled === 'allow') return NaN;
     throw bad(`${where}: the row is not labelled (${shown(label)})`);

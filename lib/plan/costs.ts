@@ -24,11 +24,12 @@ export function parameterCosts(spec: Block): Costs[] {
 /**
  * Operations of the forward pass for one token among texts of these lengths, in each layer; multiplications and
  * additions count one each. Of the last layer only keys and values are computed for all tokens, the rest for one of
- * each text.
+ * each text, except where all tokens tell something.
  */
 export function operationCosts(
   { hidden, headSize, group, layers, gated, causal }: Block & Pick<Spec, 'causal'>,
   lengths: readonly number[],
+  { every = false } = {},
 ): Costs[] {
   const tokens = Math.max(
     1,
@@ -49,7 +50,7 @@ export function operationCosts(
     neuron: wide * hidden * read,
     rest: 0,
   };
-  return Array.from({ length: layers }, (_, layer) => (layer + 1 < layers ? costs : last));
+  return Array.from({ length: layers }, (_, layer) => (every || layer + 1 < layers ? costs : last));
 }
 
 /** Parameters of one rank of the module at a site of a layer with so many heads and neurons. */

@@ -237,9 +237,8 @@ Session::Evaluation Session::evaluate(const Batch& batch) {
     Pass pass;
     pass.every = true;
     result.states = network_.encode(batch, pass, nullptr, nullptr);
-    result.logits = at::empty({0}, at::kFloat);  // of all tokens they would be too many
     next_token_loss(network_.vocabulary(), result.states, batch.token_labels, 1, &result.loss,
-                    &result.labelled);
+                    &result.labelled, &result.logits);
     return result;
   }
   result.states = network_.encode(batch, Pass{}, nullptr, nullptr).contiguous();

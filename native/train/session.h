@@ -43,7 +43,7 @@ class Session {
   /// One optimizer step over micro-batches; the loss is the mean over their labelled examples together.
   void step(const std::vector<Batch>& batches, double learning_rate, bool score);
   struct Evaluation {
-    Tensor logits;    // [examples, labels or choices]
+    Tensor logits;    // [examples, labels or choices], or of tokens whether they are right [T]
     Tensor states;    // [B, h], what the head reads
     double loss = 0;  // sum over labelled examples, or tokens
     int64_t labelled = 0;
