@@ -1,9 +1,11 @@
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Tokenizer as Library, type Encoding, type TruncationStrategy } from 'tokenizers';
 import type { Texts } from './data/examples.ts';
-import { robertaTokenizerJson } from './data/roberta-tokenizer.ts';
+import { byteLevelTokenizerJson } from './data/byte-level-tokenizer.ts';
+import { badTokenizer, readText } from './data/tokenizer-files.ts';
+import { wordPieceTokenizerJson } from './data/wordpiece-tokenizer.ts';
 import { LightPeftError, messageOf } from './errors.ts';
 
 /** One sequence of T tokens, special ones included. */
@@ -37,6 +39,24 @@ const encodedOf = (encoding: Encoding, truncated: boolean): Encoded => ({
   truncated,
 });
 
+/** Files of SentencePiece, which the library cannot build a tokenizer from. */
+const PIECES = ['tokenizer.model', 'sentencepiece.bpe.model', 'spiece.model'];
+
+async function missing(folder: string): Promise<never> {
+  const names: string[] = await readdir(folder).catch(() => []);
+  const pieces = PIECES.find((name) => names.includes(name));
+  const file = join(folder, 'tokenizer.json');
+  if (pieces !== undefined)
+    throw badTokenizer(
+      `${file} is missing, and it cannot be made from ${pieces}, a SentencePiece model; in Python, with the packages ` +
+        'transformers, sentencepiece and protobuf, ' +
+        `AutoTokenizer.from_pretrained('${folder}').save_pretrained('${folder}') writes it`,
+    );
+  throw badTokenizer(
+    `${file} is missing, and vocab.json with merges.txt and vocab.txt too, from which it could be made`,
+  );
+}
+
 /** Texts to token ids, exactly as in Python. */
 export class Tokenizer {
   /** SHA-256 of tokenizer.json, in hexadecimal. */
@@ -57,15 +77,16 @@ export class Tokenizer {
   }
 
   /**
-   * The tokenizer of a checkpoint folder: its tokenizer.json or, for RoBERTa, what vocab.json and merges.txt make.
+   * The tokenizer of a checkpoint folder: its tokenizer.json, else what vocab.json and merges.txt or vocab.txt make.
    * @throws {LightPeftError} BAD_TOKENIZER
    */
   static async fromFolder(folder: string): Promise<Tokenizer> {
     const file = join(folder, 'tokenizer.json');
-    const json = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') return robertaTokenizerJson(folder);
-      throw new LightPeftError('BAD_TOKENIZER', messageOf(error), { cause: error });
-    });
+    const json =
+      (await readText(folder, 'tokenizer.json')) ??
+      (await byteLevelTokenizerJson(folder)) ??
+      (await wordPieceTokenizerJson(folder)) ??
+      (await missing(folder));
     const fingerprint = createHash('sha256').update(json).digest('hex');
     return new Tokenizer(load(json, file), fingerprint);
   }

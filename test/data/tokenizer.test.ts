@@ -148,7 +148,11 @@ describe('the tokenizer', () => {
   it('is refused where its file is none', async () => {
     const refusal = () => failure(() => Tokenizer.fromFolder(files.folder), files.folder);
     expect(await refusal()).to.equal(
-      'BAD_TOKENIZER tokenizer.json is missing, and vocab.json too, from which it could be made',
+      'BAD_TOKENIZER tokenizer.json is missing, and vocab.json with merges.txt and vocab.txt too, from which it could be made',
+    );
+    files.write('tokenizer.model', 'x');
+    expect(await refusal()).to.match(
+      /cannot be made from tokenizer\.model, a SentencePiece model; in Python, .*save_pretrained/,
     );
     for (const text of ['', 'x', '{}', '{"model":{"type":"Odd"}}']) {
       files.write('tokenizer.json', text);
@@ -210,10 +214,10 @@ describe('the tokenizer', () => {
 
     it('is refused where that would be another', async () => {
       write(merges, vocab);
-      files.write('config.json', '{"model_type":"opt"}');
-      expect(await refusal()).to.match(/^BAD_TOKENIZER tokenizer\.json is missing, .*\(this is opt\)/);
-      files.write('tokenizer_config.json', '{"tokenizer_class":"GPT2Tokenizer"}');
-      expect(await refusal()).to.match(/\(this is GPT2Tokenizer\)/);
+      files.write('config.json', '{"model_type":"bart"}');
+      expect(await refusal()).to.match(/^BAD_TOKENIZER tokenizer\.json is missing, .*\(this is bart\)/);
+      files.write('tokenizer_config.json', '{"tokenizer_class":"CLIPTokenizer"}');
+      expect(await refusal()).to.match(/\(this is CLIPTokenizer\)/);
       files.write('tokenizer_config.json', '{"tokenizer_class":"RobertaTokenizerFast"}');
       expect((await made()).vocabSize).to.equal(Object.keys(vocab).length);
     });
@@ -234,5 +238,26 @@ describe('the tokenizer', () => {
       files.write('vocab.json', '{');
       expect(await refusal()).to.match(/^BAD_TOKENIZER vocab\.json: .*JSON/);
     });
+  });
+
+  describe('of an older folder', () => {
+    interface Form {
+      ids: number[][];
+      types: number[][];
+    }
+    const forms = fileURLToPath(new URL('../fixtures/token-forms', import.meta.url));
+    const { texts, found } = JSON.parse(readFileSync(`${forms}/truth.json`, 'utf8')) as {
+      texts: Texts[];
+      found: Record<string, Form>;
+    };
+    for (const [name, { ids, types }] of Object.entries(found))
+      it(`with the files of ${name} is what transformers makes of them`, async () => {
+        const built = await Tokenizer.fromFolder(`${forms}/${name}`);
+        for (const [i, text] of texts.entries()) {
+          const [encoded] = await built.encode([text], { maxLength: UNLIMITED });
+          expect([...encoded!.ids], JSON.stringify(text)).to.deep.equal(ids[i]);
+          expect([...encoded!.typeIds], JSON.stringify(text)).to.deep.equal(types[i]);
+        }
+      });
   });
 });
