@@ -5,6 +5,7 @@ import { Command } from 'commander';
 import { runSetUpOrExit } from './setup/index.ts';
 import { boundaryTimes, dataTimes } from './bench/javascript.ts';
 import { endToEnd } from './bench/end-to-end.ts';
+import { loadingMemory } from './bench/loading.ts';
 import { type OpTime, opTimes } from './bench/ops.ts';
 import { growthPlot } from './bench/plot.ts';
 import { type BenchReport, regressions, type Result, table } from './bench/report.ts';
@@ -13,7 +14,7 @@ import { writeWhole } from '../lib/whole-file.ts';
 import { runCase } from './bench/run.ts';
 import { type Case, SUITES } from './bench/suites.ts';
 
-const OTHERS = ['end-to-end', 'ops', 'data', 'boundary'];
+const OTHERS = ['end-to-end', 'ops', 'data', 'boundary', 'loading'];
 const NAMES = [...Object.keys(SUITES), ...OTHERS];
 
 const list = (text: string): string[] => text.split(',');
@@ -79,6 +80,7 @@ for (const name of given.suite) {
     more['end-to-end: times as fast'] = [speedup];
   } else if (name === 'data') more['data'] = await dataTimes(root);
   else if (name === 'boundary') more['boundary'] = await boundaryTimes(root);
+  else if (name === 'loading') more['loading, bytes'] = [await loadingMemory(root, settings.cache)];
   else {
     const suite = SUITES[name as keyof typeof SUITES];
     for (const of of suite.cases)

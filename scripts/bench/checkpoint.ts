@@ -1,7 +1,6 @@
 import { existsSync } from 'node:fs';
 import { mkdir, open, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { FAMILIES } from '../../lib/checkpoint/families.ts';
 import { baseShapes, headShapes } from '../../lib/checkpoint/shapes.ts';
 import { readConfig } from '../../lib/checkpoint/config.ts';
 import { Random } from '../../lib/data/random.ts';
@@ -19,35 +18,13 @@ function drawWeights(): Uint16Array {
 
 const ONE = 0x3f80;
 
-/** A RoBERTa checkpoint of a shape with random weights in bfloat16, written once. */
-export async function randomCheckpoint(cache: string, name: ShapeName, dropout: number): Promise<string> {
-  const { hidden, layers, heads, ffn } = SHAPES[name];
-  const folder = join(cache, `${name}-dropout-${dropout}`);
+/** A checkpoint with random weights in bfloat16, and a head of two classes, written once. */
+async function randomWeights(folder: string, config: object): Promise<string> {
   const file = join(folder, 'model.safetensors');
   if (existsSync(file)) return folder;
   await mkdir(folder, { recursive: true });
-  const config = {
-    architectures: ['RobertaForSequenceClassification'],
-    model_type: 'roberta',
-    vocab_size: VOCAB,
-    hidden_size: hidden,
-    num_hidden_layers: layers,
-    num_attention_heads: heads,
-    intermediate_size: ffn,
-    max_position_embeddings: 514,
-    type_vocab_size: 1,
-    hidden_act: 'gelu',
-    layer_norm_eps: 1e-5,
-    hidden_dropout_prob: dropout,
-    attention_probs_dropout_prob: dropout,
-    pad_token_id: 1,
-    bos_token_id: 0,
-    eos_token_id: 2,
-    torch_dtype: 'bfloat16',
-  };
   await writeFile(join(folder, 'config.json'), JSON.stringify(config));
-  const { spec } = await readConfig(join(folder, 'config.json'));
-  const family = FAMILIES.get('roberta')!;
+  const { spec, family } = await readConfig(join(folder, 'config.json'));
   const shapes = new Map([...baseShapes(spec), ...headShapes(spec, 2)]);
   const header: Record<string, unknown> = { __metadata__: { format: 'pt' } };
   let end = 0;
@@ -56,7 +33,9 @@ export async function randomCheckpoint(cache: string, name: ShapeName, dropout: 
     header[family.tensorOf(site)!] = { dtype: 'BF16', shape, data_offsets: [end, end + bytes] };
     end += bytes;
   }
-  const text = Buffer.from(JSON.stringify(header));
+  // Padded, as tensors that are not aligned would have to be copied.
+  const json = JSON.stringify(header);
+  const text = Buffer.from(json.padEnd(Math.ceil(json.length / 8) * 8));
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(text.length));
   const weights = drawWeights();
@@ -76,3 +55,44 @@ export async function randomCheckpoint(cache: string, name: ShapeName, dropout: 
   await rename(`${file}.tmp`, file);
   return folder;
 }
+
+/** A RoBERTa checkpoint of a shape. */
+export const randomCheckpoint = (cache: string, name: ShapeName, dropout: number): Promise<string> => {
+  const { hidden, layers, heads, ffn } = SHAPES[name];
+  return randomWeights(join(cache, `${name}-dropout-${dropout}`), {
+    architectures: ['RobertaForSequenceClassification'],
+    model_type: 'roberta',
+    vocab_size: VOCAB,
+    hidden_size: hidden,
+    num_hidden_layers: layers,
+    num_attention_heads: heads,
+    intermediate_size: ffn,
+    max_position_embeddings: 514,
+    type_vocab_size: 1,
+    hidden_act: 'gelu',
+    layer_norm_eps: 1e-5,
+    hidden_dropout_prob: dropout,
+    attention_probs_dropout_prob: dropout,
+    pad_token_id: 1,
+    bos_token_id: 0,
+    eos_token_id: 2,
+    torch_dtype: 'bfloat16',
+  });
+};
+
+/** A decoder of the shape of OPT with 1.3 billion parameters. */
+export const optCheckpoint = (cache: string): Promise<string> =>
+  randomWeights(join(cache, 'opt-1.3b'), {
+    architectures: ['OPTForSequenceClassification'],
+    model_type: 'opt',
+    vocab_size: 50272,
+    hidden_size: 2048,
+    word_embed_proj_dim: 2048,
+    num_hidden_layers: 24,
+    num_attention_heads: 32,
+    ffn_dim: 8192,
+    max_position_embeddings: 2048,
+    activation_function: 'relu',
+    dropout: 0,
+    torch_dtype: 'bfloat16',
+  });

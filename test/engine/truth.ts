@@ -11,8 +11,8 @@ import { type ComputeDtype, type ModuleConfig, PLAIN_SESSION, type SessionConfig
 
 /** Recorded cases of every family, of two shapes where a family has a block of its own. */
 export const ENCODERS = [
-  ...['roberta-odd', 'xlm-roberta-odd', 'camembert-odd', 'bert-tiny', 'bert-odd'],
-  ...['electra-tiny', 'electra-odd', 'distilbert-tiny', 'distilbert-odd'],
+  ...['roberta-odd', 'xlm-roberta-tiny', 'xlm-roberta-odd', 'camembert-tiny', 'camembert-odd'],
+  ...['bert-tiny', 'bert-odd', 'electra-tiny', 'electra-odd', 'distilbert-tiny', 'distilbert-odd'],
 ];
 
 export const DECODERS = [
