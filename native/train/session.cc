@@ -249,12 +249,21 @@ Session::Evaluation Session::evaluate(const Batch& batch) {
 }
 
 Tensor Session::logits(const Batch& batch) {
+  require_vocabulary();
   Pass pass;
   pass.every = true;
   return next_token_logits(network_.vocabulary(), network_.encode(batch, pass, nullptr, nullptr));
 }
 
-void Session::begin(int64_t sequences) { cache_.emplace(network_.model(), sequences); }
+void Session::require_vocabulary() const {
+  if (!config_.network.vocabulary) throw Error("BAD_OPTION", "this session tells labels, not the next token");
+}
+
+void Session::begin(int64_t sequences) {
+  require_vocabulary();
+  if (sequences < 1) throw Error("BAD_OPTION", "there must be a sequence to begin");
+  cache_.emplace(network_.model(), sequences);
+}
 
 Tensor Session::next(const Batch& batch) {
   if (!cache_) throw Error("BAD_OPTION", "nothing has begun");

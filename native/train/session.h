@@ -77,6 +77,8 @@ class Session {
   Tensor by_example(const Tensor& outputs) const;
   /// The sum of a micro-batch's losses; adds to all gradients.
   double learn(const Batch& batch, const Pass& pass, double denominator, Importance* scored);
+  /// Throws BAD_OPTION where labels are told.
+  void require_vocabulary() const;
   /// How many labels of a batch count.
   int64_t counted(const Batch& batch) const;
   void score_units();

@@ -5,6 +5,7 @@ import { beamSearch } from '../../lib/generation/beams.ts';
 import { drawn } from '../../lib/generation/sampling.ts';
 import { continued, greatest } from '../../lib/generation/tokens.ts';
 import { PLAIN_SESSION } from '../../lib/native.ts';
+import { errorOf } from '../run/bench.ts';
 import { DECODERS, loadCase } from './truth.ts';
 
 const END = 2;
@@ -50,6 +51,25 @@ describe('generation', () => {
       { topK: 0, topP: 0.01 },
     ])
       expectNear(shares({ temperature: 1, ...one }), [0, 0, 0, 0, 1]);
+  });
+
+  it('is refused where labels are told, or nothing has begun', async () => {
+    const { recorded, model } = await loadCase('llama-tiny');
+    using labels = await recorded.session(model);
+    using tokens = new Session(model, { ...PLAIN_SESSION, vocabulary: true }, { threads: 2 });
+    const code = async (work: Promise<unknown>) => ((await errorOf(work)) as { code?: string }).code;
+    for (const work of [
+      () => labels.logits(recorded.batch()),
+      () => labels.begin(2),
+      () => tokens.next(recorded.batch()),
+      () => tokens.choose([0]),
+      () => tokens.begin(0),
+    ])
+      expect(await code(work())).to.equal('BAD_OPTION');
+    await tokens.begin(3);
+    expect(await code(tokens.next(recorded.batch()))).to.equal('BAD_DATA');
+    expect(await code(tokens.choose([3]))).to.equal('BAD_DATA');
+    model.dispose();
   });
 
   it('ends each text by itself, and gives the same whatever stands beside it', async () => {
