@@ -1,5 +1,6 @@
 #pragma once
-// Plain JavaScript data to and from the engine's structures. lib/native.ts has checked what comes in.
+// Plain JavaScript data to and from the engine's structures. What comes in is checked by lib/checkpoint and,
+// of batches, by Batch::check.
 #include "napi_setup.h"
 #include "train/session.h"
 

@@ -79,9 +79,10 @@ async function tokenMetrics(
     loss += result.loss;
     told += result.labelled;
     let at = 0;
-    for (const { ids } of chosen) {
-      // NaN where nothing was to be told.
-      exact += Number(!result.logits.subarray(at, at + ids.length).includes(0));
+    for (const { ids, truncated } of chosen) {
+      // 1 or 0 of a token that was to be told, NaN of the others; of what was cut off nobody knows.
+      const right = result.logits.subarray(at, at + ids.length);
+      exact += Number(!truncated && right.includes(1) && !right.includes(0));
       at += ids.length;
     }
   }

@@ -1,4 +1,4 @@
-import { kindOfAdapter } from './adapter/files.ts';
+import { badAdapter, kindOfAdapter } from './adapter/files.ts';
 import { layerCuts } from './adapter/delta.ts';
 import { readLightAdapter } from './adapter/light.ts';
 import { readPeftAdapter } from './adapter/peft.ts';
@@ -15,6 +15,7 @@ import { parsePlan } from './plan/plan.ts';
 import type { RunOptions } from './run.ts';
 import { Workbench } from './workbench.ts';
 
+/** A prompt and how it goes on. */
 export interface Generated {
   prompt: string;
   /** What comes after the prompt. */
@@ -22,9 +23,16 @@ export interface Generated {
   tokens: number[];
 }
 
-/** Only LoRA: an adapter's task head tells nothing of the next token. */
-const branches = (tensors: ReadonlyMap<string, { data: Float32Array }>) =>
-  [...tensors].filter(([name]) => name.includes('.lora_')).map(([name, { data }]) => ({ name, data }));
+/**
+ * LoRA's part of an adapter; its task head tells nothing of the next token.
+ * @throws {LightPeftError} BAD_ADAPTER: it has trained something else, such as embeddings
+ */
+function branches(tensors: ReadonlyMap<string, { data: Float32Array }>, adapter: string) {
+  const all = [...tensors].filter(([name]) => !name.startsWith('classifier.'));
+  const other = all.find(([name]) => !name.includes('.lora_'))?.[0];
+  if (other !== undefined) throw badAdapter(`${adapter}: ${other} is no part of LoRA, and is not supported`);
+  return all.map(([name, { data }]) => ({ name, data }));
+}
 
 /** A base that tells the next token, with an adapter of either kind. */
 async function languageSession(bench: Workbench, adapter: string | undefined): Promise<Session> {
@@ -34,7 +42,7 @@ async function languageSession(bench: Workbench, adapter: string | undefined): P
     checkBase(bench, adapter, peft.info);
     const rankOf = (name: string) => peft.tensors.get(`${name}.lora_A.weight`)?.shape[0];
     const session = bench.languageSession(bench.model, modulesOf(bench, rankOf, peft.scale));
-    return begun(session, (one) => one.setTensors(branches(peft.tensors)));
+    return begun(session, (one) => one.setTensors(branches(peft.tensors, adapter)));
   }
   const light = await readLightAdapter(adapter);
   checkBase(bench, adapter, light.info);
@@ -48,7 +56,9 @@ async function languageSession(bench: Workbench, adapter: string | undefined): P
     (name) => ranks.get(name),
     () => scale,
   );
-  return begun(bench.languageSession(small, modules), (one) => one.setTensors(branches(light.tensors)));
+  return begun(bench.languageSession(small, modules), (one) =>
+    one.setTensors(branches(light.tensors, adapter)),
+  );
 }
 
 function chooserOf(settings: Settings): (logits: Float32Array, prompt: number) => number {

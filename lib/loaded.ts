@@ -54,7 +54,9 @@ function adapterLabels(
   adapter: string,
   info: AdapterInfo | null,
 ): LabelSet {
-  if (info?.tells) return { kind: 'tokens' };
+  // Python's PEFT leaves no word of it, and no head.
+  const asked = bench.reading.labels?.kind === 'tokens' && outputsOf(tensors) === undefined;
+  if (info?.tells || asked) return { kind: 'tokens' };
   return labelsOf(bench, info?.labels, trainedHead(tensors, adapter), info?.choices);
 }
 

@@ -77,7 +77,7 @@ export async function inspectPlan(folder: string, options: PlanReportOptions = {
   if (!Number.isInteger(length) || length < 1 || length > spec.maxLength)
     throw new LightPeftError('BAD_OPTION', `--length: from 1 to ${spec.maxLength}`);
   const family = FAMILIES.get(spec.family)!;
-  const { parameters, operations } = keptShares(plan, spec, length);
+  const { parameters, operations } = keptShares(plan, spec, length, { every: info.tells !== undefined });
   const ranks = plan.modules.reduce((sum, module) => sum + module.ranks.length, 0);
   const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
   const lines = [

@@ -55,7 +55,7 @@ async function measure(bench: Workbench, data: Dataset): Promise<Costs[]> {
   const [whole, lessHeads, lessNeurons] = (await timed(bench, cuts, data)) as [number, number, number];
   // Over layers times are shared as operations are.
   const lengths = data.examples.flatMap((example) => example.lengths ?? [example.ids.length]);
-  const operations = operationCosts(bench.checkpoint.spec, lengths);
+  const operations = operationCosts(bench.checkpoint.spec, lengths, { every: data.labels.kind === 'tokens' });
   const each = (kind: 'head' | 'neuron', less: number, removed: number, units: number) => {
     const sum = operations.reduce((all, layer) => all + layer[kind], 0);
     const time = Math.max((whole - less) / Math.max(1, removed), (LEAST * whole) / units);

@@ -93,12 +93,12 @@ const TASKS: Record<string, Task> = {
   ),
 };
 
+export const TASK_NAMES: readonly string[] = Object.keys(TASKS);
+
 /**
  * The task of that name.
  * @throws {LightPeftError} BAD_OPTION: there is none
  */
-export const TASK_NAMES: readonly string[] = Object.keys(TASKS);
-
 export const taskOf = (name: string): Task => {
   if (Object.hasOwn(TASKS, name)) return TASKS[name]!;
   throw new LightPeftError(

@@ -23,7 +23,8 @@ const FREE: readonly (keyof Settings)[] = [
     'out',
     'resume',
   ] as const),
-  ...(['saveSteps', 'threads', 'metric', 'task'] as const),
+  ...(['saveSteps', 'threads', 'metric', 'task', 'completionColumn'] as const),
+  ...(['prompt', 'maxNewTokens', 'sample', 'temperature', 'topK', 'topP', 'beams', 'lengthPenalty'] as const),
 ];
 
 export const STATE = 'training_state.safetensors';
@@ -44,8 +45,10 @@ export function identityOf(
   examples: readonly EncodedExample[],
 ): Identity {
   const data = createHash('sha256');
-  for (const { ids, typeIds, label } of examples)
+  for (const { ids, typeIds, label, tokenLabels } of examples) {
     data.update(ids).update(typeIds).update(Float64Array.of(label));
+    if (tokenLabels) data.update(tokenLabels);
+  }
   return { phase, base, data: data.digest('hex'), ...optionsIdentity(settings) };
 }
 

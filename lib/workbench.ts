@@ -96,7 +96,11 @@ export class Workbench implements Disposable {
   ): Promise<Dataset> {
     const { settings, reading } = this;
     if (!info || settings.task !== undefined) return this.read(file, labels, unlabelled);
-    const text = (settings.textColumns ?? info.columns) as Reading['columns']['text'];
+    const prompt = settings.textColumns ?? info.columns.slice(0, -1);
+    const told = settings.completionColumn ?? info.columns.at(-1)!;
+    const text = (
+      info.tells ? [...prompt, told] : (settings.textColumns ?? info.columns)
+    ) as Reading['columns']['text'];
     const choices = info.choices as Reading['choices'];
     const metrics = reading.metrics ?? [info.metric as MetricName];
     return this.readAs(

@@ -21,7 +21,7 @@ export interface PeftAdapter {
 }
 
 /** How a family names the parts of its head. */
-export type HeadNames = Pick<Family, 'tensorOf' | 'placeOf'>;
+export type HeadNames = Pick<Family, 'tensorOf' | 'placeOf' | 'isTransposed'>;
 
 /** The name of a tensor in the model; LoRA's have it already. */
 const outerName = (name: string, family: HeadNames): string =>
@@ -36,13 +36,13 @@ function innerName(name: string, family: HeadNames): string {
 /** PEFT wraps a model twice, and its names tell. */
 const PREFIX = 'base_model.model.';
 
-const configOf = (info: AdapterInfo, pooler: boolean) => ({
+const configOf = (info: AdapterInfo, pooler: boolean, transposed: boolean) => ({
   alpha_pattern: {},
   auto_mapping: null,
   base_model_name_or_path: info.base,
   bias: 'none',
   exclude_modules: null,
-  fan_in_fan_out: false,
+  fan_in_fan_out: transposed,
   inference_mode: true,
   init_lora_weights: true,
   layer_replication: null,
@@ -80,7 +80,10 @@ export async function writePeftAdapter(
   await writeSafetensors(join(folder, files.PEFT_TENSORS), named, { format: 'pt' });
   // PEFT trains a pooler only where it is told to.
   const pooler = [...named.keys()].some((name) => name.includes('.pooler.'));
-  await files.writeJson(join(folder, files.PEFT_CONFIG), configOf(info, pooler));
+  await files.writeJson(
+    join(folder, files.PEFT_CONFIG),
+    configOf(info, pooler, family.isTransposed('layers.0.output.weight')),
+  );
 }
 
 const schema = z.object({
@@ -94,10 +97,12 @@ const schema = z.object({
   bias: z.string().default('none'),
 });
 
-/** Settings that make of LoRA something else. Those that only guide the initialisation are of no concern. */
+/**
+ * Settings that make of LoRA something else. Those that only guide the initialisation are of no concern, nor is
+ * fan_in_fan_out, which tells how the base's weight lies: A and B are the same.
+ */
 const OTHER_LORA = [
   'use_dora',
-  'fan_in_fan_out',
   'lora_bias',
   'use_qalora',
   'use_bdlora',
@@ -132,10 +137,10 @@ async function readConfig(file: string): Promise<z.output<typeof schema>> {
 
 type Lookup = (module: string) => number;
 
-/** PEFT's rule: a key is a regular expression for the end of a name, from a dot on; the first that fits counts. */
 /** Of a group that holds a quantifier and has one itself. */
 const REPEATED_REPEATS = /\([^()]*[+*}][^()]*\)[+*{]/;
 
+/** PEFT's rule: a key is a regular expression for the end of a name, from a dot on; the first that fits counts. */
 function lookup(
   patterns: Record<string, number> | null | undefined,
   otherwise: number,

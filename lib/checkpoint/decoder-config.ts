@@ -22,8 +22,6 @@ const FIELDS = z.object({
   num_attention_heads: optional,
   n_head: optional,
   num_heads: optional,
-  num_key_value_heads: optional,
-  head_dim: optional,
   intermediate_size: optional,
   n_inner: optional,
   ffn_dim: optional,
@@ -63,10 +61,15 @@ interface Usual {
   tied?: boolean;
   dropout?: number;
   attentionDropout?: number;
+  /** Whether key and value heads, and their size, may differ from what the others imply. */
+  grouped?: boolean;
 }
 
 const ATTENTION: readonly Site[] = ['query', 'key', 'value'];
 const ALL: readonly Site[] = [...ATTENTION, 'attention.output', 'intermediate', 'output'];
+
+/** Of LLaMA and its kin. */
+const GROUPED = z.object({ num_key_value_heads: optional, head_dim: optional });
 
 /** A decoder with learned positions, LayerNorm before each half and biases everywhere: GPT-2's block, but for its weights. */
 function decoder(family: string, config: Json, file: string, usual: Usual = {}) {
@@ -78,18 +81,19 @@ function decoder(family: string, config: Json, file: string, usual: Usual = {}) 
   };
   const hidden = one('hidden_size', fields.hidden_size, fields.n_embd, fields.n_embed);
   const queries = one('num_attention_heads', fields.num_attention_heads, fields.n_head, fields.num_heads);
-  const heads = fields.num_key_value_heads ?? queries;
+  const grouped = usual.grouped ? parseFields(GROUPED, config, file) : {};
+  const heads = grouped.num_key_value_heads ?? queries;
   const positions = one(
     'max_position_embeddings',
     fields.max_position_embeddings,
     fields.n_positions,
     usual.positions,
   );
-  if (fields.head_dim == null && hidden % queries !== 0)
+  if (grouped.head_dim == null && hidden % queries !== 0)
     throw bad(file, `the hidden size ${hidden} is not a multiple of the ${queries} heads`);
   if (queries % heads !== 0)
     throw bad(file, `num_attention_heads ${queries} is not a multiple of num_key_value_heads ${heads}`);
-  const headSize = fields.head_dim ?? hidden / queries;
+  const headSize = grouped.head_dim ?? hidden / queries;
   const act = fields.hidden_act ?? fields.activation_function ?? usual.activation ?? 'gelu_new';
   const residual = fields.resid_pdrop ?? fields.resid_dropout ?? fields.hidden_dropout ?? fields.dropout;
   const dropout = residual ?? usual.dropout ?? 0;
@@ -138,13 +142,13 @@ function decoder(family: string, config: Json, file: string, usual: Usual = {}) 
   return { spec, fields };
 }
 
-/** Rotary positions in place of a table. */
-function turned(spec: Spec, config: Json, file: string, part?: number): Spec {
+/** Rotary positions in place of a table, of so many values of a head where the config does not say. */
+function turned(spec: Spec, config: Json, file: string, values?: number): Spec {
   const { headSize, positions } = spec;
   return {
     ...spec,
     positions: 0,
-    ...rotaryOf(config, file, { headSize, positions, ...(part !== undefined && { part }) }),
+    ...rotaryOf(config, file, { headSize, positions, ...(values !== undefined && { values }) }),
   };
 }
 
@@ -199,7 +203,7 @@ export const parseGptJ: Parse = (config, file) => {
   const { spec } = decoder('gptj', config, file, { positions: 2048, tied: false });
   if (rotary != null && rotary > spec.headSize)
     throw bad(file, `rotary_dim ${rotary} is more than the ${spec.headSize} values of a head`);
-  const whole = turned(spec, {}, file, (rotary ?? spec.headSize) / spec.headSize);
+  const whole = turned(spec, {}, file, rotary ?? spec.headSize);
   return {
     ...whole,
     rotary: { ...whole.rotary, interleaved: true },
@@ -218,7 +222,7 @@ export const parseGptNeoX: Parse = (config, file) => {
   );
   const { spec, fields } = decoder('gpt_neox', config, file, { activation: 'gelu', tied: false });
   return {
-    ...turned(spec, config, file, 0.25),
+    ...turned(spec, config, file, Math.trunc(spec.headSize / 4)),
     parallel,
     fused: 'by head',
     biases: (fields.attention_bias ?? true) ? FUSED : ['intermediate', 'output'],
@@ -283,8 +287,8 @@ export const parseOpt: Parse = (config, file) => {
 
 const WINDOWS = z.object({
   sliding_window: size.nullish(),
-  use_sliding_window: z.boolean().default(false),
-  max_window_layers: z.int().nonnegative().default(28),
+  use_sliding_window: z.boolean().nullish(),
+  max_window_layers: z.int().nonnegative().nullish(),
   layer_types: z.array(z.enum(['full_attention', 'sliding_attention'])).nullish(),
 });
 
@@ -302,14 +306,21 @@ export const parseLlama =
   (family: string, { biased = [], queryKeyNorm = false, window, headSize }: Llama = {}): Parse =>
   (config, file) => {
     const given = headSize === undefined ? config : { head_dim: headSize, ...config };
-    const { spec, fields } = decoder(family, given, file, { activation: 'silu', tied: false, eps: 1e-6 });
+    const { spec, fields } = decoder(family, given, file, {
+      ...{ activation: 'silu', tied: false, eps: 1e-6, grouped: true },
+    });
     const wide = [...ATTENTION, 'attention.output'] as const;
-    const { sliding_window: width, ...more } = parseFields(WINDOWS, config, file);
-    const slides = window === 'all' || (window !== undefined && more.use_sliding_window);
+    // null says that there is none; what is not there is what transformers has.
+    const { sliding_window: width, ...more } = parseFields(
+      WINDOWS,
+      { sliding_window: 4096, ...config },
+      file,
+    );
+    const slides = window === 'all' || (window !== undefined && more.use_sliding_window === true);
     const types =
       more.layer_types ??
       Array.from({ length: spec.layers }, (_, i) =>
-        window === 'all' || i >= more.max_window_layers ? 'sliding_attention' : 'full_attention',
+        window === 'all' || i >= (more.max_window_layers ?? 28) ? 'sliding_attention' : 'full_attention',
       );
     if (slides && width != null && types.length !== spec.layers)
       throw bad(file, `layer_types is for ${types.length} layers of ${spec.layers}`);

@@ -14,7 +14,7 @@ const HEAD: Names['head'] = [['classifier.out_proj', 'score']];
 const LM_HEAD: Names['vocabulary'] = ['lm_head'];
 
 /** Causal masks and angles, which old files keep. */
-const BUFFERS = /\.(rotary_emb\.inv_freq|attn\.(attention\.)?(masked_)?bias|attention\.(masked_)?bias)$/;
+const BUFFERS = /(^|\.)(rotary_emb\.inv_freq|attn\.(attention\.)?(masked_)?bias|attention\.(masked_)?bias)$/;
 
 export const gpt2 = named(
   {
@@ -35,7 +35,7 @@ export const gpt2 = named(
     ],
     head: HEAD,
     vocabulary: LM_HEAD,
-    unused: /^h\.\d+\.attn\.(masked_)?bias$/,
+    unused: BUFFERS,
     // OpenAI's convolutions of width 1 have their weights the other way round.
     transposed: ['qkv', 'attention.output', 'intermediate', 'output'],
   },
@@ -168,7 +168,7 @@ export const opt = named(
     ],
     head: HEAD,
     vocabulary: LM_HEAD,
-    unused: /^$/,
+    unused: /^version$/,
   },
   parseOpt,
   ['q_proj', 'k_proj', 'v_proj', 'out_proj', 'fc1', 'fc2'],

@@ -19,6 +19,9 @@ export interface Allowed {
 
 const MARK = Symbol('mark');
 
+/** A tensor takes some fifty; each leaves an object at most. */
+const MOST_STEPS = 5_000_000;
+
 /**
  * Reads the part of Python's pickle format that state dicts are written in, and executes nothing: what is no number,
  * text, list, tuple or dict is described by `allowed`, and any other opcode or global is an error. A dict becomes a Map.
@@ -89,7 +92,9 @@ class Unpickler {
   }
 
   private global(module: unknown, name: unknown): void {
-    const whole = `${String(module)}.${String(name)}`;
+    if (typeof module !== 'string' || typeof name !== 'string')
+      throw this.bad('the pickle names what is no text');
+    const whole = `${module}.${name}`;
     if (!this.allowed.globals.has(whole))
       throw this.bad(`the pickle names ${whole}, which no state dict needs; nothing was executed`);
     this.stack.push(new Global(whole));
@@ -117,7 +122,7 @@ class Unpickler {
     return number;
   }
 
-  /** By opcode; `undefined` of STOP alone ends it. */
+  /** Does what an opcode says. */
   private step(opcode: number): void {
     const { stack } = this;
     switch (String.fromCharCode(opcode)) {
@@ -241,7 +246,8 @@ class Unpickler {
   }
 
   read(): unknown {
-    for (;;) {
+    for (let steps = 0; ; steps++) {
+      if (steps === MOST_STEPS) throw this.bad('the pickle is longer than that of any state dict');
       const opcode = this.take(1)[0]!;
       if (opcode === 0x2e) return this.pop(); // STOP
       this.step(opcode);

@@ -105,21 +105,21 @@ function longrope(plain: Plain, given: Parameters, bad: (message: string) => Lig
 
 /**
  * Rotary positions as transformers 4 and 5 write them, with every scaling that they publish.
- * @param turns of the values of a head, where the config does not say which part of them is turned
+ * @param values of a head that are turned, where the config does not say which part of them is; all
  * @returns also how long a text may be for these angles
  * @throws {LightPeftError} BAD_CONFIG, or UNSUPPORTED_MODEL for a scaling that is not known
  */
 export function rotaryOf(
   config: Record<string, unknown>,
   file: string,
-  { headSize, positions, part = 1 }: { headSize: number; positions: number; part?: number },
+  { headSize, positions, values = headSize }: { headSize: number; positions: number; values?: number },
 ): { rotary: Rotary; maxLength: number } {
   const fields = parseFields(FIELDS, config, file);
   const bad = (message: string) => new LightPeftError('BAD_CONFIG', `${file}: ${message}`);
   const given: Parameters = fields.rope_parameters ?? fields.rope_scaling ?? {};
   const theta = given.rope_theta ?? fields.rope_theta ?? fields.rotary_emb_base ?? 10_000;
-  const share = given.partial_rotary_factor ?? fields.partial_rotary_factor ?? fields.rotary_pct ?? part;
-  const turned = Math.trunc(headSize * share);
+  const share = given.partial_rotary_factor ?? fields.partial_rotary_factor ?? fields.rotary_pct;
+  const turned = share == null ? values : Math.trunc(headSize * share);
   if (turned < 2 || turned % 2 !== 0)
     throw bad(`${turned} of the ${headSize} values of a head cannot be turned in pairs`);
   const plain: Plain = {

@@ -5,7 +5,7 @@ import { type Allowed, type Global, unpickle } from './pickle.ts';
 import { bytesOf, type TensorInfo } from './safetensors.ts';
 
 /** The names of tensors take some bytes each; a model of a million tensors would not need so many. */
-const MOST_OF_A_PICKLE = 64 * 2 ** 20;
+const MOST_OF_A_PICKLE = 16 * 2 ** 20;
 const MOST_ENTRIES = 1_000_000;
 
 const STORAGES: Readonly<Record<string, string>> = {

@@ -52,7 +52,7 @@ const OPT = gpt2({ bos_token: '</s>', eos_token: '</s>', unk_token: '</s>', pad_
 /** By the beginning of tokenizer_class, else of model_type. OPT's class is GPT-2's. */
 const KINDS: readonly [RegExp, Kind][] = [
   [/^opt/i, OPT],
-  [/^(gpt2|gpt_neo|gptj)/i, GPT2],
+  [/^(gpt2|gpt_?neo(?!_?x)|gptj)/i, GPT2],
   [/^roberta/i, ROBERTA],
 ];
 

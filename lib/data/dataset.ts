@@ -96,6 +96,8 @@ async function readCompletions(
     tokenizer,
     { maxLength, end },
   );
+  const empty = encoded.findIndex(({ ids }) => ids.length === 0);
+  if (empty >= 0) throw new LightPeftError('BAD_DATA', `${file}, example ${empty}: the text has no token`);
   const untold = encoded.filter(({ tokenLabels }) => tokenLabels.every((label) => label === UNTOLD)).length;
   if (untold === encoded.length)
     throw new LightPeftError(

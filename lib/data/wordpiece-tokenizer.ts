@@ -1,4 +1,5 @@
-import { readText, readTokenFiles } from './tokenizer-files.ts';
+import { join } from 'node:path';
+import { badTokenizer, readObject, readText, readTokenFiles } from './tokenizer-files.ts';
 
 const USUAL = {
   pad_token: '[PAD]',
@@ -8,15 +9,24 @@ const USUAL = {
   mask_token: '[MASK]',
 };
 
+/** By tokenizer_class; others cut texts into words in their own ways. */
+const KNOWN = /^(Bert|DistilBert|Electra)Tokenizer(Fast)?$/;
+
 /**
  * The text of the tokenizer.json that a folder with only vocab.txt should have, as BERT, DistilBERT and ELECTRA:
  * WordPiece, `[CLS] $A [SEP]` and `[CLS] $A [SEP] $B [SEP]`.
  * @returns undefined where there is no vocab.txt
- * @throws {LightPeftError} BAD_TOKENIZER: a special token is not in it
+ * @throws {LightPeftError} BAD_TOKENIZER: a special token is not in it, or it is another kind of tokenizer's
  */
 export async function wordPieceTokenizerJson(folder: string): Promise<string | undefined> {
   const text = await readText(folder, 'vocab.txt');
   if (text === undefined) return undefined;
+  const name = (await readObject(folder, 'tokenizer_config.json'))?.['tokenizer_class'];
+  if (typeof name === 'string' && !KNOWN.test(name))
+    throw badTokenizer(
+      `${join(folder, 'tokenizer.json')} is missing, and cannot be made from vocab.txt for a ${name}; in Python, ` +
+        'AutoTokenizer.from_pretrained(…).save_pretrained(…) writes it',
+    );
   const lines = text.split(/\r?\n/);
   if (lines.at(-1) === '') lines.pop();
   const vocab = Object.fromEntries(lines.map((token, id) => [token, id]));

@@ -1,7 +1,8 @@
 import type { Session } from '../engine.ts';
-import { advance, type GenerationOptions } from './tokens.ts';
+import { advance, checkGoesOn, type GenerationOptions } from './tokens.ts';
 
 export interface BeamOptions extends GenerationOptions {
+  /** Texts that are followed for each prompt. */
   beams: number;
   /** A finished text's score is the sum of its tokens' log probabilities over its length to this power. */
   lengthPenalty: number;
@@ -20,7 +21,7 @@ interface Search {
   done: boolean;
 }
 
-/** Of softmax, in place. */
+/** Log probabilities of a token's logits. */
 function logSoftmax(logits: Float32Array): Float32Array {
   let top = -Infinity;
   for (const value of logits) top = Math.max(top, value);
@@ -66,7 +67,7 @@ export async function beamSearch(
   await session.begin(prompts.length);
   let logits = await advance(session, prompts, vocab);
   for (let length = 1; length <= maxNewTokens && searches.some(({ done }) => !done); length++) {
-    signal?.throwIfAborted();
+    checkGoesOn(signal);
     // Where each beam that goes on comes from among the session's sequences, and the token that it gains.
     const from: number[] = [];
     const next: number[][] = [];

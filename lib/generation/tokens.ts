@@ -1,5 +1,6 @@
 import { packBatch } from '../data/batches.ts';
 import type { Session } from '../engine.ts';
+import { LightPeftError } from '../errors.ts';
 
 /** What is generated, how far, and where it may end. */
 export interface GenerationOptions {
@@ -9,6 +10,11 @@ export interface GenerationOptions {
   /** In the vocabulary. */
   vocab: number;
   signal?: AbortSignal | undefined;
+}
+
+/** @throws {LightPeftError} ABORTED */
+export function checkGoesOn(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw new LightPeftError('ABORTED', 'stopped before the texts were finished');
 }
 
 const rowOf = (logits: Float32Array, row: number, vocab: number): Float32Array =>
@@ -27,6 +33,8 @@ export async function advance(
     ...{ idx, label: NaN },
   }));
   const logits = await session.next(packBatch(items));
+  if (!logits.every((value) => value === value))
+    throw new LightPeftError('NOT_FINITE', 'the model gives logits that are not numbers');
   return tokens.map((_, b) => rowOf(logits, b, vocab));
 }
 
@@ -54,7 +62,7 @@ export async function continued(
   await session.begin(prompts.length);
   let logits = await advance(session, prompts, vocab);
   for (let step = 0; step < maxNewTokens && alive.length > 0; step++) {
-    signal?.throwIfAborted();
+    checkGoesOn(signal);
     const chosen = alive.map((prompt, b) => choose(logits[b]!, prompt));
     const left = alive.map((_, b) => b).filter((b) => !ends.has(chosen[b]!));
     for (const b of left) results[alive[b]!]!.push(chosen[b]!);

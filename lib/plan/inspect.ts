@@ -16,13 +16,17 @@ export function keptShares(
   plan: Plan,
   spec: Spec,
   length: number,
+  { every = false } = {},
 ): { parameters: number; operations: number } {
   const whole = Array.from({ length: spec.layers }, () => ({
     heads: { length: spec.heads },
     neurons: { length: spec.ffn },
   }));
   const share = (costs: Costs[]) => encoderCost(costs, plan.layers) / encoderCost(costs, whole);
-  return { parameters: share(parameterCosts(spec)), operations: share(operationCosts(spec, [length])) };
+  return {
+    parameters: share(parameterCosts(spec)),
+    operations: share(operationCosts(spec, [length], { every })),
+  };
 }
 
 /**

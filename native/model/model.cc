@@ -103,6 +103,10 @@ class Weights {
   }
   Tensor find(const std::string& site) const { return has(site) ? get(site) : Tensor(); }
   NormWeights norm(const std::string& at) const {
+    // A row lies on the stack.
+    if (get(at + ".weight").numel() > kMaxNormWidth)
+      throw Error("UNSUPPORTED_MODEL",
+                  at + " is wider than " + std::to_string(kMaxNormWidth) + ", which is not supported");
     return norm_of(get(at + ".weight"), spec_.rms ? Tensor() : get(at + ".bias"), spec_.norm_eps);
   }
   FrozenLinear linear(const std::string& at) const {
@@ -139,9 +143,8 @@ Layer layer_of(const Weights& weights, const Spec& spec, int64_t index) {
 std::shared_ptr<const Model> Model::load(const Spec& spec, const std::vector<WeightRef>& refs,
                                          at::ScalarType dtype) {
   const Weights weights(refs, spec, dtype);
-  if (spec.hidden > kMaxNormWidth)
-    throw Error("UNSUPPORTED_MODEL",
-                "a hidden size above " + std::to_string(kMaxNormWidth) + " is not supported");
+  if (spec.fused && spec.group != 1)
+    throw Error("UNSUPPORTED_MODEL", "one weight for query, key and value has as many heads of each");
   auto model = std::make_shared<Model>();
   model->spec = spec;
   model->dtype = dtype;

@@ -2,6 +2,7 @@
 
 #include <mutex>
 
+#include "base/error.h"
 #include "base/isa.h"
 #include "base/team.h"
 
@@ -39,6 +40,7 @@ bool packs(at::ScalarType dtype) { return dtype == at::kBFloat16 && kernels().pr
 constexpr int64_t kRowShare = 192;
 
 void multiply(const Product& a, int64_t rows) {
+  if (rows == 0) return;
   const int64_t panels = (a.n + kPanel - 1) / kPanel, shares = (rows + kRowShare - 1) / kRowShare;
   const int64_t each = ((rows + shares - 1) / shares + 5) / 6 * 6;
   parallel_tasks(panels * shares, [&](int64_t i) {
@@ -87,6 +89,7 @@ const Tensor& FrozenLinear::backward_panels() const {
 }
 
 Tensor linear_forward(const Tensor& x, const FrozenLinear& linear, const LowRank* branch, Tensor* ratio) {
+  require(x.size(1) == linear.in(), "a linear layer reads as many values as it has inputs");
   if (!linear.packed()) {
     Tensor y = at::addmm(linear.bias().to(x.scalar_type()), x, linear.weight().t());
     if (!branch) return y;

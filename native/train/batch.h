@@ -2,6 +2,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/error.h"
+
 namespace lp {
 
 /// Sequences of T tokens in all, packed without padding.
@@ -12,6 +14,17 @@ struct Batch {
   std::vector<int32_t> token_labels;  // [T], or empty: what comes after each token; -100: that does not count
   // What a teacher makes of the texts, or empty: logits of each example, and what its head reads [B * h].
   std::vector<float> teacher_logits, teacher_states;
+
+  /// Throws BAD_DATA where lengths do not fit each other, or a sequence has no token.
+  void check() const {
+    const auto tokens = static_cast<int32_t>(ids.size());
+    bool fits = tokens > 0 && type_ids.size() == ids.size() && cu_seqlens.size() > 1 &&
+                cu_seqlens.front() == 0 && cu_seqlens.back() == tokens &&
+                (token_labels.empty() || token_labels.size() == ids.size());
+    for (size_t b = 1; fits && b < cu_seqlens.size(); ++b) fits = cu_seqlens[b - 1] < cu_seqlens[b];
+    if (!fits)
+      throw Error("BAD_DATA", "the lengths of a batch do not fit each other, or a text has no token");
+  }
 };
 
 }  // namespace lp

@@ -39,6 +39,7 @@ Tensor next_token_loss(const Vocabulary& vocabulary, const Tensor& states, const
     const Tensor log_p = at::log_softmax(next_token_logits(vocabulary, states.index_select(0, index)), 1);
     *loss -= log_p.gather(1, label).sum(at::kDouble).item<double>();
     if (right) right->index_copy_(0, index, log_p.argmax(1).eq(label.squeeze(1)).to(at::kFloat));
+    if (right) continue;
     Tensor d = log_p.exp();
     d.scatter_add_(1, label, at::full({n, 1}, -1.f));
     d.div_(denominator);

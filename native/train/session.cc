@@ -120,6 +120,7 @@ Tensor Session::by_example(const Tensor& outputs) const {
 }
 
 void Session::check(const Batch& batch) const {
+  batch.check();
   if (config_.network.vocabulary) return;  // next_token_loss looks at its labels itself
   const auto sequences = static_cast<int64_t>(batch.cu_seqlens.size()) - 1;
   if (sequences != static_cast<int64_t>(batch.labels.size()) * config_.choices)
@@ -250,6 +251,7 @@ Session::Evaluation Session::evaluate(const Batch& batch) {
 
 Tensor Session::logits(const Batch& batch) {
   require_vocabulary();
+  batch.check();
   Pass pass;
   pass.every = true;
   return next_token_logits(network_.vocabulary(), network_.encode(batch, pass, nullptr, nullptr));
@@ -267,9 +269,16 @@ void Session::begin(int64_t sequences) {
 
 Tensor Session::next(const Batch& batch) {
   if (!cache_) throw Error("BAD_OPTION", "nothing has begun");
+  batch.check();
+  // What fails half-way leaves sequences of which nobody knows how long they are: they have to begin again.
+  std::optional<KeyValueCache> cache;
+  cache.swap(cache_);
   Pass pass;
-  pass.cache = &*cache_;
-  return next_token_logits(network_.vocabulary(), network_.encode(batch, pass, nullptr, nullptr));
+  pass.cache = &*cache;
+  const Tensor logits =
+      next_token_logits(network_.vocabulary(), network_.encode(batch, pass, nullptr, nullptr));
+  cache_.swap(cache);
+  return logits;
 }
 
 void Session::choose(const std::vector<int64_t>& from) {

@@ -4,7 +4,10 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 import { kindOfAdapter } from '../../lib/adapter/files.ts';
 import { readPeftAdapter, writePeftAdapter } from '../../lib/adapter/peft.ts';
+import { readConfig } from '../../lib/checkpoint/config.ts';
+import { FAMILIES } from '../../lib/checkpoint/families.ts';
 import { readHeader } from '../../lib/checkpoint/safetensors.ts';
+import { DECODERS, ENCODERS, fixture } from '../engine/truth.ts';
 import { FIXTURE, INFO, Scratch } from './samples.ts';
 
 type Json = Record<string, unknown>;
@@ -26,6 +29,20 @@ describe('PEFT adapters', () => {
     return scratch.folder;
   };
   const refusal = (change: Json) => scratch.failure(() => readPeftAdapter(changed(change), roberta));
+
+  it('of every family are read, and written the way the weights lie', async () => {
+    for (const name of [...ENCODERS, ...DECODERS]) {
+      const { spec } = await readConfig(fixture(name, 'base', 'config.json'));
+      const family = FAMILIES.get(spec.family)!;
+      const { tensors } = await readPeftAdapter(fixture(name, 'adapter'), family);
+      expect(
+        [...tensors.keys()].some((tensor) => tensor.includes('.lora_')),
+        name,
+      ).to.equal(true);
+      await writePeftAdapter(scratch.folder, [], INFO, family);
+      expect(configIn(scratch.folder)['fan_in_fan_out'], name).to.equal(name.startsWith('gpt2'));
+    }
+  });
 
   it("of Python's PEFT are read", async () => {
     const { info, r, alpha, dropout, scale, tensors } = await readPeftAdapter(FIXTURE, roberta);
@@ -81,7 +98,7 @@ describe('PEFT adapters', () => {
       `${file}: peft_type is "IA3"; only LORA can be read`,
     );
     expect(await refusal({ bias: 'all' })).to.equal(`${file}: bias is "all"; only "none" can be read`);
-    for (const key of ['use_dora', 'fan_in_fan_out', 'lora_bias'])
+    for (const key of ['use_dora', 'use_qalora', 'lora_bias'])
       expect(await refusal({ [key]: true })).to.equal(`${file}: ${key} is set, which is not supported`);
     expect(await refusal({ rank_pattern: { '(': 4 } })).to.match(/^BAD_ADAPTER .*"\("/);
     expect(await refusal({ r: 0 })).to.match(/^BAD_ADAPTER adapter_config.json: r: /);

@@ -49,6 +49,20 @@ describe('tasks', () => {
     expect(metrics).to.deep.equal(['pearson', 'spearmanr']);
   });
 
+  it('know arc and openbookqa, instructions and what is to be said', async () => {
+    for (const name of ['arc_easy', 'arc_challenge', 'openbookqa']) {
+      const { columns, completion, labels } = taskOf(name);
+      expect(labels).to.deep.equal({ kind: 'tokens' });
+      const row = { instruction: 'I', input: '', output: 'O', answer: 'answer1', idx: 0 };
+      const text: [string, string] = [columns.text[0], completion!];
+      const [example] = await readExamples(files.write('x.jsonl', JSON.stringify(row)), {
+        text,
+        label: columns.label,
+      });
+      expect(example!.texts).to.deep.equal(['I', 'O']);
+    }
+  });
+
   it('know copa, a choice between a cause or an effect and another', async () => {
     const { columns, choices, labels } = taskOf('copa');
     const row = { premise: 'P.', choice1: 'A.', choice2: 'B.', question: 'effect', label: 1, idx: 0 };

@@ -67,7 +67,22 @@ describe('generation', () => {
     ])
       expect(await code(work())).to.equal('BAD_OPTION');
     await tokens.begin(3);
+    const { ids, cuSeqlens, ...rest } = recorded.batch();
+    const broken = [
+      { ...rest, ids, cuSeqlens: cuSeqlens.subarray(1) },
+      { ...rest, ids: ids.subarray(1), cuSeqlens },
+      { ...rest, ids, cuSeqlens: Int32Array.of(0, 0, ...cuSeqlens.subarray(1)) },
+      { ...rest, ids: ids.subarray(0, 0), cuSeqlens: Int32Array.of(0), typeIds: new Int32Array(0) },
+    ];
+    for (const batch of broken) {
+      expect(await code(tokens.next(batch))).to.equal('BAD_DATA');
+      expect(await code(tokens.logits(batch))).to.equal('BAD_DATA');
+      expect(await code(labels.evaluate(batch))).to.equal('BAD_DATA');
+    }
+    // Of four sequences where three were begun; after that all have to begin again.
     expect(await code(tokens.next(recorded.batch()))).to.equal('BAD_DATA');
+    expect(await code(tokens.next(recorded.batch()))).to.equal('BAD_OPTION');
+    await tokens.begin(3);
     expect(await code(tokens.choose([3]))).to.equal('BAD_DATA');
     model.dispose();
   });

@@ -82,8 +82,12 @@ describe('a decoder that says tokens', () => {
     expect(light.metrics['exact_match']).equal(1);
     for (const kind of ['vanilla', 'light']) {
       const adapter = folder.file(kind);
-      const again = await evaluate({ model: base, adapter, validationFile: data, dtype: 'float32' });
-      expect(again.metrics['exact_match'], kind).equal(1);
+      const of = { model: base, adapter, validationFile: data, dtype: 'float32' } as const;
+      const flags = { textColumns: ['question'], completionColumn: 'answer' };
+      for (const more of [{}, flags, { textColumns: ['question'] }, { completionColumn: 'answer' }])
+        expect((await evaluate({ ...of, ...more })).metrics['exact_match'], kind).equal(1);
+      const cut = await evaluate({ ...of, maxLength: 5 });
+      expect(cut.metrics['exact_match'], kind).equal(0);
       const prompts = ['what comes after green\n', 'what comes after white\n'];
       const said = await generate({
         model: base,

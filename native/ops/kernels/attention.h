@@ -45,7 +45,8 @@ LP_INLINE uint32_t drop_counter(int64_t query, int64_t heads, int64_t head, int6
   return static_cast<uint32_t>(query * heads + head) * dropout_stride(keys);
 }
 
-/// What stands for a score that is not to count: 0 after the softmax, and finite times any scale.
+/// What stands for a score that is not to count: next to nothing after the softmax, and finite times any
+/// scale.
 constexpr float kUnseen = -1e30f;
 
 /// Where a query stands among its sequence's keys, and which of these it sees: [first, end).
@@ -111,6 +112,7 @@ void attention_forward(const AttentionForward& a, float* scratch, int64_t sequen
         }
         float denominator = sum(total);
         for (int64_t j = seen.end / W * W; j < seen.end; ++j) denominator += si[j];
+        for (int64_t j = 0; j < seen.first; ++j) si[j] = 0.f;
         for (int64_t j = seen.end; j < wide; ++j) si[j] = 0.f;
         a.lse[h * a.q_rows + q0 + i0 + i] = largest + __builtin_logf(denominator);
         const float inverse = 1.f / denominator;
@@ -190,6 +192,7 @@ void attention_backward(const AttentionBackward& a, float* scratch, int64_t sequ
             store(pi + j + x * W, prob * f.v[x] * mask);
           }
         }
+        for (int64_t j = 0; j < seen.first; ++j) pi[j] = dsi[j] = 0.f;
         for (int64_t j = seen.end; j < wide; ++j) pi[j] = dsi[j] = 0.f;
       }
       gemm(p, 1, n, dout, d, dv, d, keys, d, rows, true);
