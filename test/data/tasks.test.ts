@@ -89,7 +89,7 @@ describe('tasks', () => {
   it('are listed to whom asks for another', async () => {
     for (const name of ['record', 'SST2', 'toString', ''])
       expect(await failure(() => taskOf(name))).to.equal(
-        `BAD_OPTION there is no task "${name}"; the tasks are cola, mrpc, rte, sst2, stsb, boolq, cb, copa, multirc, wic`,
+        `BAD_OPTION there is no task "${name}"; the tasks are cola, mrpc, rte, sst2, stsb, boolq, cb, copa, multirc, wic, arc_easy, arc_challenge, openbookqa`,
       );
   });
 });
