@@ -1,5 +1,7 @@
 #include "model/model.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 
 namespace lp {
@@ -103,10 +105,6 @@ class Weights {
   }
   Tensor find(const std::string& site) const { return has(site) ? get(site) : Tensor(); }
   NormWeights norm(const std::string& at) const {
-    // A row lies on the stack.
-    if (get(at + ".weight").numel() > kMaxNormWidth)
-      throw Error("UNSUPPORTED_MODEL",
-                  at + " is wider than " + std::to_string(kMaxNormWidth) + ", which is not supported");
     return norm_of(get(at + ".weight"), spec_.rms ? Tensor() : get(at + ".bias"), spec_.norm_eps);
   }
   FrozenLinear linear(const std::string& at) const {
@@ -143,6 +141,10 @@ Layer layer_of(const Weights& weights, const Spec& spec, int64_t index) {
 std::shared_ptr<const Model> Model::load(const Spec& spec, const std::vector<WeightRef>& refs,
                                          at::ScalarType dtype) {
   const Weights weights(refs, spec, dtype);
+  // A row of a norm lies on the stack.
+  if (std::max({spec.hidden, spec.embedding, spec.query_key_norm ? spec.head_size : 0}) > kMaxNormWidth)
+    throw Error("UNSUPPORTED_MODEL",
+                "a norm of more than " + std::to_string(kMaxNormWidth) + " values is not supported");
   if (spec.fused && spec.group != 1)
     throw Error("UNSUPPORTED_MODEL", "one weight for query, key and value has as many heads of each");
   auto model = std::make_shared<Model>();

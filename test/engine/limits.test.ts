@@ -79,7 +79,10 @@ describe('the engine', () => {
 
   it('refuses what is wider than its kernels', async () => {
     const { checkpoint } = recorded;
-    const wide = { ...checkpoint, spec: { ...checkpoint.spec, hidden: 16_640 } };
-    expect(await errorOf(Model.load(wide))).include({ code: 'UNSUPPORTED_MODEL' });
+    const changes = [{ hidden: 16_640 }, { embedding: 16_640 }, { queryKeyNorm: true, headSize: 16_640 }];
+    for (const change of changes) {
+      const wide = { ...checkpoint, spec: { ...checkpoint.spec, ...change } };
+      expect(await errorOf(Model.load(wide))).include({ code: 'UNSUPPORTED_MODEL' });
+    }
   });
 });
