@@ -24,11 +24,16 @@ export interface Generated {
 }
 
 /**
- * LoRA's part of an adapter; its task head tells nothing of the next token.
- * @throws {LightPeftError} BAD_ADAPTER: it has trained something else, such as embeddings
+ * What an adapter of LoRA alone has.
+ * @throws {LightPeftError} BAD_OPTION: it tells labels; BAD_ADAPTER: it has trained something else, such as embeddings
  */
 function branches(tensors: ReadonlyMap<string, { data: Float32Array }>, adapter: string) {
-  const all = [...tensors].filter(([name]) => !name.startsWith('classifier.'));
+  const all = [...tensors];
+  if (all.some(([name]) => name.startsWith('classifier.')))
+    throw new LightPeftError(
+      'BAD_OPTION',
+      `--adapter: ${adapter} tells labels, and says nothing; see predict`,
+    );
   const other = all.find(([name]) => !name.includes('.lora_'))?.[0];
   if (other !== undefined) throw badAdapter(`${adapter}: ${other} is no part of LoRA, and is not supported`);
   return all.map(([name, { data }]) => ({ name, data }));

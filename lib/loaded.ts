@@ -55,8 +55,14 @@ function adapterLabels(
   info: AdapterInfo | null,
 ): LabelSet {
   // Python's PEFT leaves no word of it, and no head.
-  const asked = bench.reading.labels?.kind === 'tokens' && outputsOf(tensors) === undefined;
-  if (info?.tells || asked) return { kind: 'tokens' };
+  const asked = bench.reading.labels?.kind === 'tokens';
+  const headed = outputsOf(tensors) !== undefined;
+  if (info?.tells || (asked && !headed)) return { kind: 'tokens' };
+  if (asked)
+    throw new LightPeftError(
+      'BAD_OPTION',
+      `--completion-column: ${adapter} tells labels, not what comes next`,
+    );
   return labelsOf(bench, info?.labels, trainedHead(tensors, adapter), info?.choices);
 }
 

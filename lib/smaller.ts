@@ -96,7 +96,12 @@ export async function startSmaller(
 ): Promise<Smaller> {
   const { settings, checkpoint, model } = bench;
   const { rewind, carryMoments, threads } = settings;
-  const { tensors: trained } = await readPeftAdapter(from, bench.family);
+  const { tensors: trained, info } = await readPeftAdapter(from, bench.family);
+  if (info && (info.tells === 'tokens') !== (data.labels.kind === 'tokens'))
+    throw new LightPeftError(
+      'BAD_OPTION',
+      `--from: what ${from} has learned tells ${info.tells ?? 'labels'}, and the data is for ${info.tells ? 'labels' : 'tokens'}`,
+    );
   const estimate = await readEstimate(join(from, SCORES), {
     fingerprint: checkpoint.fingerprint,
     tokenizer: bench.tokenizer.fingerprint,

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { mkdir, open, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { LightPeftError, messageOf } from './errors.ts';
 
 const ioError = (path: string, error: unknown) =>
@@ -29,6 +30,17 @@ export async function writeWhole(file: string, pieces: readonly (Uint8Array | st
   }
 }
 
+/** Node's own `recursive` never ends where a parent is there and yet nothing can be made in it, as in /proc. */
+async function makeEach(folder: string): Promise<void> {
+  if (existsSync(folder)) return;
+  const parent = dirname(resolve(folder));
+  if (parent !== resolve(folder)) await makeEach(parent);
+  await mkdir(folder).catch((error: NodeJS.ErrnoException) => {
+    // Another may have made it meanwhile.
+    if (error.code !== 'EEXIST') throw error;
+  });
+}
+
 const TEMPORARY = /\.?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.tmp$/;
 const HOUR = 3_600_000;
 
@@ -49,7 +61,7 @@ async function sweep(folder: string): Promise<void> {
 export async function makeFolder(folder: string): Promise<void> {
   const trial = join(folder, `${randomUUID()}.tmp`);
   try {
-    await mkdir(folder, { recursive: true });
+    await makeEach(folder);
     await sweep(folder);
     await writeFile(trial, '');
     await rm(trial);

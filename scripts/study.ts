@@ -59,14 +59,17 @@ const linesOf = (file: string): string[] =>
     .split('\n')
     .filter((line) => line.trim() !== '');
 
-/** What the likeliest label of a file gives; a correlation is 0 then. */
+/** What saying the same of every example gives at best; a correlation is 0 then. */
 function majorityOf(task: string, file: string): number {
   const { labels, metrics } = taskOf(task);
-  if (labels.kind === 'regression' || metrics[0] !== 'accuracy') return 0;
+  const [metric] = metrics;
+  if (labels.kind === 'regression' || (metric !== 'accuracy' && metric !== 'f1')) return 0;
   const counts = new Map<unknown, number>();
   const all = linesOf(file).map((line) => (JSON.parse(line) as { label: unknown }).label);
   for (const label of all) counts.set(label, (counts.get(label) ?? 0) + 1);
-  return Math.max(...counts.values()) / all.length;
+  if (metric === 'accuracy') return Math.max(...counts.values()) / all.length;
+  const positive = (counts.get(1) ?? counts.get(true) ?? 0) / all.length;
+  return (2 * positive) / (1 + positive);
 }
 
 /** Long runs for small tasks; a masked run is at most half as long as the run that it is for. */

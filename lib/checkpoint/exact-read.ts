@@ -1,4 +1,4 @@
-import { open, type FileHandle } from 'node:fs/promises';
+import { open, stat, type FileHandle } from 'node:fs/promises';
 import { LightPeftError, messageOf } from '../errors.ts';
 
 const bad = (message: string, cause?: unknown) => new LightPeftError('BAD_CHECKPOINT', message, { cause });
@@ -23,13 +23,15 @@ export class ExactReader {
   }
 
   static async open(file: string): Promise<ExactReader> {
-    const handle = await open(file).catch((error: unknown) => {
+    const refuse = (error: unknown): never => {
       throw fsError(file, error);
-    });
+    };
+    // Before it is opened, which would wait for whoever writes into a pipe.
+    const before = await stat(file).catch(refuse);
+    if (!before.isFile()) throw bad(`${file}: this is not a file`);
+    const handle = await open(file).catch(refuse);
     try {
-      const found = await handle.stat();
-      if (!found.isFile()) throw bad(`${file}: this is not a file`);
-      return new ExactReader(file, found.size, handle);
+      return new ExactReader(file, (await handle.stat()).size, handle);
     } catch (error) {
       await handle.close();
       throw fsError(file, error);

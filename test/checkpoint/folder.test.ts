@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { readFileSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
@@ -92,6 +93,13 @@ describe('a checkpoint folder', () => {
     expect(await refusal()).to.match(
       /^BAD_CHECKPOINT \.: there is none of model\.safetensors, .*pytorch_model\.bin/,
     );
+  });
+
+  it('is not read from a pipe, which would wait', async () => {
+    broken.copy(TINY);
+    rmSync(broken.path('model.safetensors'));
+    execFileSync('mkfifo', [broken.path('model.safetensors')]);
+    expect(await refusal()).to.equal('BAD_CHECKPOINT model.safetensors: this is not a file');
   });
 
   it('is refused for missing and unknown weights, all in one error', async () => {

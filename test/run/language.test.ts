@@ -108,6 +108,28 @@ describe('a decoder that says tokens', () => {
     }
   });
 
+  it('keeps adapters that tell labels and those that say tokens apart', async () => {
+    const rows = Array.from({ length: 8 }, (_, i) => ({
+      question: `what is ${COLOURS[i % 5]!}`,
+      label: i % 2,
+    }));
+    const labelled = folder.write('labelled.jsonl', rows.map((row) => JSON.stringify(row)).join('\n'));
+    const { completionColumn, ...rest } = options({
+      trainFile: labelled,
+      validationFile: labelled,
+      epochs: 1,
+    });
+    await vanillaTrain({ ...rest, out: folder.file('labels') });
+    const adapter = folder.file('labels');
+    expect(await errorOf(generate({ model: base, adapter, prompt: ['what'] }))).include({
+      code: 'BAD_OPTION',
+    });
+    const asked = evaluate({ ...rest, completionColumn, adapter, validationFile: data });
+    expect(await errorOf(asked)).include({ code: 'BAD_OPTION' });
+    const other = train({ ...rest, from: folder.file('estimate'), out: folder.file('y') });
+    expect((await errorOf(other)).message).contain('tells tokens, and the data is for labels');
+  });
+
   it('refuses what it cannot do', async () => {
     const code = async (changes: Partial<Options>) =>
       (await errorOf(vanillaTrain(options({ out: folder.file('x'), ...changes })))) as { code: string };
@@ -115,6 +137,7 @@ describe('a decoder that says tokens', () => {
     expect(await code({ labelNames: ['a', 'b'] })).include({ code: 'BAD_OPTION' });
     expect(await code({ completionColumn: 'nothing' })).include({ code: 'BAD_DATA' });
     expect(await code({ maxLength: 4 })).include({ code: 'BAD_DATA' });
+    expect(await code({ out: '/proc/light-peft/x' })).include({ code: 'IO' });
     const prompt = ['what '.repeat(90)];
     expect(await errorOf(generate({ model: base, prompt }))).include({ code: 'BAD_OPTION' });
     expect(await errorOf(generate({ model: base, prompt: [''] }))).include({ code: 'BAD_DATA' });
