@@ -4,16 +4,7 @@
 
 namespace lp::LP_ISA {
 
-LP_INLINE float value_at(const float* p) { return *p; }
-LP_INLINE float value_at(const bf16* p) {
-  uint16_t half;
-  std::memcpy(&half, p, sizeof(half));
-  const uint32_t bits = static_cast<uint32_t>(half) << 16;
-  float value;
-  std::memcpy(&value, &bits, sizeof(value));
-  return value;
-}
-
+/// Rounded to the nearest, ties to even.
 LP_INLINE void put(float* p, float value) { *p = value; }
 LP_INLINE void put(bf16* p, float value) {
   uint32_t bits;
@@ -32,8 +23,8 @@ void rotate(const Rotate& a, int64_t begin, int64_t end) {
       const T* x = static_cast<const T*>(a.x) + at;
       T* y = static_cast<T*>(a.y) + at;
       for (int64_t i = 0; i < pairs; ++i) {
-        const float s = sin[i] * a.direction, first = value_at(x + i * step),
-                    second = value_at(x + i * step + apart);
+        const float s = sin[i] * a.direction, first = to_float(x[i * step]),
+                    second = to_float(x[i * step + apart]);
         put(y + i * step, first * cos[i] - second * s);
         put(y + i * step + apart, second * cos[i] + first * s);
       }
