@@ -1,17 +1,11 @@
-import { badAdapter, kindOfAdapter } from './adapter/files.ts';
-import { layerCuts } from './adapter/delta.ts';
-import { readLightAdapter } from './adapter/light.ts';
-import { readPeftAdapter } from './adapter/peft.ts';
 import { Random } from './data/random.ts';
-import { begun, type Session } from './engine.ts';
 import { LightPeftError } from './errors.ts';
 import { endsOf } from './generation/ends.ts';
 import { beamSearch } from './generation/beams.ts';
 import { drawn } from './generation/sampling.ts';
 import { continued, greatest } from './generation/tokens.ts';
-import { checkBase, modulesOf } from './loaded.ts';
+import { load } from './loaded.ts';
 import { type Options, needed, settle, type Settings } from './options.ts';
-import { parsePlan } from './plan/plan.ts';
 import type { RunOptions } from './run.ts';
 import { Workbench } from './workbench.ts';
 
@@ -21,49 +15,6 @@ export interface Generated {
   /** What comes after the prompt. */
   text: string;
   tokens: number[];
-}
-
-/**
- * What an adapter of LoRA alone has.
- * @throws {LightPeftError} BAD_OPTION: it tells labels; BAD_ADAPTER: it has trained something else, such as embeddings
- */
-function branches(tensors: ReadonlyMap<string, { data: Float32Array }>, adapter: string) {
-  const all = [...tensors];
-  if (all.some(([name]) => name.startsWith('classifier.')))
-    throw new LightPeftError(
-      'BAD_OPTION',
-      `--adapter: ${adapter} tells labels, and says nothing; see predict`,
-    );
-  const other = all.find(([name]) => !name.includes('.lora_'))?.[0];
-  if (other !== undefined) throw badAdapter(`${adapter}: ${other} is no part of LoRA, and is not supported`);
-  return all.map(([name, { data }]) => ({ name, data }));
-}
-
-/** A base that tells the next token, with an adapter of either kind. */
-async function languageSession(bench: Workbench, adapter: string | undefined): Promise<Session> {
-  if (adapter === undefined) return bench.languageSession(bench.model, []);
-  if (kindOfAdapter(adapter) === 'peft') {
-    const peft = await readPeftAdapter(adapter, bench.family);
-    checkBase(bench, adapter, peft.info);
-    const rankOf = (name: string) => peft.tensors.get(`${name}.lora_A.weight`)?.shape[0];
-    const session = bench.languageSession(bench.model, modulesOf(bench, rankOf, peft.scale));
-    return begun(session, (one) => one.setTensors(branches(peft.tensors, adapter)));
-  }
-  const light = await readLightAdapter(adapter);
-  checkBase(bench, adapter, light.info);
-  const { layers, heads, ffn } = bench.checkpoint.spec;
-  const plan = parsePlan(light.plan, { fingerprint: bench.checkpoint.fingerprint, layers, heads, ffn });
-  using small = await bench.model.cut(layerCuts(plan, light.delta), { threads: bench.settings.threads });
-  const ranks = new Map(plan.modules.map(({ name, ranks: kept }) => [name, kept.length]));
-  const scale = light.info.alpha / light.info.r;
-  const modules = modulesOf(
-    bench,
-    (name) => ranks.get(name),
-    () => scale,
-  );
-  return begun(bench.languageSession(small, modules), (one) =>
-    one.setTensors(branches(light.tensors, adapter)),
-  );
 }
 
 function chooserOf(settings: Settings): (logits: Float32Array, prompt: number) => number {
@@ -79,7 +30,7 @@ function chooserOf(settings: Settings): (logits: Float32Array, prompt: number) =
 
 /**
  * Continues prompts with a decoder, all at once.
- * @throws {LightPeftError} BAD_OPTION: the model tells no next token, or a prompt leaves no room
+ * @throws {LightPeftError} BAD_OPTION: the model or the adapter tells no next token, or a prompt leaves no room
  */
 export async function generate(options: Options, run: RunOptions = {}): Promise<Generated[]> {
   const settings = settle(options);
@@ -105,7 +56,8 @@ export async function generate(options: Options, run: RunOptions = {}): Promise<
   const { signal } = run;
   const limits = { maxNewTokens, ends, vocab: spec.vocab, signal };
   const ids = encoded.map((tokens) => [...tokens.ids]);
-  using session = await languageSession(bench, settings.adapter);
+  const { session: loaded } = await load(bench, settings.adapter, { kind: 'tokens' });
+  using session = loaded;
   const found =
     beams > 1
       ? await beamSearch(session, ids, { ...limits, beams, lengthPenalty })

@@ -53,25 +53,18 @@ function adapterLabels(
   tensors: Map<string, { shape: number[] }>,
   adapter: string,
   info: AdapterInfo | null,
+  asked: LabelSet | undefined,
 ): LabelSet {
-  // Python's PEFT leaves no word of it, and no head.
-  const asked = bench.reading.labels?.kind === 'tokens';
   const headed = outputsOf(tensors) !== undefined;
-  if (info?.tells || (asked && !headed)) return { kind: 'tokens' };
-  if (asked)
-    throw new LightPeftError(
-      'BAD_OPTION',
-      `--completion-column: ${adapter} tells labels, not what comes next`,
-    );
+  // Python's PEFT leaves no word of it, and no head.
+  if (info?.tells || (asked?.kind === 'tokens' && !headed)) return { kind: 'tokens' };
+  if (asked?.kind === 'tokens')
+    throw new LightPeftError('BAD_OPTION', `${adapter} tells labels, not what comes next; see predict`);
   return labelsOf(bench, info?.labels, trainedHead(tensors, adapter), info?.choices);
 }
 
 /** @throws {LightPeftError} BAD_PLAN or BAD_ADAPTER: the adapter says that it belongs to another base */
-export function checkBase(
-  { checkpoint, settings }: Workbench,
-  adapter: string,
-  info: AdapterInfo | null,
-): void {
+function checkBase({ checkpoint, settings }: Workbench, adapter: string, info: AdapterInfo | null): void {
   if (!info || info.fingerprint === checkpoint.fingerprint) return;
   const code = kindOfAdapter(adapter) === 'light' ? 'BAD_PLAN' : 'BAD_ADAPTER';
   throw new LightPeftError(
@@ -81,7 +74,7 @@ export function checkBase(
 }
 
 /** The modules that an adapter has, by their names. */
-export const modulesOf = (
+const modulesOf = (
   bench: Workbench,
   rankOf: (name: string) => number | undefined,
   scaleOf: (name: string) => number,
@@ -96,11 +89,19 @@ export const modulesOf = (
     .flat()
     .filter((module) => module !== undefined);
 
-/** A checkpoint with its own head, a base with a Hugging Face PEFT adapter, or a base with a light adapter. */
-export async function load(bench: Workbench, adapter: string | undefined): Promise<Loaded> {
+/**
+ * A checkpoint with its own head, a base with a Hugging Face PEFT adapter, or a base with a light adapter.
+ * @param asked what is to be told, where that is known
+ * @throws {LightPeftError} BAD_OPTION: it tells something else
+ */
+export async function load(
+  bench: Workbench,
+  adapter: string | undefined,
+  asked = bench.reading.labels,
+): Promise<Loaded> {
   const { model } = bench.settings;
-  if (adapter === undefined && bench.reading.labels?.kind === 'tokens')
-    return { session: bench.session(bench.model, bench.reading.labels, []), labels: bench.reading.labels };
+  if (adapter === undefined && asked?.kind === 'tokens')
+    return { session: bench.session(bench.model, asked, []), labels: asked };
   if (adapter === undefined) {
     const own = await headOf(bench.checkpoint);
     const outputs = outputsOf(own);
@@ -117,7 +118,7 @@ export async function load(bench: Workbench, adapter: string | undefined): Promi
   if (kindOfAdapter(adapter) === 'peft') {
     const peft = await readPeftAdapter(adapter, bench.family);
     checkBase(bench, adapter, peft.info);
-    const labels = adapterLabels(bench, peft.tensors, adapter, peft.info);
+    const labels = adapterLabels(bench, peft.tensors, adapter, peft.info, asked);
     const modules = modulesOf(
       bench,
       (name) => peft.tensors.get(`${name}.lora_A.weight`)?.shape[0],
@@ -135,7 +136,7 @@ export async function load(bench: Workbench, adapter: string | undefined): Promi
   const { fingerprint } = bench.checkpoint;
   const plan = parsePlan(light.plan, { fingerprint, layers, heads, ffn });
   using small = await bench.model.cut(layerCuts(plan, light.delta), { threads: bench.settings.threads });
-  const labels = adapterLabels(bench, light.tensors, adapter, light.info);
+  const labels = adapterLabels(bench, light.tensors, adapter, light.info, asked);
   const ranks = new Map(plan.modules.map(({ name, ranks }) => [name, ranks.length]));
   const modules = modulesOf(
     bench,

@@ -9,13 +9,7 @@ import { endsOf } from './generation/ends.ts';
 import { LightPeftError } from './errors.ts';
 import { type Evaluation } from './evaluation.ts';
 import type { MetricName } from './metrics.ts';
-import {
-  type ModuleConfig,
-  type NamedTensor,
-  type Part,
-  PLAIN_SESSION,
-  type SessionConfig,
-} from './native.ts';
+import { type ModuleConfig, type NamedTensor, type Part, type SessionConfig } from './native.ts';
 import type { Settings } from './options.ts';
 import { encoderCost, parameterCosts } from './plan/costs.ts';
 import { estimatorOf, moduleEstimatorOf, trainsMasks } from './plan/estimators.ts';
@@ -180,13 +174,7 @@ export class Workbench implements Disposable {
     return session;
   }
 
-  /** A session that tells the token that comes next. @throws {LightPeftError} BAD_OPTION: the model cannot */
-  languageSession(model: Model, modules: ModuleConfig[]): Session {
-    this.checkLanguage();
-    const config = { ...PLAIN_SESSION, modules, vocabulary: true, seed: this.settings.seed };
-    return new Session(model, config, { threads: this.settings.threads });
-  }
-
+  /** @throws {LightPeftError} BAD_OPTION: the model does not tell the token that comes next */
   private checkLanguage(): void {
     const { spec, tensors } = this.checkpoint;
     if (!spec.causal || (spec.vocabulary !== 'tied' && !tensors.has('vocabulary.weight')))

@@ -4,7 +4,7 @@ type Pairs = readonly (readonly [site: string, module: string])[];
 
 /** How a family names its modules. */
 export interface Names {
-  /** Before the encoder's modules in a model with a head, such as `roberta.`. */
+  /** Before the base's modules in a model with a head, such as `roberta.`. */
   prefix: string;
   /** Modules outside of layers, below the prefix. */
   embeddings: Pairs;
@@ -104,7 +104,7 @@ export function named(names: Names, parse: Family['parse'], targets: readonly st
     if (unused.test(bare(name))) return { part: 'ignored' };
     const site = siteOf(name);
     if (site !== undefined) return { part: isHead(name) ? 'head' : 'base', site };
-    // What is left and outside the encoder belongs to a head of another kind: lm_head, qa_outputs and so on.
+    // What is left and outside the base belongs to a head of another kind: lm_head, qa_outputs and so on.
     const ours = name !== bare(name) || first.some((module) => name.startsWith(`${module}.`)) || isHead(name);
     return { part: ours ? 'unknown' : 'ignored' };
   }

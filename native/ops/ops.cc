@@ -199,14 +199,14 @@ Tensor rotated(const Tensor& x, const Angles& angles, int64_t size, bool back) {
 
 namespace {
 
-Sight sight_of(const Gaze& g) { return {g.causal, g.window, floats(g.slopes)}; }
+AttentionBias bias_of(const AttentionConfig& g) { return {g.causal, g.window, floats(g.slopes)}; }
 
 }  // namespace
 
 Tensor attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, const Sequences& s,
-                         const Gaze& gaze, const Tensor& head_mask, const Dropout& dropout,
+                         const AttentionConfig& config, const Tensor& head_mask, const Dropout& dropout,
                          AttentionSaved* saved) {
-  const int64_t heads = gaze.heads, all = heads * gaze.group, size = q.size(1) / all;
+  const int64_t heads = config.heads, all = heads * config.group, size = q.size(1) / all;
   Tensor context = at::empty_like(q), unmasked, lse = at::empty({all, q.size(0)}, at::kFloat);
   if (saved && head_mask.defined()) unmasked = at::empty_like(q);
   const AttentionForward a{q.const_data_ptr(),
@@ -220,11 +220,11 @@ Tensor attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, cons
                            unmasked.defined() ? unmasked.mutable_data_ptr() : nullptr,
                            mutable_floats(lse),
                            heads,
-                           gaze.group,
+                           config.group,
                            size,
                            q.size(0),
-                           static_cast<float>(gaze.scale),
-                           sight_of(gaze),
+                           static_cast<float>(config.scale),
+                           bias_of(config),
                            dropout};
   const auto kernel = typed(q).attention_forward;
   over_heads(s, heads, size, [&](float* scratch, int64_t b, int64_t h) { kernel(a, scratch, b, h); });
@@ -233,8 +233,9 @@ Tensor attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, cons
 }
 
 AttentionGrads attention_backward(const Tensor& d_context, const AttentionSaved& saved, const Sequences& s,
-                                  const Gaze& gaze, const Tensor& head_mask, const MaskTotals& totals) {
-  const int64_t heads = gaze.heads, size = d_context.size(1) / (heads * gaze.group);
+                                  const AttentionConfig& config, const Tensor& head_mask,
+                                  const MaskTotals& totals) {
+  const int64_t heads = config.heads, size = d_context.size(1) / (heads * config.group);
   AttentionGrads grads{at::empty_like(saved.q), at::empty_like(saved.k), at::empty_like(saved.v)};
   const auto partial = [&](const Tensor& total) {
     return total.defined() ? at::empty({s.cu_q.size(0) - 1, heads}, at::kFloat) : Tensor();
@@ -255,11 +256,11 @@ AttentionGrads attention_backward(const Tensor& d_context, const AttentionSaved&
                             grads.v.mutable_data_ptr(),
                             {mutable_floats(gradient), mutable_floats(salience)},
                             heads,
-                            gaze.group,
+                            config.group,
                             size,
                             d_context.size(0),
-                            static_cast<float>(gaze.scale),
-                            sight_of(gaze),
+                            static_cast<float>(config.scale),
+                            bias_of(config),
                             saved.dropout};
   const auto kernel = typed(d_context).attention_backward;
   over_heads(s, heads, size, [&](float* scratch, int64_t b, int64_t h) { kernel(a, scratch, b, h); });

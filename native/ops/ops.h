@@ -75,7 +75,7 @@ struct Angles {
 Tensor rotated(const Tensor& x, const Angles& angles, int64_t size, bool back);
 
 /// How attention looks at keys.
-struct Gaze {
+struct AttentionConfig {
   int64_t heads = 1, group = 1;  // those with keys, and query heads to each
   double scale = 1;
   bool causal = false;
@@ -88,13 +88,14 @@ struct AttentionSaved {
 };
 /// Context [Tq, H * group * d] of packed sequences, each head's times head_mask [H] where that is defined.
 Tensor attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, const Sequences& s,
-                         const Gaze& gaze, const Tensor& head_mask, const Dropout& dropout,
+                         const AttentionConfig& config, const Tensor& head_mask, const Dropout& dropout,
                          AttentionSaved* saved);
 struct AttentionGrads {
   Tensor q, k, v;
 };
 /// A head's product is that of its context and gradient, summed over the head's size.
 AttentionGrads attention_backward(const Tensor& d_context, const AttentionSaved& saved, const Sequences& s,
-                                  const Gaze& gaze, const Tensor& head_mask, const MaskTotals& totals);
+                                  const AttentionConfig& config, const Tensor& head_mask,
+                                  const MaskTotals& totals);
 
 }  // namespace lp

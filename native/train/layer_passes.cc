@@ -34,7 +34,7 @@ Tensor spread(const Tensor& some, const Rows* rows, int64_t tokens) {
 
 }  // namespace
 
-Gaze Network::gaze(size_t layer) const {
+AttentionConfig Network::attention_config(size_t layer) const {
   const Spec& spec = model_->spec;
   const Layer& l = model_->layers[layer];
   return {l.heads, spec.group, spec.attention_scale, spec.causal, l.window, l.slopes};
@@ -99,7 +99,7 @@ Tensor Network::attention_half(size_t layer, const Tensor& x, const Tensor& quer
   AttentionGrads p = projected(layer, x, queried, layout, rows, pass, saved);
   if (pass.cache) std::tie(p.k, p.v) = pass.cache->put(layer, p.k, p.v);
   const Tensor context =
-      attention_forward(p.q, p.k, p.v, layout.sequences, gaze(layer), head_mask(layer),
+      attention_forward(p.q, p.k, p.v, layout.sequences, attention_config(layer), head_mask(layer),
                         dropout(model_->spec.attention_dropout, pass, layer, kProbabilities),
                         saved ? &saved->attention : nullptr);
   if (Importance* const m = pass.moments)
@@ -210,7 +210,7 @@ Tensor Network::attention_half_backward(size_t layer, const Tensor& d_o, const T
   if (first >= kAttended && !config_.masks) return {};
   const Layout& layout = rows ? rows->layout : all;
   AttentionGrads d = attention_backward(linear_backward(attended, Tensor()), saved.attention,
-                                        layout.sequences, gaze(layer), head_mask(layer), heads);
+                                        layout.sequences, attention_config(layer), head_mask(layer), heads);
   d.q = rotated(d.q, layout.queries, spec.head_size, true);
   d.k = rotated(d.k, layout.keys, spec.head_size, true);
   if (spec.query_key_norm) {

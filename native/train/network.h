@@ -146,7 +146,7 @@ class Network {
   Tensor ffn_half(size_t layer, const Tensor& middle, const Pass& pass, LayerSaved* saved);
   Tensor layer_forward(size_t layer, const Tensor& x, const Layout& layout, const Rows* rows,
                        const Pass& pass, LayerSaved* saved);
-  Gaze gaze(size_t layer) const;
+  AttentionConfig attention_config(size_t layer) const;
   Tensor ffn_backward(size_t layer, const Tensor& du, const Tensor& past, const LayerSaved& saved,
                       const MaskTotals& neurons, int first);
   Tensor attention_half_backward(size_t layer, const Tensor& d_o, const Tensor& past, const Layout& layout,

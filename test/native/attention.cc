@@ -19,7 +19,7 @@ Tensor ends(const std::vector<int32_t>& lengths) {
 }
 
 /// What is added to the scores of one query head.
-Tensor sight(int64_t nq, int64_t nk, const Shape& s, double slope) {
+Tensor score_bias(int64_t nq, int64_t nk, const Shape& s, double slope) {
   Tensor bias = at::zeros({nq, nk}, at::kDouble);
   for (int64_t i = 0; i < nq; ++i)
     for (int64_t j = 0; j < nk; ++j) {
@@ -45,7 +45,7 @@ Tensor written_out(const Tensor& q, const Tensor& k, const Tensor& v, const Shap
         return t.narrow(0, at, n).narrow(1, head * s.size, s.size);
       };
       Tensor p = at::mm(part(q, q0, nq, h), part(k, k0, nk, h / s.group).t()) / std::sqrt(static_cast<double>(s.size));
-      p = at::softmax(p + sight(nq, nk, s, slopes.defined() ? slopes[h].item<double>() : 0), 1);
+      p = at::softmax(p + score_bias(nq, nk, s, slopes.defined() ? slopes[h].item<double>() : 0), 1);
       Tensor f = at::empty({nq, nk}, at::kDouble);
       for (int64_t i = 0; i < nq; ++i)
         for (int64_t j = 0; j < nk; ++j)
@@ -94,18 +94,18 @@ void attention() {
           const Tensor q = random({tq, width}, dtype, 1), k = random({tk, narrow}, dtype, 2),
                        v = random({tk, narrow}, dtype, 3), dc = random({tq, width}, dtype, 4);
           const Tensor mask = masked ? random({shape.heads}, at::kFloat, 5) : Tensor();
-          Gaze gaze{shape.heads,  shape.group,  1 / std::sqrt(static_cast<double>(shape.size)),
+          AttentionConfig config{shape.heads,  shape.group,  1 / std::sqrt(static_cast<double>(shape.size)),
                     shape.causal, shape.window, {}};
-          if (shape.alibi) gaze.slopes = random({shape.heads * shape.group}, at::kFloat, 6).abs() * 0.1;
+          if (shape.alibi) config.slopes = random({shape.heads * shape.group}, at::kFloat, 6).abs() * 0.1;
           const Tensor q64 = leaf(q), k64 = leaf(k), v64 = leaf(v), mask64 = masked ? leaf(mask) : Tensor();
-          const Tensor truth = written_out(q64, k64, v64, shape, mask64, gaze.slopes, dropout);
+          const Tensor truth = written_out(q64, k64, v64, shape, mask64, config.slopes, dropout);
           truth.backward(dc.to(at::kDouble));
 
           AttentionSaved saved;
-          const Tensor context = attention_forward(q, k, v, s, gaze, mask, dropout, &saved);
+          const Tensor context = attention_forward(q, k, v, s, config, mask, dropout, &saved);
           const Tensor mask_grad = masked ? at::zeros({shape.heads}, at::kFloat) : Tensor(),
                        salience = masked ? at::ones({shape.heads}, at::kFloat) : Tensor();
-          const AttentionGrads grads = attention_backward(dc, saved, s, gaze, mask, {mask_grad, salience});
+          const AttentionGrads grads = attention_backward(dc, saved, s, config, mask, {mask_grad, salience});
           const std::string op = "attention " + std::to_string(shape.heads) + "x" + std::to_string(shape.size) +
                                  (shape.group > 1 ? " group " + std::to_string(shape.group) : "") +
                                  (shape.causal ? " causal" : "") + (shape.window > 0 ? " window" : "") +
@@ -119,7 +119,7 @@ void attention() {
           compare(op, "dk", dtype, grads.k, k64.grad(), bound);
           compare(op, "dv", dtype, grads.v, v64.grad(), bound);
           if (!masked) continue;
-          const Tensor unmasked = written_out(q64, k64, v64, shape, Tensor(), gaze.slopes, dropout);
+          const Tensor unmasked = written_out(q64, k64, v64, shape, Tensor(), config.slopes, dropout);
           const Tensor products = (unmasked * dc.to(at::kDouble))
                                       .view({tq, shape.heads, shape.group, shape.size})
                                       .sum(3)

@@ -142,22 +142,22 @@ void attention_of(int64_t sequences, int64_t length, int64_t heads, int64_t size
   s.cu_q = at::arange(0, rows + 1, length, at::kInt);
   s.k_begin = s.cu_q.narrow(0, 0, sequences);
   s.k_end = s.cu_q.narrow(0, 1, sequences);
-  Gaze gaze;
-  gaze.heads = heads;
-  gaze.scale = 1 / std::sqrt(static_cast<double>(size));
+  AttentionConfig config;
+  config.heads = heads;
+  config.scale = 1 / std::sqrt(static_cast<double>(size));
   s.longest_q = s.longest_k = length;
   const Dropout dropout = make_dropout(0.1, 1, 1, 1, 1);
   AttentionSaved saved;
   const auto heads_of = [&](const Tensor& t) { return t.view({sequences, length, heads, size}).transpose(1, 2); };
   const double flops = 4.0 * rows * length * width, bytes = 8.0 * rows * width;
-  auto t = interleaved({[&] { attention_forward(q, k, v, s, gaze, Tensor(), dropout, &saved); },
+  auto t = interleaved({[&] { attention_forward(q, k, v, s, config, Tensor(), dropout, &saved); },
                         [&] {
                           at::scaled_dot_product_attention(heads_of(q), heads_of(k), heads_of(v), {}, 0.1);
                         }});
   report("attention forward", rows, length, width, t[0], t[1], flops, bytes);
   const auto leaf = [&](const Tensor& t) { return heads_of(t).detach().requires_grad_(); };
   const Tensor q1 = leaf(q), k1 = leaf(k), v1 = leaf(v), d1 = heads_of(d);
-  t = interleaved({[&] { attention_backward(d, saved, s, gaze, Tensor(), {}); },
+  t = interleaved({[&] { attention_backward(d, saved, s, config, Tensor(), {}); },
                    [&] { at::scaled_dot_product_attention(q1, k1, v1, {}, 0.1).backward(d1); }});
   report("attention backward (ATen: and forward)", rows, length, width, t[0], t[1], 2.5 * flops, 2 * bytes);
 }

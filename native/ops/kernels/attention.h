@@ -47,13 +47,13 @@ LP_INLINE uint32_t drop_counter(int64_t query, int64_t heads, int64_t head, int6
 
 /// What stands for a score that is not to count: next to nothing after the softmax, and finite times any
 /// scale.
-constexpr float kUnseen = -1e30f;
+constexpr float kMasked = -1e30f;
 
 /// Where a query stands among its sequence's keys, and which of these it sees: [first, end).
 struct Seen {
   int64_t at, first, end;
 };
-LP_INLINE Seen seen_by(const Sight& s, int64_t query, int64_t queries, int64_t keys) {
+LP_INLINE Seen seen_by(const AttentionBias& s, int64_t query, int64_t queries, int64_t keys) {
   const int64_t at = query + keys - queries, end = s.causal ? at + 1 : keys;
   return {at, s.window > 0 && at + 1 > s.window ? at + 1 - s.window : 0, end};
 }
@@ -61,15 +61,15 @@ LP_INLINE Seen seen_by(const Sight& s, int64_t query, int64_t queries, int64_t k
 /// Of a query head: what a key of the distance 1 costs, in units of scores before they are scaled.
 template <class A>
 LP_INLINE float slope_of(const A& a, int64_t head) {
-  return a.sight.slopes ? a.sight.slopes[head] / a.scale : 0.f;
+  return a.bias.slopes ? a.bias.slopes[head] / a.scale : 0.f;
 }
 
 /// A query's scores of `keys` keys, as it sees them; those up to `wide` are unseen.
-LP_INLINE void look(float* scores, const Seen& seen, float slope, int64_t keys, int64_t wide) {
+LP_INLINE void add_bias(float* scores, const Seen& seen, float slope, int64_t keys, int64_t wide) {
   if (slope != 0.f)
     for (int64_t j = seen.first; j < seen.end; ++j) scores[j] -= slope * static_cast<float>(seen.at - j);
-  for (int64_t j = 0; j < seen.first; ++j) scores[j] = kUnseen;
-  for (int64_t j = seen.end < keys ? seen.end : keys; j < wide; ++j) scores[j] = kUnseen;
+  for (int64_t j = 0; j < seen.first; ++j) scores[j] = kMasked;
+  for (int64_t j = seen.end < keys ? seen.end : keys; j < wide; ++j) scores[j] = kMasked;
 }
 
 template <class T>
@@ -94,14 +94,14 @@ void attention_forward(const AttentionForward& a, float* scratch, int64_t sequen
       const int64_t rows = nq - i0 < kQueryBlock ? nq - i0 : kQueryBlock;
       const int64_t at = (q0 + i0) * q_stride + h * a.size;
       // None of the block sees more.
-      const int64_t keys = seen_by(a.sight, i0 + rows - 1, nq, nk).end, wide = pad(keys);
+      const int64_t keys = seen_by(a.bias, i0 + rows - 1, nq, nk).end, wide = pad(keys);
       read_head(static_cast<const T*>(a.q) + at, q_stride, rows, a.size, q, d);
       gemm(q, d, 1, kt, n, s, n, rows, wide, a.size, false);
       for (int64_t i = 0; i < rows; ++i) {
         float* si = s + i * n;
-        const Seen seen = seen_by(a.sight, i0 + i, nq, nk);
-        look(si, seen, slope, keys, wide);
-        F top = splat(kUnseen);
+        const Seen seen = seen_by(a.bias, i0 + i, nq, nk);
+        add_bias(si, seen, slope, keys, wide);
+        F top = splat(kMasked);
         for (int64_t j = 0; j < wide; j += W) top = vmax(top, load(si + j));
         const float largest = max_lane(top) * a.scale;
         F total = {};
@@ -164,7 +164,7 @@ void attention_backward(const AttentionBackward& a, float* scratch, int64_t sequ
     for (int64_t i0 = 0; i0 < nq; i0 += kQueryBlock) {
       const int64_t rows = nq - i0 < kQueryBlock ? nq - i0 : kQueryBlock;
       const int64_t at = (q0 + i0) * q_stride + h * a.size;
-      const int64_t keys = seen_by(a.sight, i0 + rows - 1, nq, nk).end, wide = pad(keys);
+      const int64_t keys = seen_by(a.bias, i0 + rows - 1, nq, nk).end, wide = pad(keys);
       read_head(static_cast<const T*>(a.q) + at, q_stride, rows, a.size, q, d);
       read_head(static_cast<const T*>(a.d_context) + at, q_stride, rows, a.size, dout, d);
       read_head(static_cast<const T*>(a.unmasked) + at, q_stride, rows, a.size, o, d);
@@ -178,8 +178,8 @@ void attention_backward(const AttentionBackward& a, float* scratch, int64_t sequ
         mask_gradient += product;
         mask_salience += __builtin_fabsf(product);
         const float lse = a.lse[h * a.q_rows + q0 + i0 + i];
-        const Seen seen = seen_by(a.sight, i0 + i, nq, nk);
-        look(pi, seen, slope, keys, wide);
+        const Seen seen = seen_by(a.bias, i0 + i, nq, nk);
+        add_bias(pi, seen, slope, keys, wide);
         const uint32_t counter = drop_counter(q0 + i0 + i, heads, h, nk);
         for (int64_t j = 0; j < wide; j += kBlock) {
           Block f;

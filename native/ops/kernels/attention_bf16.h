@@ -210,8 +210,8 @@ inline void attention_forward_bf16(const AttentionForward& a, float* memory, int
       scratch_product(static_cast<const bf16*>(a.q) + at, q_stride, rows, a.size, kt, nk, s, n, false);
       for (int64_t i = 0; i < rows; ++i) {
         float* si = s + i * n;
-        look(si, seen_by(a.sight, i0 + i, nq, nk), distance, nk, n);
-        F top = splat(kUnseen);
+        add_bias(si, seen_by(a.bias, i0 + i, nq, nk), distance, nk, n);
+        F top = splat(kMasked);
         for (int64_t j = 0; j < n; j += W) top = vmax(top, load(si + j));
         const float slope = a.scale * kLog2e, largest = max_lane(top) * slope;
         const uint32_t counter = drop_counter(q0 + i0 + i, heads, h, nk);
@@ -271,14 +271,14 @@ LP_INLINE void score_gradients(const ScoreBlock& b, int64_t key, int64_t c, __mm
 }
 
 /// The scores [keys, queries] of a block of queries from `first` on, as these see them.
-LP_INLINE void look_transposed(float* s, const Sight& sight, float slope, int64_t first, int64_t rows,
-                               int64_t queries, int64_t keys) {
-  if (!sight.causal && sight.window == 0 && slope == 0.f) return;
+LP_INLINE void add_bias_transposed(float* s, const AttentionBias& bias, float slope, int64_t first,
+                                   int64_t rows, int64_t queries, int64_t keys) {
+  if (!bias.causal && bias.window == 0 && slope == 0.f) return;
   for (int64_t i = 0; i < rows; ++i) {
-    const Seen seen = seen_by(sight, first + i, queries, keys);
+    const Seen seen = seen_by(bias, first + i, queries, keys);
     for (int64_t j = 0; j < keys; ++j) {
       float& score = s[j * kQueryBlock + i];
-      score = j < seen.first || j >= seen.end ? kUnseen : score - slope * static_cast<float>(seen.at - j);
+      score = j < seen.first || j >= seen.end ? kMasked : score - slope * static_cast<float>(seen.at - j);
     }
   }
 }
@@ -333,7 +333,7 @@ inline void attention_backward_bf16(const AttentionBackward& a, float* memory, i
       }
       pack_columns(qi, q_stride, size, rows, turned);
       scratch_product(k, k_stride, nk, size, turned, rows, s, kQueryBlock, false);
-      look_transposed(s, a.sight, distance, i0, rows, nq, nk);
+      add_bias_transposed(s, a.bias, distance, i0, rows, nq, nk);
       pack_columns(di, q_stride, size, rows, turned);
       scratch_product(v, k_stride, nk, size, turned, rows, dprob, kQueryBlock, false);
       const ScoreBlock block{s, dprob, lse, dots, p, ds, a.scale * kLog2e, kept_scale};

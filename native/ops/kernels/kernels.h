@@ -130,7 +130,7 @@ struct DropoutApply {
 };
 
 /// Which keys a query sees, and at what price. The last query of a sequence stands where its last key does.
-struct Sight {
+struct AttentionBias {
   bool causal;     // none that come after it
   int64_t window;  // no more than so many, itself included; 0: all
   const float*
@@ -149,7 +149,7 @@ struct AttentionForward {
   float* lse;                      // [heads * group, Tq] log of the softmax's denominator
   int64_t heads, group, size, q_rows;
   float scale;
-  Sight sight;
+  AttentionBias bias;
   Dropout dropout;
 };
 
@@ -163,7 +163,7 @@ struct AttentionBackward {
   MaskSums sums;  // [sequences, heads]
   int64_t heads, group, size, q_rows;
   float scale;
-  Sight sight;
+  AttentionBias bias;
   Dropout dropout;
 };
 
