@@ -46,6 +46,12 @@ HeadActivation head_activation(const std::string& name) {
   return name == "gelu" ? HeadActivation::gelu : HeadActivation::relu;
 }
 
+Told told(const std::string& name) {
+  if (name == "tags") return Told::tags;
+  if (name == "spans") return Told::spans;
+  return name == "tokens" ? Told::tokens : Told::labels;
+}
+
 }  // namespace
 
 std::vector<int64_t> to_integers(const Napi::Value& v) { return numbers<int64_t>(v); }
@@ -87,12 +93,8 @@ Spec to_spec(const Napi::Object& o) {
   s.hidden_dropout = number(o, "hiddenDropout");
   s.attention_output_dropout = number(o, "attentionOutputDropout");
   s.attention_dropout = number(o, "attentionDropout");
-  s.head_dropout = number(o, "headDropout");
   s.activation = activation(text(o, "activation"));
-  const auto head = o.Get("head").As<Napi::Object>();
-  s.dense_head = text(head, "kind") == "dense";
-  s.head_activation = head_activation(text(head, "activation"));
-  s.head_dropout_first = flag(head, "dropoutFirst");
+  s.vocabulary_activation = activation(text(o, "vocabularyActivation"));
   return s;
 }
 
@@ -143,12 +145,16 @@ SessionConfig to_session_config(const Napi::Object& o) {
     c.network.modules.push_back({text(m, "name"), integer(m, "layer"), integer(m, "rank"),
                                  site_of(text(m, "site")), number(m, "scale"), number(m, "dropout")});
   }
-  c.network.vocabulary = flag(o, "vocabulary");
-  c.network.labels = integer(o, "labels");
-  c.network.regression = flag(o, "regression");
+  c.network.full = flag(o, "full");
+  c.network.told = told(text(o, "told"));
+  const auto head = o.Get("head").As<Napi::Object>();
+  c.network.head = {integer(head, "outputs"), flag(head, "dense"),
+                    flag(head, "bias"),       flag(head, "dropoutFirst"),
+                    flag(head, "frozen"),     head_activation(text(head, "activation")),
+                    number(head, "dropout")};
+  c.regression = flag(o, "regression");
   c.network.masks = flag(o, "masks");
   c.network.ratios = flag(o, "ratios");
-  c.network.frozen_dense = flag(o, "frozenDense");
   c.network.head_mask_rate = number(o, "headMaskRate");
   c.network.neuron_mask_rate = number(o, "neuronMaskRate");
   c.network.prefix_cache = integer(o, "prefixCacheBytes");
@@ -168,12 +174,16 @@ Batch to_batch(const Napi::Object& o) {
   const auto optional = [&](const char* key) {
     return o.Get(key).IsUndefined() ? std::vector<float>{} : values<float>(o.Get(key));
   };
-  const auto tokens = o.Get("tokenLabels");
+  const auto integers = [&](const char* key) {
+    return o.Get(key).IsUndefined() ? std::vector<int32_t>{} : values<int32_t>(o.Get(key));
+  };
   return {values<int32_t>(o.Get("ids")),
           values<int32_t>(o.Get("typeIds")),
           values<int32_t>(o.Get("cuSeqlens")),
           values<float>(o.Get("labels")),
-          tokens.IsUndefined() ? std::vector<int32_t>{} : values<int32_t>(tokens),
+          integers("tokenLabels"),
+          integers("spans"),
+          flag(o, "causal"),
           optional("teacherLogits"),
           optional("teacherStates")};
 }

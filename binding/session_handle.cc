@@ -142,6 +142,7 @@ Napi::Value SessionHandle::set_tensors(const Napi::CallbackInfo& info) {
     }
     for (const auto& [p, data] : pairs)
       std::memcpy((p->*part).mutable_data_ptr<float>(), data->data(), data->size() * sizeof(float));
+    s.network().follow();
     return [](Napi::Env env) { return env.Undefined(); };
   });
 }
@@ -186,6 +187,7 @@ Napi::Value SessionHandle::set_state(const Napi::CallbackInfo& info) {
                     throw Error("BAD_STATE", "the checkpoint is of another run: " + name + " does not fit");
                 for (auto& [name, t] : s.state())
                   std::memcpy(t.mutable_data_ptr(), given.at(name).data(), t.nbytes());
+                s.network().follow();
                 s.resume_at(steps);
                 return [](Napi::Env env) { return env.Undefined(); };
               });

@@ -31,11 +31,27 @@ export interface ModuleConfig {
   dropout: number;
 }
 
+/** What a head is made of. */
+export interface HeadConfig {
+  outputs: number;
+  /** Dense, activation and dropout before the projection. */
+  dense: boolean;
+  bias: boolean;
+  dropoutFirst: boolean;
+  /** Whether the dense is a part of the base, and keeps the values that it is given. */
+  frozen: boolean;
+  activation: 'tanh' | 'gelu' | 'relu';
+  dropout: number;
+}
+
 export interface SessionConfig {
   modules: ModuleConfig[];
-  /** Whether the token that comes next is told, and there is no head to be trained. */
-  vocabulary: boolean;
-  labels: number;
+  /** Whether the model itself is trained, and not only what sits beside it. */
+  full: boolean;
+  /** Labels of texts, tags of tokens, spans of texts, by the head; or tokens, for which there is none. */
+  told: 'labels' | 'tags' | 'spans' | 'tokens';
+  head: HeadConfig;
+  /** Whether a label is a value. */
   regression: boolean;
   /** Sequences of an example, of which the label says one; 1: the head's outputs are classes, or a value. */
   choices: number;
@@ -43,8 +59,6 @@ export interface SessionConfig {
   masks: boolean;
   /** Whether scored steps measure modules by |branch| / |base|, for which the last layer computes all tokens. */
   ratios: boolean;
-  /** Whether the head's dense is a part of the base, and keeps the values that it is given. */
-  frozenDense: boolean;
   /** Multipliers of the learning rate. */
   headMaskRate: number;
   neuronMaskRate: number;
@@ -71,13 +85,16 @@ export interface SessionConfig {
 /** Two classes over a whole base, nothing beside the head to be trained, and no extras. */
 export const PLAIN_SESSION: SessionConfig = {
   modules: [],
-  vocabulary: false,
-  labels: 2,
+  full: false,
+  told: 'labels',
+  head: {
+    ...{ outputs: 2, dense: true, bias: true, dropoutFirst: true, frozen: false, activation: 'tanh' },
+    dropout: 0,
+  },
   regression: false,
   choices: 1,
   masks: false,
   ratios: false,
-  frozenDense: false,
   headMaskRate: 0,
   neuronMaskRate: 0,
   l1Heads: 0,

@@ -1,5 +1,5 @@
 import type { AdapterInfo } from './adapter/info.ts';
-import { FAMILIES, type Family } from './checkpoint/families.ts';
+import type { Family } from './checkpoint/families.ts';
 import { type Checkpoint, openCheckpoint } from './checkpoint/folder.ts';
 import { sitesOf } from './checkpoint/spec.ts';
 import { type Dataset, readDataset, type Reading, readingOf } from './data/dataset.ts';
@@ -14,6 +14,7 @@ import type { Settings } from './options.ts';
 import { encoderCost, parameterCosts } from './plan/costs.ts';
 import { estimatorOf, moduleEstimatorOf, trainsMasks } from './plan/estimators.ts';
 import type { RunOptions } from './run.ts';
+import { headConfig } from './head-config.ts';
 import { frozenHeadOf } from './head-tensors.ts';
 import { Tokenizer } from './tokenizer.ts';
 
@@ -147,8 +148,9 @@ export class Workbench implements Disposable {
     const learned = masks && trainsMasks(estimatorOf(settings));
     const config: SessionConfig = {
       modules,
-      vocabulary: labels.kind === 'tokens',
-      labels: outputsFor(labels),
+      full: false,
+      told: labels.kind === 'tokens' ? 'tokens' : 'labels',
+      head: headConfig(this.checkpoint.spec, outputsFor(labels), this.frozenHead.length > 0),
       choices: labels.kind === 'choices' ? labels.count : 1,
       regression: labels.kind === 'regression',
       masks,
@@ -157,7 +159,6 @@ export class Workbench implements Disposable {
       l1Heads: learned ? settings.l1Heads : 0,
       l1Neurons: learned ? settings.l1Neurons : 0,
       ratios: masks && moduleEstimatorOf(settings) === 'ratio',
-      frozenDense: this.frozenHead.length > 0,
       prefixCacheBytes: prefixCache * 2 ** 20,
       prefixCacheFolder: settings.out ?? '',
       weightDecay: settings.weightDecay,
@@ -214,7 +215,7 @@ export class Workbench implements Disposable {
   }
 
   get family(): Family {
-    return FAMILIES.get(this.checkpoint.spec.family)!;
+    return this.checkpoint.family;
   }
 
   /** Ends of the names of modules that LoRA sits at: those asked for, else all of the family's. */

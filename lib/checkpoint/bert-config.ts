@@ -1,8 +1,17 @@
 import { z } from 'zod';
 import { LightPeftError } from '../errors.ts';
-import { activationOf, checkNumbers, encoder, layers, probability, size, STRANGE } from './encoder-config.ts';
+import {
+  activationOf,
+  checkNumbers,
+  encoder,
+  type Heads,
+  layers,
+  probability,
+  size,
+  STRANGE,
+} from './encoder-config.ts';
 import { parseFields } from './parse-fields.ts';
-import type { Spec } from './spec.ts';
+import type { Activation, Head, Spec, Told } from './spec.ts';
 
 /** Defaults are those of transformers; sizes have none, as a file without them is broken. */
 const fieldsOf = (padId: number) =>
@@ -21,22 +30,37 @@ const fieldsOf = (padId: number) =>
     hidden_dropout_prob: probability.default(0.1),
     attention_probs_dropout_prob: probability.default(0.1),
     classifier_dropout: probability.nullish(),
+    // ELECTRA's, of what it chooses among texts by.
+    summary_activation: z.enum(['gelu', 'relu', 'tanh']).default('gelu'),
+    summary_last_dropout: probability.default(0.1),
     ...STRANGE,
   });
+
+interface Dropouts {
+  classifier: number;
+  hidden: number;
+  /** ELECTRA's. */
+  summary: { activation: Head['activation']; dropout: number };
+}
 
 /** Where families that write their config as BERT does differ. */
 interface Kind {
   padId: number;
   /** RoBERTa counts positions from the pad token on and past pad tokens; the others from 0. */
   positions: 'after pads' | 'from zero';
-  head: Spec['head'];
+  heads: (dropouts: Dropouts) => Heads;
+  /** Of what tells masked tokens, where it is not the layers'. */
+  vocabularyActivation?: Activation;
   /** Whether the embeddings may be of another width, and are projected then. */
   projected?: boolean;
 }
 
 export const parseAs =
-  (family: string, { padId: usualPad, positions: counted, head, projected = false }: Kind) =>
-  (config: Record<string, unknown>, file: string): Spec => {
+  (
+    family: string,
+    { padId: usualPad, positions: counted, heads: headsFor, vocabularyActivation, projected = false }: Kind,
+  ) =>
+  (config: Record<string, unknown>, file: string, told: Told): Spec => {
     const fields = parseFields(fieldsOf(usualPad), config, file);
     const activation = activationOf(fields.hidden_act, fields, file);
     const {
@@ -76,8 +100,13 @@ export const parseAs =
       hiddenDropout: fields.hidden_dropout_prob,
       attentionOutputDropout: fields.hidden_dropout_prob,
       attentionDropout: fields.attention_probs_dropout_prob,
-      headDropout: fields.classifier_dropout ?? fields.hidden_dropout_prob,
-      head,
+      told,
+      ...headsFor({
+        classifier: fields.classifier_dropout ?? fields.hidden_dropout_prob,
+        hidden: fields.hidden_dropout_prob,
+        summary: { activation: fields.summary_activation, dropout: fields.summary_last_dropout },
+      })[told],
+      vocabularyActivation: vocabularyActivation ?? activation,
       maxLength: positions - positionOffset,
     };
   };

@@ -1,7 +1,8 @@
 import { parseAs } from './bert-config.ts';
 import { parseDistilbert } from './distilbert-config.ts';
 import type { Family } from './families.ts';
-import { named, type Names } from './naming.ts';
+import { denseHead, tokenHeads } from './encoder-config.ts';
+import { named, type Names, type Pairs } from './naming.ts';
 
 const EMBEDDINGS: Names['embeddings'] = [
   ['embeddings.word', 'embeddings.word_embeddings'],
@@ -24,9 +25,25 @@ const LAYER: Names['layer'] = [
 const TARGETS = ['query', 'key', 'value', 'attention.output.dense', 'intermediate.dense', 'output.dense'];
 
 /** Dense and projection within the classifier. */
-const OWN_HEAD: Names['head'] = [
+const OWN_HEAD: Pairs = [
   ['classifier.dense', 'classifier.dense'],
   ['classifier.out_proj', 'classifier.out_proj'],
+];
+/** Dense layer and projection of these names. */
+const headed = (dense: string): Pairs => [
+  ['classifier.dense', dense],
+  ['classifier.out_proj', 'classifier'],
+];
+const TOKEN_HEADS: Names['heads'] = {
+  tags: [['classifier.out_proj', 'classifier']],
+  spans: [['classifier.out_proj', 'qa_outputs']],
+};
+
+/** What tells masked tokens. */
+const masked = (dense: string, norm: string, table: string): Pairs => [
+  ['vocabulary.dense', dense],
+  ['vocabulary.norm', norm],
+  ['vocabulary', table],
 ];
 
 const layout = { embeddings: EMBEDDINGS, layers: 'encoder.layer', layer: LAYER };
@@ -37,11 +54,22 @@ const BUFFERS = /^embeddings\.(position_ids|token_type_ids)$/;
 
 const likeRoberta = (family: string): Family =>
   named(
-    { ...layout, prefix: 'roberta.', head: OWN_HEAD, unused: UNUSED },
+    {
+      ...layout,
+      prefix: 'roberta.',
+      heads: { classes: OWN_HEAD, choices: headed('roberta.pooler.dense'), ...TOKEN_HEADS },
+      vocabulary: masked('lm_head.dense', 'lm_head.layer_norm', 'lm_head'),
+      unused: UNUSED,
+    },
     parseAs(family, {
       padId: 1,
       positions: 'after pads',
-      head: { kind: 'dense', activation: 'tanh', dropoutFirst: true, frozen: false },
+      heads: ({ classifier, hidden }) => ({
+        classes: { head: denseHead('tanh', { dropoutFirst: true }), headDropout: classifier },
+        choices: { head: denseHead('tanh', { frozen: true }), headDropout: hidden },
+        ...tokenHeads(classifier, 0),
+      }),
+      vocabularyActivation: 'gelu',
     }),
     TARGETS,
   );
@@ -55,16 +83,25 @@ export const bert = named(
   {
     ...layout,
     prefix: 'bert.',
-    head: [
-      ['classifier.dense', 'bert.pooler.dense'],
-      ['classifier.out_proj', 'classifier'],
-    ],
+    heads: {
+      classes: headed('bert.pooler.dense'),
+      choices: headed('bert.pooler.dense'),
+      ...TOKEN_HEADS,
+    },
+    vocabulary: masked(
+      'cls.predictions.transform.dense',
+      'cls.predictions.transform.LayerNorm',
+      'cls.predictions',
+    ),
     unused: BUFFERS,
   },
   parseAs('bert', {
     padId: 0,
     positions: 'from zero',
-    head: { kind: 'dense', activation: 'tanh', dropoutFirst: false, frozen: true },
+    heads: ({ classifier }) => {
+      const pooled = { head: denseHead('tanh', { frozen: true }), headDropout: classifier };
+      return { classes: pooled, choices: pooled, ...tokenHeads(classifier, 0) };
+    },
   }),
   TARGETS,
 );
@@ -74,14 +111,20 @@ export const electra = named(
     ...layout,
     prefix: 'electra.',
     embeddings: [...EMBEDDINGS, ['embeddings.project', 'embeddings_project']],
-    head: OWN_HEAD,
+    heads: { classes: OWN_HEAD, choices: headed('sequence_summary.summary'), ...TOKEN_HEADS },
+    vocabulary: masked('generator_predictions.dense', 'generator_predictions.LayerNorm', 'generator_lm_head'),
     unused: BUFFERS,
   },
   parseAs('electra', {
     padId: 0,
     positions: 'from zero',
     projected: true,
-    head: { kind: 'dense', activation: 'gelu', dropoutFirst: true, frozen: false },
+    heads: ({ classifier, summary }) => ({
+      classes: { head: denseHead('gelu', { dropoutFirst: true }), headDropout: classifier },
+      choices: { head: denseHead(summary.activation), headDropout: summary.dropout },
+      ...tokenHeads(classifier, 0),
+    }),
+    vocabularyActivation: 'gelu',
   }),
   TARGETS,
 );
@@ -101,10 +144,8 @@ export const distilbert = named(
       ['output', 'ffn.lin2'],
       ['output.norm', 'output_layer_norm'],
     ],
-    head: [
-      ['classifier.dense', 'pre_classifier'],
-      ['classifier.out_proj', 'classifier'],
-    ],
+    heads: { classes: headed('pre_classifier'), choices: headed('pre_classifier'), ...TOKEN_HEADS },
+    vocabulary: masked('vocab_transform', 'vocab_layer_norm', 'vocab_projector'),
     unused: BUFFERS,
   },
   parseDistilbert,

@@ -3,11 +3,14 @@ import { z } from 'zod';
 import { LightPeftError, messageOf } from '../errors.ts';
 import { FAMILIES, type Family } from './families.ts';
 import { parseFields } from './parse-fields.ts';
-import type { Spec } from './spec.ts';
+import type { Spec, Told } from './spec.ts';
 
 export interface Config {
+  /** With the names of the head that the spec has. */
   family: Family;
   spec: Spec;
+  /** What the head of the checkpoint's own architecture tells; null: the config does not say, or it has none. */
+  own: Told | null;
   /** By class number; null where the config does not say. */
   labels: string[] | null;
   problemType: string | null;
@@ -17,6 +20,7 @@ const bad = (message: string, cause?: unknown) => new LightPeftError('BAD_CONFIG
 
 const COMMON = z.object({
   model_type: z.string(),
+  architectures: z.array(z.string()).nullish(),
   // Some files have numbers for names.
   id2label: z.record(z.string(), z.union([z.string(), z.number()])).nullish(),
   num_labels: z.int().positive().max(100_000).nullish(),
@@ -52,11 +56,19 @@ function labelsOf({ id2label, num_labels }: z.infer<typeof COMMON>, file: string
   return names.map(String);
 }
 
+/** Ends of the names of transformers' classes. */
+const ARCHITECTURES: readonly [string, Told][] = [
+  ['ForSequenceClassification', 'classes'],
+  ['ForMultipleChoice', 'choices'],
+  ['ForTokenClassification', 'tags'],
+  ['ForQuestionAnswering', 'spans'],
+];
+
 /**
- * Reads a config.json as transformers 4 and 5 write it.
+ * Reads a config.json as transformers 4 and 5 write it, for what its own architecture tells if nothing else is asked for.
  * @throws {LightPeftError} BAD_CONFIG, or UNSUPPORTED_MODEL for what the engine cannot compute
  */
-export async function readConfig(file: string): Promise<Config> {
+export async function readConfig(file: string, asked?: Told): Promise<Config> {
   const json = await readJson(file);
   const common = parseFields(COMMON, json, file);
   const family = FAMILIES.get(common.model_type);
@@ -65,9 +77,18 @@ export async function readConfig(file: string): Promise<Config> {
       'UNSUPPORTED_MODEL',
       `${file}: model_type "${common.model_type}" is not supported; supported: ${[...FAMILIES.keys()].join(', ')}`,
     );
+  const [architecture = ''] = common.architectures ?? [];
+  const own = ARCHITECTURES.find(([end]) => architecture.endsWith(end))?.[1] ?? null;
+  const told = asked ?? own ?? 'classes';
+  if (!family.tells.includes(told))
+    throw new LightPeftError(
+      'UNSUPPORTED_MODEL',
+      `${file}: ${common.model_type} has no head for ${told}; it has those for ${family.tells.join(', ')}`,
+    );
   return {
-    family,
-    spec: family.parse(json, file),
+    family: family.telling(told),
+    spec: family.parse(json, file, told),
+    own,
     labels: labelsOf(common, file),
     problemType: common.problem_type ?? null,
   };

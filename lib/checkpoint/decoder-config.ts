@@ -6,7 +6,7 @@ import { rotaryOf } from './rotary.ts';
 import { NO_ROTARY, type Site, type Spec } from './spec.ts';
 
 type Json = Record<string, unknown>;
-type Parse = (config: Json, file: string) => Spec;
+export type Parse = (config: Json, file: string) => Spec;
 
 const optional = size.nullish();
 
@@ -134,9 +134,11 @@ function decoder(family: string, config: Json, file: string, usual: Usual = {}) 
     hiddenDropout: dropout,
     attentionOutputDropout: dropout,
     attentionDropout: fields.attn_pdrop ?? fields.attention_dropout ?? usual.attentionDropout ?? 0,
+    told: 'classes',
     headDropout: 0,
-    head: { kind: 'score', activation: 'tanh', dropoutFirst: false, frozen: false },
+    head: { kind: 'score', bias: false, activation: 'tanh', dropoutFirst: false, frozen: false },
     vocabulary: tied ? 'tied' : 'own',
+    vocabularyActivation: 'gelu',
     maxLength: positions,
   };
   return { spec, fields };

@@ -1,4 +1,6 @@
+import { z } from 'zod';
 import {
+  type Parse,
   parseBloom,
   parseGpt2,
   parseGptJ,
@@ -7,11 +9,38 @@ import {
   parseLlama,
   parseOpt,
 } from './decoder-config.ts';
+import { probability } from './encoder-config.ts';
 import type { Family } from './families.ts';
-import { named, type Names } from './naming.ts';
+import { named, type Names, type Pairs } from './naming.ts';
+import { parseFields } from './parse-fields.ts';
 
-const HEAD: Names['head'] = [['classifier.out_proj', 'score']];
-const LM_HEAD: Names['vocabulary'] = ['lm_head'];
+const only = (module: string): Pairs => [['classifier.out_proj', module]];
+/** What transformers has heads for, or would have them for by the same names. */
+const HEADS: Names['heads'] = { classes: only('score'), choices: only('score'), spans: only('qa_outputs') };
+const LM_HEAD: Pairs = [['vocabulary', 'lm_head']];
+
+/** transformers 5 calls it so in some families. */
+const CLASSIFIED: Names['heads'] = { ...HEADS, tags: only('classifier') };
+const UNSPANNED: Names['heads'] = { classes: only('score'), choices: only('score'), tags: only('score') };
+
+/** Projections alone; what tells tokens and spans has a bias, and of tokens some values are dropped. */
+const headed =
+  (parse: Parse): Family['parse'] =>
+  (config, file, told) => {
+    const { classifier_dropout, hidden_dropout } = parseFields(DROPOUTS, config, file);
+    const bias = told === 'tags' || told === 'spans';
+    const spec = parse(config, file);
+    return {
+      ...spec,
+      told,
+      head: { ...spec.head, bias },
+      headDropout: told === 'tags' ? (classifier_dropout ?? hidden_dropout ?? 0.1) : 0,
+    };
+  };
+const DROPOUTS = z.object({
+  classifier_dropout: probability.nullish(),
+  hidden_dropout: probability.nullish(),
+});
 
 /** Causal masks and angles, which old files keep. */
 const BUFFERS = /(^|\.)(rotary_emb\.inv_freq|attn\.(attention\.)?(masked_)?bias|attention\.(masked_)?bias)$/;
@@ -33,13 +62,13 @@ export const gpt2 = named(
       ['attention.norm', 'ln_1'],
       ['output.norm', 'ln_2'],
     ],
-    head: HEAD,
+    heads: CLASSIFIED,
     vocabulary: LM_HEAD,
     unused: BUFFERS,
     // OpenAI's convolutions of width 1 have their weights the other way round.
     transposed: ['qkv', 'attention.output', 'intermediate', 'output'],
   },
-  parseGpt2,
+  headed(parseGpt2),
   ['c_attn', 'c_proj', 'c_fc'],
 );
 
@@ -62,11 +91,11 @@ export const gptNeo = named(
       ['attention.norm', 'ln_1'],
       ['output.norm', 'ln_2'],
     ],
-    head: HEAD,
+    heads: CLASSIFIED,
     vocabulary: LM_HEAD,
     unused: BUFFERS,
   },
-  parseGptNeo,
+  headed(parseGptNeo),
   ['q_proj', 'k_proj', 'v_proj', 'out_proj', 'c_fc', 'c_proj'],
 );
 
@@ -87,11 +116,11 @@ export const gptJ = named(
       ['output', 'mlp.fc_out'],
       ['attention.norm', 'ln_1'],
     ],
-    head: HEAD,
+    heads: HEADS,
     vocabulary: LM_HEAD,
     unused: BUFFERS,
   },
-  parseGptJ,
+  headed(parseGptJ),
   ['q_proj', 'k_proj', 'v_proj', 'out_proj', 'fc_in', 'fc_out'],
 );
 
@@ -111,11 +140,11 @@ export const gptNeoX = named(
       ['attention.norm', 'input_layernorm'],
       ['output.norm', 'post_attention_layernorm'],
     ],
-    head: HEAD,
-    vocabulary: ['lm_head', 'embed_out'],
+    heads: CLASSIFIED,
+    vocabulary: [...LM_HEAD, ['vocabulary', 'embed_out']],
     unused: BUFFERS,
   },
-  parseGptNeoX,
+  headed(parseGptNeoX),
   ['query_key_value', 'attention.dense', 'dense_h_to_4h', 'dense_4h_to_h'],
 );
 
@@ -136,11 +165,11 @@ export const bloom = named(
       ['attention.norm', 'input_layernorm'],
       ['output.norm', 'post_attention_layernorm'],
     ],
-    head: HEAD,
+    heads: CLASSIFIED,
     vocabulary: LM_HEAD,
     unused: BUFFERS,
   },
-  parseBloom,
+  headed(parseBloom),
   ['query_key_value', 'self_attention.dense', 'dense_h_to_4h', 'dense_4h_to_h'],
 );
 
@@ -166,15 +195,15 @@ export const opt = named(
       ['attention.norm', 'self_attn_layer_norm'],
       ['output.norm', 'final_layer_norm'],
     ],
-    head: HEAD,
+    heads: HEADS,
     vocabulary: LM_HEAD,
     unused: /^version$/,
   },
-  parseOpt,
+  headed(parseOpt),
   ['q_proj', 'k_proj', 'v_proj', 'out_proj', 'fc1', 'fc2'],
 );
 
-const LLAMA: Names = {
+const LLAMA: Omit<Names, 'heads'> = {
   prefix: 'model.',
   embeddings: [
     ['embeddings.word', 'embed_tokens'],
@@ -194,17 +223,20 @@ const LLAMA: Names = {
     ['attention.norm', 'input_layernorm'],
     ['output.norm', 'post_attention_layernorm'],
   ],
-  head: HEAD,
   vocabulary: LM_HEAD,
   unused: BUFFERS,
 };
 const LLAMA_TARGETS = ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj'];
 
-const likeLlama = (family: string, differs?: Parameters<typeof parseLlama>[1]): Family =>
-  named(LLAMA, parseLlama(family, differs), LLAMA_TARGETS);
+/** What tells spans has another prefix before the base in some of them, and is left out there. */
+const likeLlama = (
+  family: string,
+  differs?: Parameters<typeof parseLlama>[1],
+  heads: Names['heads'] = UNSPANNED,
+): Family => named({ ...LLAMA, heads }, headed(parseLlama(family, differs)), LLAMA_TARGETS);
 
 export const llama = likeLlama('llama');
-export const mistral = likeLlama('mistral', { window: 'all' });
+export const mistral = likeLlama('mistral', { window: 'all' }, { ...UNSPANNED, ...HEADS });
 export const qwen2 = likeLlama('qwen2', {
   biased: ['query', 'key', 'value'],
   window: 'those of max_window_layers',

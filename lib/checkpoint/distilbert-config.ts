@@ -1,7 +1,17 @@
 import { z } from 'zod';
-import { activationOf, checkNumbers, encoder, layers, probability, size, STRANGE } from './encoder-config.ts';
+import {
+  activationOf,
+  checkNumbers,
+  denseHead,
+  encoder,
+  layers,
+  probability,
+  size,
+  STRANGE,
+  tokenHeads,
+} from './encoder-config.ts';
 import { parseFields } from './parse-fields.ts';
-import type { Spec } from './spec.ts';
+import type { Spec, Told } from './spec.ts';
 
 /** Defaults are those of transformers' DistilBertConfig. */
 const FIELDS = z.object({
@@ -16,10 +26,11 @@ const FIELDS = z.object({
   dropout: probability.default(0.1),
   attention_dropout: probability.default(0.1),
   seq_classif_dropout: probability.default(0.2),
+  qa_dropout: probability.default(0.1),
   ...STRANGE,
 });
 
-export function parseDistilbert(config: Record<string, unknown>, file: string): Spec {
+export function parseDistilbert(config: Record<string, unknown>, file: string, told: Told): Spec {
   const fields = parseFields(FIELDS, config, file);
   const activation = activationOf(fields.activation, fields, file);
   const { dim: hidden, n_heads: heads, pad_token_id: padId, vocab_size: vocab } = fields;
@@ -45,8 +56,11 @@ export function parseDistilbert(config: Record<string, unknown>, file: string): 
     // Nothing is dropped of what attention gives.
     attentionOutputDropout: 0,
     attentionDropout: fields.attention_dropout,
-    headDropout: fields.seq_classif_dropout,
-    head: { kind: 'dense', activation: 'relu', dropoutFirst: false, frozen: false },
+    told,
+    ...(told === 'classes' || told === 'choices'
+      ? { head: denseHead('relu'), headDropout: fields.seq_classif_dropout }
+      : tokenHeads(fields.dropout, fields.qa_dropout)[told]),
+    vocabularyActivation: activation,
     maxLength: fields.max_position_embeddings,
   };
 }

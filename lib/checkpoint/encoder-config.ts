@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { LightPeftError } from '../errors.ts';
-import { NO_ROTARY, type Spec } from './spec.ts';
+import { type Activation, type Head, NO_ROTARY, type Spec, type Told } from './spec.ts';
 
 // Far above any encoder; a stray number shall be refused before lists are made from it.
 export const size = z.int().positive().max(10_000_000);
@@ -19,7 +19,7 @@ export const STRANGE = {
 type Strange = z.infer<z.ZodObject<typeof STRANGE>>;
 
 /** By the names of transformers. Those of one kind differ in how they are computed, not in what. */
-const ACTIVATIONS: ReadonlyMap<string, Spec['activation']> = new Map([
+const ACTIVATIONS: ReadonlyMap<string, Activation> = new Map([
   ['gelu', 'gelu'],
   ['gelu_python', 'gelu'],
   ['gelu_new', 'gelu_tanh'],
@@ -31,7 +31,7 @@ const ACTIVATIONS: ReadonlyMap<string, Spec['activation']> = new Map([
 ]);
 
 /** @throws {LightPeftError} UNSUPPORTED_MODEL: what the engine cannot compute */
-export function activationOf(name: string, fields: Strange, file: string): Spec['activation'] {
+export function activationOf(name: string, fields: Strange, file: string): Activation {
   const unsupported = (what: string) =>
     new LightPeftError('UNSUPPORTED_MODEL', `${file}: ${what} is not supported`);
   const { position_embedding_type } = fields;
@@ -79,5 +79,25 @@ export const encoder = (hidden: number, heads: number) => ({
   rotary: NO_ROTARY,
   slopes: [],
   windows: [],
-  vocabulary: 'none' as const,
+  vocabulary: 'masked' as const,
+});
+
+const POOLED = { dropoutFirst: false, frozen: false, bias: true } as const;
+const PROJECTION: Head = { kind: 'score', activation: 'tanh', ...POOLED };
+
+/** The heads of an encoder, by what they tell, with their dropouts. */
+export type Heads = Record<Told, { head: Head; headDropout: number }>;
+
+/** What a token or a span is told by: a projection. */
+export const tokenHeads = (tags: number, spans: number): Pick<Heads, 'tags' | 'spans'> => ({
+  tags: { head: PROJECTION, headDropout: tags },
+  spans: { head: PROJECTION, headDropout: spans },
+});
+
+/** A dense layer before the projection. */
+export const denseHead = (activation: Head['activation'], more: Partial<Head> = {}): Head => ({
+  kind: 'dense',
+  activation,
+  ...POOLED,
+  ...more,
 });

@@ -1,6 +1,6 @@
 import { bert, camembert, distilbert, electra, roberta, xlmRoberta } from './bert.ts';
 import { bloom, gpt2, gptJ, gptNeo, gptNeoX, llama, mistral, opt, qwen2, qwen3 } from './decoders.ts';
-import type { Spec } from './spec.ts';
+import type { Spec, Told } from './spec.ts';
 
 /**
  * What a tensor's name in a file means: a weight of the base, one of its classification head, one that the engine
@@ -10,8 +10,15 @@ export type Place = { part: 'base' | 'head'; site: string } | { part: 'ignored' 
 
 /** How one model_type writes its config and names its weights. */
 export interface Family {
-  /** @throws {LightPeftError} BAD_CONFIG or UNSUPPORTED_MODEL, naming `file` */
-  parse(config: Record<string, unknown>, file: string): Spec;
+  /**
+   * With the head that tells `told`.
+   * @throws {LightPeftError} BAD_CONFIG or UNSUPPORTED_MODEL, naming `file`
+   */
+  parse(config: Record<string, unknown>, file: string, told: Told): Spec;
+  /** What it has heads for. */
+  tells: readonly Told[];
+  /** The same family with the names of another head than that for classes. */
+  telling(told: Told): Family;
   /** What a tensor of a checkpoint is, by its name. */
   placeOf(name: string): Place;
   /** The name that transformers writes today for a site's tensor: layers.0.query.weight, say. */

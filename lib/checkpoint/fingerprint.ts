@@ -6,6 +6,15 @@ import type { Spec } from './spec.ts';
 /** Of each end of a tensor; the whole of a large model would take longer to read than some trainings. */
 const SAMPLE = 4096;
 
+/** What of a spec says nothing of the base. */
+const OF_HEADS: readonly (keyof Spec)[] = [
+  'told',
+  'head',
+  'headDropout',
+  'vocabulary',
+  'vocabularyActivation',
+];
+
 /** The same with the keys of all objects in order. */
 const sorted = (value: unknown): unknown => {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
@@ -15,13 +24,14 @@ const sorted = (value: unknown): unknown => {
 
 /**
  * Tells bases apart by their spec and a sample of their weights. What their files are called and how the weights
- * are spread over them does not matter, and a classification head does not either: a plan holds under another one.
+ * are spread over them does not matter, and a head does not either, be it one for tokens: a plan holds under another one.
  */
 export async function fingerprintOf(spec: Spec, tensors: ReadonlyMap<string, TensorInfo>): Promise<string> {
-  const hash = createHash('sha256').update(JSON.stringify(sorted(spec)));
+  const base = Object.entries(spec).filter(([name]) => !OF_HEADS.includes(name as keyof Spec));
+  const hash = createHash('sha256').update(JSON.stringify(sorted(Object.fromEntries(base))));
   const readers = new Map<string, ExactReader>();
   try {
-    for (const site of [...tensors.keys()].sort()) {
+    for (const site of [...tensors.keys()].filter((name) => !name.startsWith('vocabulary.')).sort()) {
       const { dtype, shape, file, offset, bytes } = tensors.get(site)!;
       const reader = readers.get(file) ?? (await ExactReader.open(file));
       readers.set(file, reader);

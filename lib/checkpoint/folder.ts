@@ -2,21 +2,26 @@ import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { LightPeftError, messageOf } from '../errors.ts';
 import { readConfig } from './config.ts';
+import type { Family } from './families.ts';
 import { fingerprintOf } from './fingerprint.ts';
 import { type BaseTensor, findSites, type HeadTensor } from './sites.ts';
-import type { Spec } from './spec.ts';
+import type { Spec, Told } from './spec.ts';
 import { readWeightFiles } from './weight-files.ts';
 
 /** A model as Hugging Face's tools leave it in a folder. Weights stay in their files. */
 export interface Checkpoint {
   folder: string;
+  /** With the names of the head that the spec has. */
+  family: Family;
   spec: Spec;
+  /** What the checkpoint's own head tells; null: it has none, or nothing says. */
+  own: Told | null;
   /** Names of the classes, by number; null where config.json has none. */
   labels: string[] | null;
   problemType: string | null;
   /** The base's weights, by site. */
   tensors: Map<string, BaseTensor>;
-  /** The classification head's, by site; empty where there is none. */
+  /** The head's, by site; empty where there is none that tells what is asked for. */
   head: Map<string, HeadTensor>;
   /** Names of the tensors that the engine has no use for. */
   ignored: string[];
@@ -47,13 +52,14 @@ async function checkFolder(path: string): Promise<void> {
 
 /**
  * Opens a local checkpoint and checks all that can be checked without reading the weights.
+ * @param asked what its head is to tell; else what its own does
  * @throws {LightPeftError} NOT_A_FOLDER, BAD_CONFIG, UNSUPPORTED_MODEL, BAD_CHECKPOINT or IO
  */
-export async function openCheckpoint(path: string): Promise<Checkpoint> {
+export async function openCheckpoint(path: string, asked?: Told): Promise<Checkpoint> {
   await checkFolder(path);
-  const config = await readConfig(join(path, 'config.json'));
-  const { spec, labels, problemType } = config;
+  const config = await readConfig(join(path, 'config.json'), asked);
+  const { family, spec, own, labels, problemType } = config;
   const sites = findSites(path, config, await readWeightFiles(path));
   const fingerprint = await fingerprintOf(spec, sites.tensors);
-  return { folder: path, spec, labels, problemType, ...sites, fingerprint };
+  return { folder: path, family, spec, own, labels, problemType, ...sites, fingerprint };
 }

@@ -1,6 +1,7 @@
 import type { Family, Place } from './families.ts';
+import { type Told, TOLD } from './spec.ts';
 
-type Pairs = readonly (readonly [site: string, module: string])[];
+export type Pairs = readonly (readonly [site: string, module: string])[];
 
 /** How a family names its modules. */
 export interface Names {
@@ -12,10 +13,10 @@ export interface Names {
   layers: string;
   /** Modules of one layer. */
   layer: Pairs;
-  /** Modules of the classification head, by their whole names; one below the prefix is a pooler, part of the base. */
-  head: Pairs;
-  /** What tells the next token, by its whole name; the first is what transformers writes today. */
-  vocabulary?: readonly string[];
+  /** Modules of the heads, by their whole names; one below the prefix is a pooler, part of the base. */
+  heads: Partial<Record<Told, Pairs>>;
+  /** What tells tokens, by whole names; the first of a site is what transformers writes today. */
+  vocabulary?: Pairs;
   /** Sites whose weights are [inputs, outputs] in files. */
   transposed?: readonly string[];
   /** What may stand in place of the prefix in a model without a head, beside nothing. */
@@ -38,15 +39,23 @@ const split = (name: string): [string, string] => {
   return dot < 0 ? ['', name] : [name.slice(0, dot), name.slice(dot + 1)];
 };
 
-/** A family by its names. */
-export function named(names: Names, parse: Family['parse'], targets: readonly string[]): Family {
-  const { prefix, unused, vocabulary = [], transposed = [], shorter = [] } = names;
+/** A family by its names, and those of one of its heads. */
+export function named(
+  names: Names,
+  parse: Family['parse'],
+  targets: readonly string[],
+  told: Told = 'classes',
+): Family {
+  const { prefix, unused, transposed = [], shorter = [] } = names;
+  const head = names.heads[told] ?? [];
+  const vocabulary = new Map([...(names.vocabulary ?? [])].reverse());
+  const vocabularySites = new Map(names.vocabulary?.map(([site, module]) => [module, site]));
   const embeddings = new Map(names.embeddings);
   const embeddingSites = new Map(names.embeddings.map(([site, module]) => [module, site]));
   const layerModules = new Map(names.layer);
   const layerSites = new Map(names.layer.map(([site, module]) => [module, site]));
-  const headModules = new Map(names.head);
-  const headSites = new Map(names.head.map(([site, module]) => [module, site]));
+  const headModules = new Map(head);
+  const headSites = new Map(head.map(([site, module]) => [module, site]));
   const layerModule = new RegExp(`^${names.layers.replaceAll('.', '\\.')}\\.(0|[1-9]\\d*)\\.(.+)$`);
   const bare = (name: string) => {
     const start = [prefix, ...shorter].find((each) => name.startsWith(each)) ?? '';
@@ -55,7 +64,7 @@ export function named(names: Names, parse: Family['parse'], targets: readonly st
 
   function moduleOf(site: string): string | undefined {
     if (headModules.has(site)) return headModules.get(site);
-    if (site === 'vocabulary') return vocabulary[0];
+    if (vocabulary.has(site)) return vocabulary.get(site);
     const layer = /^layers\.(0|[1-9]\d*)\.(.+)$/.exec(site);
     const module = layer === null ? embeddings.get(site) : layerModules.get(layer[2]!);
     if (module === undefined) return undefined;
@@ -63,9 +72,8 @@ export function named(names: Names, parse: Family['parse'], targets: readonly st
   }
 
   function siteOfModule(module: string): string | undefined {
-    const head = headSites.get(module) ?? headSites.get(prefix + module);
-    if (head !== undefined) return head;
-    if (vocabulary.includes(module)) return 'vocabulary';
+    const outside = headSites.get(module) ?? headSites.get(prefix + module) ?? vocabularySites.get(module);
+    if (outside !== undefined) return outside;
     const name = bare(module);
     const layer = layerModule.exec(name);
     if (layer === null) return embeddingSites.get(name);
@@ -93,17 +101,15 @@ export function named(names: Names, parse: Family['parse'], targets: readonly st
   }
 
   const isHead = (name: string) =>
-    names.head.some(
-      ([, module]) => name.startsWith(`${module}.`) || `${prefix}${name}`.startsWith(`${module}.`),
-    );
+    head.some(([, module]) => name.startsWith(`${module}.`) || `${prefix}${name}`.startsWith(`${module}.`));
   const first = [
     ...new Set([...names.embeddings.map(([, module]) => module), names.layers].map((m) => m.split('.')[0]!)),
   ];
 
   function placeOf(name: string): Place {
-    if (unused.test(bare(name))) return { part: 'ignored' };
     const site = siteOf(name);
     if (site !== undefined) return { part: isHead(name) ? 'head' : 'base', site };
+    if (unused.test(bare(name))) return { part: 'ignored' };
     // What is left and outside the base belongs to a head of another kind: lm_head, qa_outputs and so on.
     const ours = name !== bare(name) || first.some((module) => name.startsWith(`${module}.`)) || isHead(name);
     return { part: ours ? 'unknown' : 'ignored' };
@@ -111,6 +117,8 @@ export function named(names: Names, parse: Family['parse'], targets: readonly st
 
   return {
     parse,
+    tells: TOLD.filter((each) => names.heads[each] !== undefined),
+    telling: (other) => named(names, parse, targets, other),
     placeOf,
     tensorOf,
     moduleOf,

@@ -63,16 +63,23 @@ export function baseShapes(spec: Spec): Map<string, number[]> {
   return new Map(shapes);
 }
 
-/** Of what tells the next token, where it is not the embeddings. */
-export function vocabularyShapes({ vocabulary, vocab, embedding }: Spec): Map<string, number[]> {
+/** Of what tells tokens, where it is not the embeddings alone. */
+export function vocabularyShapes(spec: Spec): Map<string, number[]> {
+  const { vocabulary, vocab, embedding, hidden } = spec;
+  if (vocabulary === 'masked')
+    return new Map([
+      ...linear('vocabulary.dense', embedding, hidden),
+      ...norm('vocabulary.norm', embedding, spec),
+      ['vocabulary.bias', [vocab]],
+    ]);
   if (!vocabulary.startsWith('own')) return new Map();
   return new Map(linear('vocabulary', vocab, embedding, vocabulary === 'own with bias'));
 }
 
-/** Every site of the classification head. */
+/** Every site of the head. */
 export function headShapes({ hidden, embedding, causal, head }: Spec, labels: number): Map<string, number[]> {
   const width = causal ? embedding : hidden;
-  if (head.kind === 'score') return new Map(linear('classifier.out_proj', labels, width, false));
+  if (head.kind === 'score') return new Map(linear('classifier.out_proj', labels, width, head.bias));
   return new Map([
     ...linear('classifier.dense', width, width),
     ...linear('classifier.out_proj', labels, width),

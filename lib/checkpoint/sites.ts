@@ -40,13 +40,15 @@ function sort(
   found: ReadonlyMap<string, TensorInfo>,
   known: ReadonlySet<string>,
   optional: ReadonlySet<string>,
+  isAnothers: (name: string, site: string | undefined) => boolean,
 ) {
   const sites: Sites = { tensors: new Map(), head: new Map(), ignored: [] };
   const names = new Map<string, string>();
   const unknown: string[] = [];
   for (const [name, info] of found) {
     const place = family.placeOf(name);
-    if (place.part === 'ignored' || ('site' in place && optional.has(place.site) && !known.has(place.site)))
+    const unneeded = 'site' in place && optional.has(place.site) && !known.has(place.site);
+    if (place.part === 'ignored' || unneeded || isAnothers(name, 'site' in place ? place.site : undefined))
       sites.ignored.push(name);
     else if (!('site' in place) || !known.has(place.site)) unknown.push(name);
     else {
@@ -70,7 +72,7 @@ function inOrder<T>(tensors: Map<string, T>, shapes: Shapes): Map<string, T> {
   );
 }
 
-/** What a file may have of the next token's logits, needed or not. */
+/** What a file may have of tokens' logits, needed or not. */
 const VOCABULARY: ReadonlySet<string> = new Set(['vocabulary.weight', 'vocabulary.bias']);
 
 /**
@@ -78,21 +80,31 @@ const VOCABULARY: ReadonlySet<string> = new Set(['vocabulary.weight', 'vocabular
  * @throws {LightPeftError} BAD_CHECKPOINT naming the weights that are missing, unknown or misshapen
  */
 export function findSites(folder: string, config: Config, found: ReadonlyMap<string, TensorInfo>): Sites {
-  const { family, spec, labels } = config;
+  const { family, spec, own, labels } = config;
   // A model that tells classes has nothing to tell the next token.
   const vocabulary = vocabularyShapes(spec);
   const base = baseShapes(spec);
   // Without names for the classes, the head itself says how many there are.
   const known = new Set([...base.keys(), ...vocabulary.keys(), ...headShapes(spec, 1).keys()]);
-  const { sites, unknown, names } = sort(folder, family, found, known, VOCABULARY);
-  if (sites.tensors.has('vocabulary.weight')) for (const [site, shape] of vocabulary) base.set(site, shape);
+  // The checkpoint's own head may tell something else; its pooler, which is a part of the base, may serve.
+  const theirs = own === null || spec.told === own ? undefined : family.telling(own);
+  const isAnothers = (name: string, site: string | undefined) =>
+    theirs?.placeOf(name).part === 'head' && !(spec.head.frozen && site?.startsWith('classifier.dense.'));
+  const { sites, unknown, names } = sort(folder, family, found, known, VOCABULARY, isAnothers);
+  const whole = [...vocabulary.keys()].every((site) => sites.tensors.has(site));
+  if (whole || sites.tensors.has('vocabulary.weight'))
+    for (const [site, shape] of vocabulary) base.set(site, shape);
+  // A part of it tells nothing.
+  else
+    for (const site of vocabulary.keys())
+      if (sites.tensors.delete(site)) sites.ignored.push(names.get(site)!);
   const rows = sites.head.get('classifier.out_proj.weight')?.shape[0];
   const head = headShapes(spec, labels?.length ?? rows ?? 1);
 
   // A part of a head is of no use, and none at all is the rule; but a pooler may stand alone.
   const pooler = sites.head.size > 0 && rows === undefined && spec.head.frozen;
-  const own = [...head].filter(([site]) => !pooler || site.startsWith('classifier.dense.'));
-  const expected = new Map(sites.head.size > 0 ? [...base, ...own] : base);
+  const parts = [...head].filter(([site]) => !pooler || site.startsWith('classifier.dense.'));
+  const expected = new Map(sites.head.size > 0 ? [...base, ...parts] : base);
   const missing = [...expected.keys()]
     .filter((site) => !names.has(site))
     .map((site) => family.tensorOf(site) ?? site);

@@ -5,10 +5,16 @@ export const SITES = [
 ] as const;
 export type Site = (typeof SITES)[number];
 
-/** What tells classes or a value of a text. */
+/** What a head tells: classes or a value of a text, which of some texts it is, a tag of each token, a span of a text. */
+export const TOLD = ['classes', 'choices', 'tags', 'spans'] as const;
+export type Told = (typeof TOLD)[number];
+
+/** What tells that. */
 export interface Head {
-  /** Dense, activation, dropout, projection; or a projection alone, without a bias. */
+  /** Dense, activation, dropout, projection; or dropout and a projection alone. */
   kind: 'dense' | 'score';
+  /** Of the projection. */
+  bias: boolean;
   activation: 'tanh' | 'gelu' | 'relu';
   /** Whether dropout comes before the dense, too. */
   dropoutFirst: boolean;
@@ -26,6 +32,8 @@ export interface Rotary {
   interleaved: boolean;
 }
 
+export type Activation = 'gelu' | 'gelu_tanh' | 'relu' | 'silu';
+
 /** What the engine has to know of a transformer, whatever its config.json calls it. */
 export interface Spec {
   family: string;
@@ -41,7 +49,7 @@ export interface Spec {
   ffn: number;
   /** Whether FFNs are gated: act(gate) * up (Shazeer 2020). */
   gated: boolean;
-  activation: 'gelu' | 'gelu_tanh' | 'relu' | 'silu';
+  activation: Activation;
   norm: 'layer' | 'rms';
   normEps: number;
   /** Whether each half of a layer begins with its norm, rather than ends with it. */
@@ -82,10 +90,17 @@ export interface Spec {
   /** Of what attention adds to its input. */
   attentionOutputDropout: number;
   attentionDropout: number;
+  /** What the head tells, and how. */
+  told: Told;
   headDropout: number;
   head: Head;
-  /** What tells the next token: the embeddings, a weight of its own, the latter with a bias; or nothing does. */
-  vocabulary: 'none' | 'tied' | 'own' | 'own with bias';
+  /**
+   * What tells tokens: the embeddings, a weight of its own, the latter with a bias; of encoders, which tell masked tokens,
+   * the embeddings with a bias, after a dense layer with a norm; or nothing does.
+   */
+  vocabulary: 'none' | 'tied' | 'own' | 'own with bias' | 'masked';
+  /** Of that dense layer. */
+  vocabularyActivation: Activation;
   /** The most tokens that one sequence may have. */
   maxLength: number;
 }

@@ -18,19 +18,9 @@ at::ScalarType dtype_of(const std::string& name) {
   throw Error("BAD_CHECKPOINT", "weights of dtype " + name + " are not supported (F32, F16, BF16, F64 are)");
 }
 
-/// The output of LayerNorm gives its normalized values back only where beta does not drown gamma: past a
-/// factor of 16 the rounding of y would show in the gradient.
-NormWeights norm_of(const Tensor& gamma, const Tensor& beta, double eps) {
-  NormWeights w{gamma.to(at::kFloat).contiguous(), {}, eps, false};
-  if (beta.defined()) w.beta = beta.to(at::kFloat).contiguous();
-  const auto ratio = (beta.defined() ? w.beta.abs() : at::zeros_like(w.gamma)) / w.gamma.abs();
-  w.keep_normalized = !(ratio < 16.0).all().item<bool>();
-  return w;
-}
-
 /// The linear with some of its outputs.
-FrozenLinear some_rows(const FrozenLinear& l, const Tensor& rows, at::ScalarType dtype) {
-  return {l.weight().index_select(0, rows), l.bias().index_select(0, rows), dtype};
+Linear some_rows(const Linear& l, const Tensor& rows, at::ScalarType dtype) {
+  return {l.weight().index_select(0, rows), l.biased() ? l.bias().index_select(0, rows) : Tensor(), dtype};
 }
 
 /// The values of some heads among those of all, `each` of a head.
@@ -43,16 +33,27 @@ Tensor by_head(const Tensor& rows, int64_t heads) { return rows.view({heads, -1}
 
 /// The layer's linear with other inputs: those kept, each times its scale, and a shift of the bias. Undefined
 /// tensors change nothing.
-FrozenLinear narrowed(const FrozenLinear& l, const Tensor& kept, const Tensor& scale, const Tensor& shift,
-                      at::ScalarType dtype) {
+Linear narrowed(const Linear& l, const Tensor& kept, const Tensor& scale, const Tensor& shift,
+                at::ScalarType dtype) {
   if (!kept.defined() && !scale.defined() && !shift.defined()) return l;
   Tensor weight = l.weight();
   if (kept.defined()) weight = weight.index_select(1, kept);
   if (scale.defined()) weight = weight.to(at::kFloat) * scale;
-  return {weight, shift.defined() ? l.bias() + shift : l.bias(), dtype};
+  if (shift.defined()) return {weight, l.bias() + shift, dtype};
+  return {weight, l.biased() ? l.bias() : Tensor(), dtype};
 }
 
 }  // namespace
+
+/// The output of LayerNorm gives its normalized values back only where beta does not drown gamma: past a
+/// factor of 16 the rounding of y would show in the gradient.
+NormWeights norm_of(const Tensor& gamma, const Tensor& beta, double eps) {
+  NormWeights w{gamma.to(at::kFloat).contiguous(), {}, eps, false};
+  if (beta.defined()) w.beta = beta.to(at::kFloat).contiguous();
+  const auto ratio = (beta.defined() ? w.beta.abs() : at::zeros_like(w.gamma)) / w.gamma.abs();
+  w.keep_normalized = !(ratio < 16.0).all().item<bool>();
+  return w;
+}
 
 Site site_of(const std::string& name) {
   for (int i = 0; i < kSites; ++i)
@@ -107,9 +108,7 @@ class Weights {
   NormWeights norm(const std::string& at) const {
     return norm_of(get(at + ".weight"), spec_.rms ? Tensor() : get(at + ".bias"), spec_.norm_eps);
   }
-  FrozenLinear linear(const std::string& at) const {
-    return {get(at + ".weight"), find(at + ".bias"), dtype_};
-  }
+  Linear linear(const std::string& at) const { return {get(at + ".weight"), find(at + ".bias"), dtype_}; }
 
  private:
   std::map<std::string, Tensor> tensors_;
@@ -125,8 +124,8 @@ Layer layer_of(const Weights& weights, const Spec& spec, int64_t index) {
     if (weights.has(at + kSiteNames[s] + ".weight")) layer.linear[s] = weights.linear(at + kSiteNames[s]);
   layer.attention_norm = weights.norm(at + "attention.norm");
   // One norm may serve both halves.
-  layer.output_norm =
-      weights.has(at + "output.norm.weight") ? weights.norm(at + "output.norm") : layer.attention_norm;
+  layer.shared_norm = !weights.has(at + "output.norm.weight");
+  layer.output_norm = layer.shared_norm ? layer.attention_norm : weights.norm(at + "output.norm");
   if (spec.query_key_norm) {
     layer.query_norm = weights.norm(at + "query.norm");
     layer.key_norm = weights.norm(at + "key.norm");
@@ -150,6 +149,7 @@ std::shared_ptr<const Model> Model::load(const Spec& spec, const std::vector<Wei
   auto model = std::make_shared<Model>();
   model->spec = spec;
   model->dtype = dtype;
+  model->refs = refs;
   model->word = weights.get("embeddings.word");
   if (spec.positions > 0) model->position = weights.get("embeddings.position");
   if (spec.type_vocab > 0) model->type = weights.get("embeddings.type");
@@ -157,8 +157,14 @@ std::shared_ptr<const Model> Model::load(const Spec& spec, const std::vector<Wei
   if (weights.has("project.back.weight")) model->projection_back = weights.linear("project.back");
   if (spec.embedding_norm) model->embedding_norm = weights.norm("embeddings.norm");
   if (spec.final_norm) model->final_norm = weights.norm("final.norm");
-  model->vocabulary = weights.has("vocabulary.weight") ? weights.get("vocabulary.weight") : model->word;
+  model->tied = !weights.has("vocabulary.weight");
+  model->vocabulary = model->tied ? model->word : weights.get("vocabulary.weight");
   model->vocabulary_bias = weights.find("vocabulary.bias");
+  if (weights.has("vocabulary.dense.weight")) {
+    model->vocabulary_dense = weights.linear("vocabulary.dense");
+    model->vocabulary_norm =
+        norm_of(weights.get("vocabulary.norm.weight"), weights.get("vocabulary.norm.bias"), spec.norm_eps);
+  }
   for (int64_t l = 0; l < spec.layers; ++l) model->layers.push_back(layer_of(weights, spec, l));
   return model;
 }
@@ -209,6 +215,7 @@ std::shared_ptr<const Model> Model::cut(const std::vector<LayerCut>& plan) const
   if (plan.size() != layers.size())
     throw Error("BAD_PLAN", "the Plan has another number of layers than the model");
   auto small = std::make_shared<Model>(*this);
+  small->refs.clear();
   const int64_t d = spec.head_size, each = spec.group * d;
   for (size_t l = 0; l < layers.size(); ++l) {
     Layer& layer = small->layers[l];
@@ -237,7 +244,7 @@ std::shared_ptr<const Model> Model::cut(const std::vector<LayerCut>& plan) const
       if (spec.gated) keep(kGate, neurons);
     }
     const Tensor head_scale = cut.head_scale.defined() ? cut.head_scale.repeat_interleave(each) : Tensor();
-    FrozenLinear &after_heads = layer.linear[kAttentionOutput], &after_neurons = layer.linear[kOutput];
+    Linear &after_heads = layer.linear[kAttentionOutput], &after_neurons = layer.linear[kOutput];
     after_heads = narrowed(after_heads, context, head_scale, cut.attention_shift, dtype);
     after_neurons = narrowed(after_neurons, neurons, cut.neuron_scale, cut.output_shift, dtype);
   }

@@ -1,5 +1,5 @@
 #pragma once
-// A frozen transformer: its Spec, its weights (mapped from the checkpoint where the dtype allows), and what a
+// A transformer: its Spec, its weights (mapped from the checkpoint where the dtype allows), and what a
 // Plan left of each layer.
 #include <map>
 #include <memory>
@@ -9,8 +9,6 @@
 #include "ops/linear.h"
 
 namespace lp {
-
-enum class HeadActivation : int { tanh, gelu, relu };
 
 /// Rotary positions: of each head the first 2 * frequencies values are turned.
 struct Rotary {
@@ -27,14 +25,11 @@ struct Spec {
   bool causal, norm_first, parallel, gated, rms, embedding_norm, final_norm, query_key_norm, fused,
       fused_by_head;
   double norm_eps, attention_scale;
-  double embedding_dropout, hidden_dropout, attention_output_dropout, attention_dropout, head_dropout;
-  Activation activation;
+  double embedding_dropout, hidden_dropout, attention_output_dropout, attention_dropout;
+  Activation activation, vocabulary_activation;
   Rotary rotary;
   std::vector<float> slopes;     // [heads * group], ALiBi's, or empty
   std::vector<int64_t> windows;  // [layers], 0: all keys; or empty
-  bool dense_head;               // else the head is a projection without a bias
-  HeadActivation head_activation;
-  bool head_dropout_first;
 };
 
 /// One tensor of a checkpoint's file.
@@ -55,9 +50,10 @@ Site site_of(const std::string& name);  // throws BAD_OPTION
 const char* site_name(int site);
 
 struct Layer {
-  FrozenLinear linear[kSites];
+  Linear linear[kSites];
   /// After each half and its residual or, with norm_first, before it.
   NormWeights attention_norm, output_norm;
+  bool shared_norm = false;          // both are one
   NormWeights query_norm, key_norm;  // of each head, where the Spec has them
   int64_t heads = 0, window = 0;
   Tensor slopes;  // fp32 [heads * group] or undefined
@@ -91,9 +87,14 @@ struct Model {
   at::ScalarType dtype;
   Tensor word, position, type;  // embedding tables in the checkpoint's dtype; only words always have one
   NormWeights embedding_norm, final_norm;
-  FrozenLinear projection, projection_back;  // of embeddings of another width than the layers', and to it
-  Tensor vocabulary, vocabulary_bias;        // of the next token's logits [vocab, embedding], [vocab]
+  Linear projection, projection_back;  // of embeddings of another width than the layers', and to it
+  Tensor vocabulary, vocabulary_bias;  // of a token's logits [vocab, embedding], [vocab]
+  bool tied = false;                   // `vocabulary` is `word`
+  // What comes before it where masked tokens are told, or nothing.
+  Linear vocabulary_dense;  // [embedding, h]
+  NormWeights vocabulary_norm;
   std::vector<Layer> layers;
+  std::vector<WeightRef> refs;  // where the files have it all
 
   /// Of what the head reads.
   int64_t state_width() const { return projection_back.out() > 0 ? projection_back.out() : spec.hidden; }
@@ -110,6 +111,9 @@ struct Model {
   std::vector<LayerShift> shifts(const std::vector<LayerCut>& plan,
                                  const std::vector<LayerMeans>& means) const;
 };
+
+/// gamma and beta (or undefined) of any floating type.
+NormWeights norm_of(const Tensor& gamma, const Tensor& beta, double eps);
 
 /// The rows of query, key and value (0, 1, 2) of some heads in a fused weight of so many.
 Tensor fused_rows(const Spec& spec, int part, const Tensor& heads, int64_t all_heads);

@@ -56,15 +56,16 @@ RankTerm term_of(const LowRank& b) {
 
 }  // namespace
 
-struct FrozenLinear::Backward {
+struct Linear::Backward {
   std::once_flag once;
   Tensor panels;
 };
 
-FrozenLinear::FrozenLinear(const Tensor& weight, const Tensor& bias, at::ScalarType dtype)
+Linear::Linear(const Tensor& weight, const Tensor& bias, at::ScalarType dtype)
     : in_(weight.size(1)),
       out_(weight.size(0)),
       dtype_(dtype),
+      biased_(bias.defined()),
       bias_(bias.defined() ? bias.to(at::kFloat).contiguous() : at::zeros({weight.size(0)}, at::kFloat)) {
   if (packs(dtype)) {
     forward_ = pack(weight.to(dtype).t());
@@ -74,7 +75,7 @@ FrozenLinear::FrozenLinear(const Tensor& weight, const Tensor& bias, at::ScalarT
   }
 }
 
-Tensor FrozenLinear::weight() const {
+Tensor Linear::weight() const {
   if (!packed()) return weight_;
   Tensor weight = at::empty({out_, in_}, dtype_);
   const auto* from = static_cast<const uint16_t*>(forward_.const_data_ptr());
@@ -83,12 +84,12 @@ Tensor FrozenLinear::weight() const {
   return weight;
 }
 
-const Tensor& FrozenLinear::backward_panels() const {
+const Tensor& Linear::backward_panels() const {
   std::call_once(backward_->once, [this] { backward_->panels = pack(weight()); });
   return backward_->panels;
 }
 
-Tensor linear_forward(const Tensor& x, const FrozenLinear& linear, const LowRank* branch, Tensor* ratio) {
+Tensor linear_forward(const Tensor& x, const Linear& linear, const LowRank* branch, Tensor* ratio) {
   require(x.size(1) == linear.in(), "a linear layer reads as many values as it has inputs");
   if (!linear.packed()) {
     Tensor y = at::addmm(linear.bias().to(x.scalar_type()), x, linear.weight().t());
@@ -116,7 +117,7 @@ Tensor linear_forward(const Tensor& x, const FrozenLinear& linear, const LowRank
 }
 
 Tensor linear_backward(at::ArrayRef<LinearGradient> parts, Tensor start) {
-  const FrozenLinear& first = *parts[0].linear;
+  const Linear& first = *parts[0].linear;
   if (!first.packed()) {
     Tensor dx = start;
     for (const auto& part : parts) {

@@ -1,5 +1,5 @@
 #pragma once
-// Frozen linear layers with what is trained beside them. In bf16, where the processor has bf16 products of
+// Linear layers with what is trained beside them. In bf16, where the processor has bf16 products of
 // its own, weights are packed for one kernel that adds bias and branch before it rounds; elsewhere ATen
 // multiplies.
 #include <memory>
@@ -9,12 +9,12 @@
 
 namespace lp {
 
-class FrozenLinear {
+class Linear {
  public:
-  FrozenLinear() = default;
+  Linear() = default;
   /// weight [out, in] and bias [out] of any floating type, kept in `dtype` (the bias in fp32); without a
   /// bias, zeros.
-  FrozenLinear(const Tensor& weight, const Tensor& bias, at::ScalarType dtype);
+  Linear(const Tensor& weight, const Tensor& bias, at::ScalarType dtype);
 
   int64_t in() const { return in_; }
   int64_t out() const { return out_; }
@@ -22,6 +22,8 @@ class FrozenLinear {
   /// [out, in], laid out plainly again where it is packed.
   Tensor weight() const;
   const Tensor& bias() const { return bias_; }
+  /// Whether it was made with a bias.
+  bool biased() const { return biased_; }
   /// What it gives where it has no inputs, [rows, out].
   Tensor constant(int64_t rows) const { return bias_.to(dtype_).expand({rows, out_}).contiguous(); }
   const Tensor& forward_panels() const { return forward_; }
@@ -33,6 +35,7 @@ class FrozenLinear {
 
   int64_t in_ = 0, out_ = 0;
   at::ScalarType dtype_ = at::kFloat;
+  bool biased_ = false;
   Tensor weight_, bias_, forward_;
   std::shared_ptr<Backward> backward_;
 };
@@ -45,11 +48,11 @@ struct LowRank {
 };
 
 /// y = x W^T + b + branch, [T, out]. With `ratio`, also |branch| / |x W^T + b| of each token, fp32 [T].
-Tensor linear_forward(const Tensor& x, const FrozenLinear& linear, const LowRank* branch, Tensor* ratio);
+Tensor linear_forward(const Tensor& x, const Linear& linear, const LowRank* branch, Tensor* ratio);
 
 struct LinearGradient {
   Tensor dy;  // [T, out]
-  const FrozenLinear* linear;
+  const Linear* linear;
   std::optional<LowRank> branch;
 };
 /// start + sum over the parts of dy W + branch, [T, in]; `start`, if it is defined, is overwritten.

@@ -143,6 +143,15 @@ NormGrads norm_backward(const Tensor& dy, const NormWeights& w, const NormSaved&
   return grads;
 }
 
+void norm_gradient(const Tensor& dy, const NormWeights& w, const NormSaved& saved, Tensor d_gamma,
+                   Tensor d_beta) {
+  const NormGradient a{dy.const_data_ptr(),    data(saved.y),  data(saved.normalized),
+                       floats(w.gamma),        floats(w.beta), mutable_floats(d_gamma),
+                       mutable_floats(d_beta), dy.size(1),     dy.size(0)};
+  const auto kernel = typed(dy).norm_gradient;
+  over_columns(dy.size(1), dy.size(0), [&](int64_t b, int64_t e) { kernel(a, b, e); });
+}
+
 Tensor apply_dropout(const Tensor& x, const Dropout& dropout) {
   if (!dropout.active()) return x;
   Tensor y = at::empty_like(x);

@@ -49,6 +49,10 @@ struct NormGrads {
 NormGrads norm_backward(const Tensor& dy, const NormWeights& w, const NormSaved& saved,
                         const Tensor& past = {});
 
+/// Adds the gradients of gamma and beta, fp32 [h] each; `d_beta` may be undefined.
+void norm_gradient(const Tensor& dy, const NormWeights& w, const NormSaved& saved, Tensor d_gamma,
+                   Tensor d_beta);
+
 Tensor apply_dropout(const Tensor& x, const Dropout& dropout);
 
 /// [T, r] = scale * dropout(x) w^T for w [r, h].

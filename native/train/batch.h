@@ -11,7 +11,9 @@ struct Batch {
   std::vector<int32_t> ids, type_ids;  // [T]
   std::vector<int32_t> cu_seqlens;     // [B + 1]
   std::vector<float> labels;           // of each example: class index or value; NaN: unlabelled
-  std::vector<int32_t> token_labels;  // [T], or empty: what comes after each token; -100: that does not count
+  std::vector<int32_t> token_labels;   // [T], or empty: each token's tag or what it tells; -100: none
+  std::vector<int32_t> spans;          // [2 * B], or empty: first and last token of each sequence's; -1: none
+  bool causal = false;                 // tokens see none that come after them, whatever the model is
   // What a teacher makes of the texts, or empty: logits of each example, and what its head reads [B * h].
   std::vector<float> teacher_logits, teacher_states;
 

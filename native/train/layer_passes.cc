@@ -34,14 +34,14 @@ Tensor spread(const Tensor& some, const Rows* rows, int64_t tokens) {
 
 }  // namespace
 
-AttentionConfig Network::attention_config(size_t layer) const {
+AttentionConfig Network::attention_config(size_t layer, const Layout& layout) const {
   const Spec& spec = model_->spec;
   const Layer& l = model_->layers[layer];
-  return {l.heads, spec.group, spec.attention_scale, spec.causal, l.window, l.slopes};
+  return {l.heads, spec.group, spec.attention_scale, layout.causal, l.window, l.slopes};
 }
 
 Tensor Network::site_forward(size_t layer, int site, const Tensor& x, const Pass& pass, LayerSaved* saved) {
-  const FrozenLinear& base = model_->layers[layer].linear[site];
+  const Linear& base = model_->layers[layer].linear[site];
   const size_t at = layer * kSites + site;
   if (!modules_[at]) return linear_forward(x, base, nullptr, nullptr);
   const int stream = site <= kOutput ? site : kLaterSites + site;
@@ -63,6 +63,18 @@ LinearGradient Network::site_backward(size_t layer, int site, const Tensor& dy, 
 
 void Network::input_seen(size_t layer, int site, const Tensor& x, const LinearGradient& part) {
   if (part.branch) lora_gradient_a(*modules_[layer * kSites + site], parameters_, x, *part.branch);
+  if (backbone_) backbone_->linear(*part.linear, x, part.dy);
+}
+
+void Network::nothing_seen(size_t layer, int site, const Tensor& dy) {
+  if (backbone_)
+    backbone_->linear(model_->layers[layer].linear[site], at::empty({dy.size(0), 0}, dy.options()), dy);
+}
+
+NormGrads Network::norm_gradients(const Tensor& dy, const NormWeights& w, const NormSaved& saved,
+                                  const Tensor& past) {
+  if (backbone_) backbone_->norm(w, dy, saved);
+  return norm_backward(dy, w, saved, past);
 }
 
 AttentionGrads Network::projected(size_t layer, const Tensor& x, const Tensor& queried, const Layout& layout,
@@ -99,7 +111,7 @@ Tensor Network::attention_half(size_t layer, const Tensor& x, const Tensor& quer
   AttentionGrads p = projected(layer, x, queried, layout, rows, pass, saved);
   if (pass.cache) std::tie(p.k, p.v) = pass.cache->put(layer, p.k, p.v);
   const Tensor context =
-      attention_forward(p.q, p.k, p.v, layout.sequences, attention_config(layer), head_mask(layer),
+      attention_forward(p.q, p.k, p.v, layout.sequences, attention_config(layer, layout), head_mask(layer),
                         dropout(model_->spec.attention_dropout, pass, layer, kProbabilities),
                         saved ? &saved->attention : nullptr);
   if (Importance* const m = pass.moments)
@@ -172,8 +184,10 @@ Tensor Network::ffn_backward(size_t layer, const Tensor& du, const Tensor& past,
   const Spec& spec = model_->spec;
   const Tensor mask = neuron_mask(layer);
   // `past` may be du itself, which has been read already where it is overwritten.
-  if (model_->layers[layer].linear[kIntermediate].out() == 0)
+  if (model_->layers[layer].linear[kIntermediate].out() == 0) {
+    nothing_seen(layer, kOutput, du);
     return past.defined() ? past : at::zeros_like(du);
+  }
   const LinearGradient output = site_backward(layer, kOutput, du, saved);
   if (first >= kNarrows) {
     input_seen(layer, kOutput,
@@ -204,18 +218,22 @@ Tensor Network::attention_half_backward(size_t layer, const Tensor& d_o, const T
   const Layer& l = model_->layers[layer];
   const Spec& spec = model_->spec;
   const int64_t tokens = saved.x.size(0);
-  if (l.heads == 0) return past.defined() ? spread(past, rows, tokens) : at::zeros_like(saved.x);
+  if (l.heads == 0) {
+    nothing_seen(layer, kAttentionOutput, d_o);
+    return past.defined() ? spread(past, rows, tokens) : at::zeros_like(saved.x);
+  }
   const LinearGradient attended = site_backward(layer, kAttentionOutput, d_o, saved);
   input_seen(layer, kAttentionOutput, saved.context, attended);
   if (first >= kAttended && !config_.masks) return {};
   const Layout& layout = rows ? rows->layout : all;
-  AttentionGrads d = attention_backward(linear_backward(attended, Tensor()), saved.attention,
-                                        layout.sequences, attention_config(layer), head_mask(layer), heads);
+  AttentionGrads d =
+      attention_backward(linear_backward(attended, Tensor()), saved.attention, layout.sequences,
+                         attention_config(layer, layout), head_mask(layer), heads);
   d.q = rotated(d.q, layout.queries, spec.head_size, true);
   d.k = rotated(d.k, layout.keys, spec.head_size, true);
   if (spec.query_key_norm) {
     const auto before = [&](const Tensor& t, const NormWeights& w, const NormSaved& kept) {
-      return norm_backward(by_heads(t, spec.head_size), w, kept).residual.view(t.sizes());
+      return norm_gradients(by_heads(t, spec.head_size), w, kept).residual.view(t.sizes());
     };
     d.q = before(d.q, l.query_norm, saved.query_norm);
     d.k = before(d.k, l.key_norm, saved.key_norm);
@@ -246,7 +264,7 @@ Tensor Network::layer_backward(size_t layer, const Tensor& dy, const Layout& lay
   const Spec& spec = model_->spec;
   // The first trainable stage of the layer; nothing needs a gradient before that of the lowest layer.
   int first = -1;
-  if (layer == lowest_) {
+  if (layer == lowest_ && !backbone_) {
     first = kNever;
     for (int site = 0; site < kSites; ++site)
       if (modules_[layer * kSites + site]) first = std::min<int>(first, stage_of(site));
@@ -262,21 +280,21 @@ Tensor Network::layer_backward(size_t layer, const Tensor& dy, const Layout& lay
     }
   }
   if (!spec.norm_first) {
-    const NormGrads out = norm_backward(dy, l.output_norm, saved.output_norm);
+    const NormGrads out = norm_gradients(dy, l.output_norm, saved.output_norm);
     const Tensor d_middle = ffn_backward(layer, out.z, out.residual, saved, neurons, first);
     if (!d_middle.defined()) return {};
-    const NormGrads attention = norm_backward(d_middle, l.attention_norm, saved.attention_norm);
+    const NormGrads attention = norm_gradients(d_middle, l.attention_norm, saved.attention_norm);
     return attention_half_backward(layer, attention.z, attention.residual, layout, rows, saved, heads, first);
   }
   const Tensor d_middle =
       ffn_backward(layer, apply_dropout(dy, saved.after_output), Tensor(), saved, neurons, first);
   if (!d_middle.defined()) return {};
-  const NormGrads sum = norm_backward(d_middle, l.output_norm, saved.output_norm, dy);
+  const NormGrads sum = norm_gradients(d_middle, l.output_norm, saved.output_norm, dy);
   const Tensor d_o = spec.parallel ? apply_dropout(dy, saved.after_attention) : sum.z;
   const Tensor d_read = attention_half_backward(layer, d_o, Tensor(), layout, rows, saved, heads, first);
   if (!d_read.defined()) return {};
-  return norm_backward(d_read, l.attention_norm, saved.attention_norm,
-                       spread(sum.residual, rows, saved.x.size(0)))
+  return norm_gradients(d_read, l.attention_norm, saved.attention_norm,
+                        spread(sum.residual, rows, saved.x.size(0)))
       .residual;
 }
 

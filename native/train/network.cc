@@ -4,35 +4,10 @@
 #include <unordered_map>
 
 #include "base/error.h"
+#include "train/initial.h"
 
 namespace lp {
 namespace {
-
-void fill_uniform(Tensor t, double bound, uint64_t seed, uint64_t stream) {
-  float* p = t.mutable_data_ptr<float>();
-  for (int64_t i = 0; i < t.numel(); ++i)
-    p[i] = static_cast<float>(((mix64(mix64(seed ^ mix64(stream)) + i) >> 11) * 0x1p-53 * 2 - 1) * bound);
-}
-
-void fill_normal(Tensor t, double deviation, uint64_t seed, uint64_t stream) {
-  float* p = t.mutable_data_ptr<float>();
-  for (int64_t i = 0; i < t.numel(); ++i) {  // Box-Muller
-    const uint64_t a = mix64(mix64(seed ^ mix64(stream)) + 2 * i),
-                   b = mix64(mix64(seed ^ mix64(stream)) + 2 * i + 1);
-    const double u = ((a >> 11) + 1) * 0x1p-53, v = (b >> 11) * 0x1p-53;
-    p[i] = static_cast<float>(deviation * std::sqrt(-2 * std::log(u)) * std::cos(6.283185307179586 * v));
-  }
-}
-
-Tensor head_activation(const Tensor& x, HeadActivation kind) {
-  if (kind == HeadActivation::tanh) return x.tanh();
-  return kind == HeadActivation::gelu ? at::gelu(x) : x.relu();
-}
-
-Tensor head_activation_backward(const Tensor& dy, const Tensor& x, const Tensor& y, HeadActivation kind) {
-  if (kind == HeadActivation::tanh) return dy * (1 - y.square());
-  return kind == HeadActivation::gelu ? at::gelu_backward(dy, x) : dy * (x > 0);
-}
 
 /// Where a sequence's first token of the batch stands.
 int64_t begin_of(size_t sequence, const KeyValueCache* cache, const Batch& batch) {
@@ -72,7 +47,7 @@ Angles angles_of(const Rotary& rotary, const Batch& batch, const KeyValueCache* 
 
 Layout layout_of(const Spec& spec, const Batch& batch, const KeyValueCache* cache) {
   const Angles angles = angles_of(spec.rotary, batch, cache);
-  return {sequences_of(batch, cache), angles, angles};
+  return {sequences_of(batch, cache), angles, angles, spec.causal || batch.causal};
 }
 
 /// Of the tokens that a head reads.
@@ -82,7 +57,8 @@ Rows rows_of(const Spec& spec, const Layout& all) {
   Rows rows;
   rows.which =
       spec.causal ? s.cu_q.narrow(0, 1, count).to(at::kLong) - 1 : s.cu_q.narrow(0, 0, count).to(at::kLong);
-  rows.layout = {{at::arange(count + 1, at::kInt), s.k_begin, s.k_end, 1, s.longest_k}, {}, all.keys};
+  rows.layout = {
+      {at::arange(count + 1, at::kInt), s.k_begin, s.k_end, 1, s.longest_k}, {}, all.keys, all.causal};
   if (all.queries.cos.defined())
     rows.layout.queries = {all.queries.cos.index_select(0, rows.which),
                            all.queries.sin.index_select(0, rows.which), all.queries.interleaved};
@@ -109,7 +85,8 @@ int64_t Saved::bytes() const {
       add({norm->y, norm->normalized, norm->rstd});
     for (const LoraSaved& lora : l.lora) add({lora.p});
   }
-  add({pooled, before, dense, dropped, final_norm.y, final_norm.normalized, final_norm.rstd});
+  for (const NormSaved* norm : {&final_norm, &embedding.norm}) add({norm->y, norm->normalized, norm->rstd});
+  add({head.pooled, head.before, head.dense, head.dropped, embedding.x, last});
   int64_t sum = 0;
   for (const auto& [memory, bytes] : memories) sum += bytes;
   return sum;
@@ -117,17 +94,20 @@ int64_t Saved::bytes() const {
 
 Network::Network(std::shared_ptr<const Model> model, const NetworkConfig& config)
     : model_(std::move(model)), config_(config) {
-  const int64_t h = model_->state_width();
   const size_t layers = model_->layers.size();
   modules_.resize(layers * kSites);
   order_.assign(layers * kSites, -1);
-  lowest_ = config.masks ? 0 : layers;
+  lowest_ = config.masks || config.full ? 0 : layers;
+  if (config.full) {
+    backbone_.emplace(*model_, parameters_);
+    model_ = backbone_->model();
+  }
   for (size_t i = 0; i < config.modules.size(); ++i) {
     const ModuleConfig& m = config.modules[i];
     if (m.layer < 0 || m.layer >= static_cast<int64_t>(layers))
       throw Error("BAD_OPTION", "no such layer: " + m.name);
     const size_t at = m.layer * kSites + m.site;
-    const FrozenLinear& base = model_->layers[m.layer].linear[m.site];
+    const Linear& base = model_->layers[m.layer].linear[m.site];
     if (base.in() + base.out() == 0) throw Error("BAD_OPTION", "the model has no " + m.name);
     modules_[at] = LoraModule{parameters_.add(m.name + ".lora_A.weight", {m.rank, base.in()}, 1, true),
                               parameters_.add(m.name + ".lora_B.weight", {base.out(), m.rank}, 1, true),
@@ -143,35 +123,29 @@ Network::Network(std::shared_ptr<const Model> model, const NetworkConfig& config
       neuron_masks_.push_back(parameters_.add(
           at + ".neurons", {model_->layers[l].linear[kIntermediate].out()}, config.neuron_mask_rate, false));
     }
-  const bool dense = model_->spec.dense_head && !config.vocabulary;
-  if (dense) {
-    const double rate = config.frozen_dense ? 0 : 1;
-    dense_weight_ = parameters_.add("classifier.dense.weight", {h, h}, rate, true);
-    dense_bias_ = parameters_.add("classifier.dense.bias", {h}, rate, true);
-  }
-  if (!config.vocabulary)
-    out_weight_ = parameters_.add("classifier.out_proj.weight", {config.labels, h}, 1, true);
-  if (dense) out_bias_ = parameters_.add("classifier.out_proj.bias", {config.labels}, 1, true);
-  if (config.vocabulary) {
-    vocabulary_.weight = model_->vocabulary.to(model_->dtype).contiguous();
-    if (model_->vocabulary_bias.defined()) vocabulary_.bias = model_->vocabulary_bias.to(at::kFloat);
-  }
+  if (config.told != Told::tokens) head_.emplace(config.head, model_->state_width(), parameters_);
   parameters_.freeze();
   // The last layer computes only what the head reads: it is no part of a prefix.
   if (config.prefix_cache > 0 && lowest_ > 0 && lowest_ < layers)
     prefix_cache_.emplace(model_->spec.hidden, model_->dtype, config.prefix_cache, config.prefix_folder);
-  // As PEFT and transformers initialise: A uniform with Kaiming's bound for a = sqrt(5), B zero; the head
-  // normal, 0.02.
+  // As PEFT initialises: A uniform with Kaiming's bound for a = sqrt(5), B zero.
   for (size_t i = 0; i < modules_.size(); ++i)
     if (modules_[i]) {
       Tensor a = parameters_[modules_[i]->a].value;
       fill_uniform(a, 1 / std::sqrt(static_cast<double>(a.size(1))), config.seed,
                    initial_stream(i / kSites, static_cast<int>(i % kSites)));
     }
-  if (dense) fill_normal(parameters_[dense_weight_].value, 0.02, config.seed, 1u << 20);
-  if (!config.vocabulary) fill_normal(parameters_[out_weight_].value, 0.02, config.seed, (1u << 20) + 1);
+  if (head_) head_->initialise(config.seed);
   for (const auto* masks : {&head_masks_, &neuron_masks_})
     for (const size_t i : *masks) parameters_[i].value.fill_(1);
+  if (backbone_) backbone_->begin();
+  if (config.told == Told::tokens) vocabulary_ = Vocabulary(*model_, backbone_ ? &*backbone_ : nullptr);
+}
+
+void Network::follow() {
+  if (!backbone_) return;
+  backbone_->follow();
+  if (config_.told == Told::tokens) vocabulary_ = Vocabulary(*model_, &*backbone_);
 }
 
 Dropout Network::dropout(double p, const Pass& pass, size_t layer, int place) const {
@@ -179,7 +153,7 @@ Dropout Network::dropout(double p, const Pass& pass, size_t layer, int place) co
   return make_dropout(p, config_.seed, pass.step, pass.micro, layer * 64 + place);
 }
 
-Tensor Network::embed(const Batch& batch, const Pass& pass) {
+Tensor Network::embed(const Batch& batch, const Pass& pass, EmbeddingSaved* saved) {
   const Spec& spec = model_->spec;
   const int64_t tokens = static_cast<int64_t>(batch.ids.size());
   Tensor ids = at::empty({tokens}, at::kLong), types = at::empty({tokens}, at::kLong),
@@ -207,11 +181,36 @@ Tensor Network::embed(const Batch& batch, const Pass& pass) {
   if (!late) place(sum);
   if (model_->type.defined()) sum += model_->type.index_select(0, types);
   Tensor x = sum.to(model_->dtype);
-  if (spec.embedding_norm) x = norm_forward(x, Tensor(), model_->embedding_norm, Dropout{}, nullptr);
-  x = apply_dropout(x, dropout(spec.embedding_dropout, pass, 0, kEmbeddings));
+  if (spec.embedding_norm)
+    x = norm_forward(x, Tensor(), model_->embedding_norm, Dropout{}, saved ? &saved->norm : nullptr);
+  const Dropout drop = dropout(spec.embedding_dropout, pass, 0, kEmbeddings);
+  x = apply_dropout(x, drop);
+  if (saved) {
+    saved->ids = ids;
+    saved->types = types;
+    saved->positions = positions;
+    saved->x = x;
+    saved->dropout = drop;
+  }
   if (model_->projection.out() > 0) x = linear_forward(x, model_->projection, nullptr, nullptr);
   if (late) place(x);
   return x;
+}
+
+void Network::embed_backward(const Tensor& dx, const EmbeddingSaved& saved) {
+  const Model& m = *model_;
+  Tensor d = dx;
+  const bool late = m.position.defined() && m.position.size(1) != m.word.size(1);
+  if (late) backbone_->rows(m.position, saved.positions, d);
+  if (m.projection.out() > 0) {
+    backbone_->linear(m.projection, saved.x, d);
+    d = linear_backward(LinearGradient{d, &m.projection, {}}, Tensor());
+  }
+  d = apply_dropout(d, saved.dropout);
+  if (m.spec.embedding_norm) d = norm_gradients(d, m.embedding_norm, saved.norm).residual;
+  backbone_->rows(m.word, saved.ids, d);
+  if (m.position.defined() && !late) backbone_->rows(m.position, saved.positions, d);
+  if (m.type.defined()) backbone_->rows(m.type, saved.types, d);
 }
 
 Tensor Network::prefix(const Batch& batch) {
@@ -242,7 +241,7 @@ Tensor Network::prefix(const Batch& batch) {
   }
   if (!places.empty()) {
     const Layout layout = layout_of(model_->spec, missing, nullptr);
-    Tensor x = embed(missing, Pass{});
+    Tensor x = embed(missing, Pass{}, nullptr);
     for (size_t l = 0; l < lowest_; ++l) x = layer_forward(l, x, layout, nullptr, Pass{}, nullptr);
     for (size_t i = 0; i < places.size(); ++i) {
       const int64_t begin = missing.cu_seqlens[i], end = missing.cu_seqlens[i + 1];
@@ -257,6 +256,7 @@ Tensor Network::finish(const Tensor& last, Saved* saved) {
   Tensor x = last;
   if (model_->spec.final_norm)
     x = norm_forward(x, Tensor(), model_->final_norm, Dropout{}, saved ? &saved->final_norm : nullptr);
+  if (saved) saved->last = x;
   if (model_->projection_back.out() > 0) x = linear_forward(x, model_->projection_back, nullptr, nullptr);
   return x.to(at::kFloat);
 }
@@ -276,7 +276,7 @@ Tensor Network::encode(const Batch& batch, const Pass& how, Saved* saved, Import
   pass.moments = scored;
   pass.ratios = scored && config_.ratios ? &scored->ratios : nullptr;
   const bool cached = prefix_cache_ && pass.train;
-  Tensor x = cached ? prefix(batch) : embed(batch, pass);
+  Tensor x = cached ? prefix(batch) : embed(batch, pass, saved && backbone_ ? &saved->embedding : nullptr);
   for (size_t l = cached ? lowest_ : 0; l < last; ++l)
     x = layer_forward(l, x, layout, nullptr, pass, saved && l >= lowest_ ? &saved->layers[l] : nullptr);
   // Of the last layer the head's rows are enough, except for its ratios, which are means over all tokens.
@@ -291,55 +291,29 @@ Tensor Network::encode(const Batch& batch, const Pass& how, Saved* saved, Import
   return finish(x, saved);
 }
 
-Tensor Network::classify(const Tensor& states, const Pass& pass, Saved* saved) {
-  const Spec& spec = model_->spec;
-  const double p = spec.head_dropout;
-  const Dropout drop0 = dropout(spec.head_dropout_first ? p : 0, pass, 0, kHead0),
-                drop1 = dropout(p, pass, 0, kHead1);
-  if (!spec.dense_head) {
-    if (saved) saved->dropped = states;
-    return at::mm(states, parameters_[out_weight_].value.t());
-  }
-  const Tensor pooled = apply_dropout(states, drop0);
-  const Tensor before =
-      at::addmm(parameters_[dense_bias_].value, pooled, parameters_[dense_weight_].value.t());
-  const Tensor dense = head_activation(before, spec.head_activation);
-  const Tensor dropped = apply_dropout(dense, drop1);
-  if (saved) {
-    saved->pooled = pooled;
-    saved->before = before;
-    saved->dense = dense;
-    saved->dropped = dropped;
-    saved->head_dropout0 = drop0;
-    saved->head_dropout1 = drop1;
-  }
-  return at::addmm(parameters_[out_bias_].value, dropped, parameters_[out_weight_].value.t());
+Tensor Network::outputs(const Tensor& states, const Pass& pass, Saved* saved) {
+  const double p = config_.head.dropout;
+  return head_->forward(states, dropout(config_.head.dropout_first ? p : 0, pass, 0, kHead0),
+                        dropout(p, pass, 0, kHead1), saved ? &saved->head : nullptr);
 }
 
-Tensor Network::classify_backward(const Tensor& d_logits, const Saved& saved) {
-  parameters_[out_weight_].grad.addmm_(d_logits.t(), saved.dropped);
-  Tensor d = at::mm(d_logits, parameters_[out_weight_].value);
-  if (!model_->spec.dense_head) return d;
-  parameters_[out_bias_].grad.add_(d_logits.sum(0));
-  d = apply_dropout(d, saved.head_dropout1);
-  d = head_activation_backward(d, saved.before, saved.dense, model_->spec.head_activation);
-  if (!config_.frozen_dense) {
-    parameters_[dense_weight_].grad.addmm_(d.t(), saved.pooled);
-    parameters_[dense_bias_].grad.add_(d.sum(0));
-  }
-  return apply_dropout(at::mm(d, parameters_[dense_weight_].value), saved.head_dropout0);
+Tensor Network::outputs_backward(const Tensor& d_outputs, const Saved& saved) {
+  return head_->backward(d_outputs, saved.head);
 }
 
 void Network::backward(const Tensor& d_states, const Saved& saved, Importance* scored) {
   const size_t layers = model_->layers.size();
   if (lowest_ == layers) return;
   Tensor dx = d_states.to(model_->dtype);
-  if (model_->projection_back.out() > 0)
+  if (model_->projection_back.out() > 0) {
+    if (backbone_) backbone_->linear(model_->projection_back, saved.last, dx);
     dx = linear_backward(LinearGradient{dx, &model_->projection_back, {}}, Tensor());
-  if (model_->spec.final_norm) dx = norm_backward(dx, model_->final_norm, saved.final_norm).residual;
+  }
+  if (model_->spec.final_norm) dx = norm_gradients(dx, model_->final_norm, saved.final_norm).residual;
   for (size_t l = layers; l-- > lowest_;)
     dx = layer_backward(l, dx, saved.layout, l + 1 == layers && saved.rows ? &*saved.rows : nullptr,
                         saved.layers[l], scored);
+  if (backbone_) embed_backward(dx, saved.embedding);
 }
 
 void Network::penalize(double heads, double neurons) {

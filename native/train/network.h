@@ -1,16 +1,18 @@
 #pragma once
-// A frozen model with what is trained on it: PEFT modules, masks and a task head; one forward and one
-// backward pass over a packed batch, written out by hand.
+// A model with what is trained on it, PEFT modules, masks and a task head, or trained itself; one forward and
+// one backward pass over a packed batch, written out by hand.
 #include <memory>
 #include <optional>
 
 #include "model/model.h"
 #include "peft/lora.h"
+#include "train/backbone.h"
 #include "train/batch.h"
+#include "train/head.h"
 #include "train/importance.h"
 #include "train/key_value_cache.h"
-#include "train/next_token.h"
 #include "train/prefix_cache.h"
+#include "train/vocabulary.h"
 
 namespace lp {
 
@@ -21,14 +23,17 @@ struct ModuleConfig {
   double scale = 1, dropout = 0;
 };
 
+/// What is told: of each sequence labels, of each token a tag, in each sequence where a span begins and ends,
+/// or tokens of the vocabulary, for which there is no head.
+enum class Told : int { labels, tags, spans, tokens };
+
 struct NetworkConfig {
   std::vector<ModuleConfig> modules;
-  bool vocabulary = false;  // what is told is the token that comes next, and there is no head to be trained
-  int64_t labels = 2;
-  bool regression = false;
+  bool full = false;  // the model itself is trained
+  Told told = Told::labels;
+  HeadConfig head;
   bool masks = false;
-  bool frozen_dense = false;  // the head's dense is a part of the base, whose values it is given
-  bool ratios = false;        // scored steps measure modules by |branch| / |base|, over all tokens
+  bool ratios = false;  // scored steps measure modules by |branch| / |base|, over all tokens
   double head_mask_rate = 1, neuron_mask_rate = 1;  // multipliers of the learning rate
   // Bytes of memory for the outputs of the layers below the lowest trained one; 0: they are computed every
   // time, with dropout. Past them the folder is used, where there is one.
@@ -52,6 +57,7 @@ enum Place : int {
 struct Layout {
   Sequences sequences;
   Angles queries, keys;
+  bool causal = false;
 };
 
 /// How one forward pass runs. Dropout streams are keyed by (seed, step, micro, site).
@@ -81,13 +87,22 @@ struct LayerSaved {
   LoraSaved lora[kSites];
 };
 
+/// Of the embeddings, where they are trained.
+struct EmbeddingSaved {
+  Tensor ids, types, positions;  // int64 [T]
+  Tensor x;                      // what is projected
+  NormSaved norm;
+  Dropout dropout;
+};
+
 struct Saved {
   Layout layout;
+  EmbeddingSaved embedding;
   std::vector<LayerSaved> layers;
   std::optional<Rows> rows;  // of the last layer, where it was not computed for all tokens
   NormSaved final_norm;
-  Tensor pooled, before, dense, dropped;  // the head's: of dense, before and after its activation
-  Dropout head_dropout0, head_dropout1;
+  Tensor last;  // what is projected back
+  HeadSaved head;
 
   /// Of all tensors in it, each memory once.
   int64_t bytes() const;
@@ -100,16 +115,18 @@ class Network {
   /// What the head reads, [B, h] in fp32, or with pass.every [T, h]. Adds to `scored` what the forward pass
   /// tells.
   Tensor encode(const Batch& batch, const Pass& pass, Saved* saved, Importance* scored);
-  /// Logits [B, labels] in fp32.
-  Tensor classify(const Tensor& states, const Pass& pass, Saved* saved);
-  /// Of a network whose config says so.
+  /// The head's outputs for states [N, h], fp32 [N, outputs].
+  Tensor outputs(const Tensor& states, const Pass& pass, Saved* saved);
+  /// Adds the head's gradients for those of its outputs; that of what it has read, [N, h] in fp32.
+  Tensor outputs_backward(const Tensor& d_outputs, const Saved& saved);
+  /// Of a network that tells tokens.
   const Vocabulary& vocabulary() const { return vocabulary_; }
-  /// Adds the head's gradients for d_logits [B, labels]; that of what it has read, [B, h] in fp32.
-  Tensor classify_backward(const Tensor& d_logits, const Saved& saved);
   /// Adds the gradients for that of what encode gave, and to `scored` what masks tell beside theirs.
   void backward(const Tensor& d_states, const Saved& saved, Importance* scored);
 
   Parameters& parameters() { return parameters_; }
+  /// The values of parameters have changed.
+  void follow();
   const Model& model() const { return *model_; }
   const NetworkConfig& config() const { return config_; }
   Tensor head_mask(size_t layer) { return config_.masks ? parameters_[head_masks_[layer]].value : Tensor(); }
@@ -126,7 +143,8 @@ class Network {
   }
 
  private:
-  Tensor embed(const Batch& batch, const Pass& pass);
+  Tensor embed(const Batch& batch, const Pass& pass, EmbeddingSaved* saved);
+  void embed_backward(const Tensor& dx, const EmbeddingSaved& saved);
   /// What comes after the last layer, to fp32.
   Tensor finish(const Tensor& x, Saved* saved);
   /// What the layers below the lowest trained one make of a training batch, without dropout; kept by text.
@@ -134,8 +152,10 @@ class Network {
   Tensor site_forward(size_t layer, int site, const Tensor& x, const Pass& pass, LayerSaved* saved);
   /// Adds the gradient of B of a site's module; its part of the gradient of x.
   LinearGradient site_backward(size_t layer, int site, const Tensor& dy, const LayerSaved& saved);
-  /// Adds the gradient of A, for the input x that the site has seen.
+  /// Adds the gradient of A, for the input x that the site has seen, or that of the site's own weights.
   void input_seen(size_t layer, int site, const Tensor& x, const LinearGradient& part);
+  /// The same of a site that has no inputs left.
+  void nothing_seen(size_t layer, int site, const Tensor& dy);
   /// Query, key and value of x, of the query those of `rows` alone, with norms and positions.
   AttentionGrads projected(size_t layer, const Tensor& x, const Tensor& queried, const Layout& layout,
                            const Rows* rows, const Pass& pass, LayerSaved* saved);
@@ -146,7 +166,10 @@ class Network {
   Tensor ffn_half(size_t layer, const Tensor& middle, const Pass& pass, LayerSaved* saved);
   Tensor layer_forward(size_t layer, const Tensor& x, const Layout& layout, const Rows* rows,
                        const Pass& pass, LayerSaved* saved);
-  AttentionConfig attention_config(size_t layer) const;
+  AttentionConfig attention_config(size_t layer, const Layout& layout) const;
+  /// Of a norm of the model, for what came before it; where the model is trained, adds to its gradient.
+  NormGrads norm_gradients(const Tensor& dy, const NormWeights& w, const NormSaved& saved,
+                           const Tensor& past = {});
   Tensor ffn_backward(size_t layer, const Tensor& du, const Tensor& past, const LayerSaved& saved,
                       const MaskTotals& neurons, int first);
   Tensor attention_half_backward(size_t layer, const Tensor& d_o, const Tensor& past, const Layout& layout,
@@ -162,7 +185,8 @@ class Network {
   std::vector<std::optional<LoraModule>> modules_;  // [layers * kSites]
   std::vector<int> order_;                          // the same places to the config's order, -1: none
   std::vector<size_t> head_masks_, neuron_masks_;
-  size_t dense_weight_, dense_bias_, out_weight_, out_bias_;
+  std::optional<Backbone> backbone_;
+  std::optional<Head> head_;
   size_t lowest_ = 0;  // the lowest layer with something trainable: no backward below it
   std::optional<PrefixCache> prefix_cache_;
   Vocabulary vocabulary_;

@@ -1,104 +1,12 @@
 #include "train/session.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "base/error.h"
 #include "base/team.h"
+#include "train/losses.h"
 
 namespace lp {
-
-namespace {
-
-/// log softmax(x / temperature) of `classes` values.
-std::vector<double> log_softmax(const float* x, int64_t classes, double temperature) {
-  std::vector<double> out(classes);
-  double top = x[0] / temperature, total = 0;
-  for (int64_t c = 0; c < classes; ++c) top = std::max(top, out[c] = x[c] / temperature);
-  for (const double value : out) total += std::exp(value - top);
-  for (double& value : out) value -= top + std::log(total);
-  return out;
-}
-
-}  // namespace
-
-Tensor loss_and_gradient(const Tensor& logits, const std::vector<float>& labels, bool regression,
-                         double denominator, double* loss, int64_t* labelled) {
-  const int64_t n = logits.size(0), classes = logits.size(1);
-  Tensor gradient = at::zeros_like(logits);
-  const float* x = logits.const_data_ptr<float>();
-  float* g = gradient.mutable_data_ptr<float>();
-  *loss = 0;
-  *labelled = 0;
-  for (int64_t b = 0; b < n; ++b, x += classes, g += classes) {
-    if (std::isnan(labels[b])) continue;
-    ++*labelled;
-    if (regression) {  // squared error
-      const double difference = static_cast<double>(x[0]) - labels[b];
-      *loss += difference * difference;
-      g[0] = static_cast<float>(2 * difference / denominator);
-      continue;
-    }
-    const int64_t label = std::lround(labels[b]);
-    if (label < 0 || label >= classes)
-      throw Error("BAD_LABEL", "a label is outside 0.." + std::to_string(classes - 1));
-    double top = x[0], total = 0;
-    for (int64_t c = 1; c < classes; ++c) top = std::max<double>(top, x[c]);
-    for (int64_t c = 0; c < classes; ++c) total += std::exp(x[c] - top);
-    *loss += std::log(total) + top - x[label];
-    for (int64_t c = 0; c < classes; ++c)
-      g[c] = static_cast<float>((std::exp(x[c] - top) / total - (c == label)) / denominator);
-  }
-  return gradient;
-}
-
-void add_teacher(const Tensor& logits, const Batch& batch, const Distillation& d, bool regression,
-                 double denominator, Tensor gradient, double* loss) {
-  if (batch.teacher_logits.empty() || d.logits == 0) return;
-  const int64_t classes = logits.size(1);
-  if (static_cast<int64_t>(batch.teacher_logits.size()) != logits.numel())
-    throw Error("BAD_DATA", "a teacher's logits are of another number of labels");
-  gradient.mul_(1 - d.logits);
-  *loss *= 1 - d.logits;
-  const float *x = logits.const_data_ptr<float>(), *t = batch.teacher_logits.data();
-  float* g = gradient.mutable_data_ptr<float>();
-  for (const float label : batch.labels) {
-    if (!std::isnan(label)) {
-      if (regression) {
-        const double difference = static_cast<double>(x[0]) - t[0];
-        *loss += d.logits * difference * difference;
-        g[0] += static_cast<float>(d.logits * 2 * difference / denominator);
-      } else {
-        const auto student = log_softmax(x, classes, d.temperature),
-                   teacher = log_softmax(t, classes, d.temperature);
-        for (int64_t c = 0; c < classes; ++c) {
-          const double p = std::exp(teacher[c]);
-          *loss += d.logits * d.temperature * d.temperature * p * (teacher[c] - student[c]);
-          g[c] += static_cast<float>(d.logits * d.temperature * (std::exp(student[c]) - p) / denominator);
-        }
-      }
-    }
-    x += classes;
-    t += classes;
-    g += classes;
-  }
-}
-
-Tensor states_gradient(const Tensor& states, const Batch& batch, const Distillation& d, double denominator,
-                       double* loss) {
-  if (batch.teacher_states.empty() || d.states == 0) return {};
-  if (static_cast<int64_t>(batch.teacher_states.size()) != states.numel())
-    throw Error("BAD_DATA", "a teacher's states are of another size");
-  const Tensor teacher =
-      at::from_blob(const_cast<float*>(batch.teacher_states.data()), states.sizes(), at::kFloat);
-  std::vector<float> counts;
-  const size_t choices = states.size(0) / std::max<size_t>(1, batch.labels.size());
-  for (const float label : batch.labels) counts.insert(counts.end(), choices, std::isnan(label) ? 0.f : 1.f);
-  const Tensor difference = (states - teacher) * at::tensor(counts).unsqueeze(1);
-  const double each = d.states / static_cast<double>(states.size(1));
-  *loss += each * difference.square().sum().item<double>();
-  return difference * (2 * each / denominator);
-}
 
 namespace {
 
@@ -121,18 +29,41 @@ Tensor Session::by_example(const Tensor& outputs) const {
 
 void Session::check(const Batch& batch) const {
   batch.check();
-  if (config_.network.vocabulary) return;  // next_token_loss looks at its labels itself
   const auto sequences = static_cast<int64_t>(batch.cu_seqlens.size()) - 1;
+  const Told told = config_.network.told;
+  if (told == Told::spans && static_cast<int64_t>(batch.spans.size()) != 2 * sequences)
+    throw Error("BAD_DATA", "there are not two ends of a span for each text");
+  if (told == Told::tags && batch.token_labels.size() != batch.ids.size())
+    throw Error("BAD_DATA", "there is not one tag for each token");
+  if (told != Told::labels) return;  // a vocabulary looks at its labels itself
   if (sequences != static_cast<int64_t>(batch.labels.size()) * config_.choices)
     throw Error("BAD_DATA", std::to_string(sequences) + " texts for " + std::to_string(batch.labels.size()) +
                                 " labels of " + std::to_string(config_.choices) + " choices");
 }
 
 int64_t Session::counted(const Batch& batch) const {
-  if (config_.network.vocabulary)
-    return std::count_if(batch.token_labels.begin(), batch.token_labels.end(),
-                         [](int32_t l) { return l >= 0; });
+  const auto told = [](int32_t label) { return label >= 0; };
+  switch (config_.network.told) {
+    case Told::spans:
+      return std::count_if(batch.spans.begin(), batch.spans.end(), told) / 2;
+    case Told::tags:
+    case Told::tokens:
+      return std::count_if(batch.token_labels.begin(), batch.token_labels.end(), told);
+    case Told::labels:
+      break;
+  }
   return std::count_if(batch.labels.begin(), batch.labels.end(), [](float l) { return !std::isnan(l); });
+}
+
+Tensor Session::loss_of(const Tensor& outputs, const Batch& batch, double denominator, double* loss,
+                        int64_t* labelled) const {
+  if (config_.network.told == Told::tags)
+    return tag_loss(outputs, batch.token_labels, denominator, loss, labelled);
+  if (config_.network.told == Told::spans) return span_loss(outputs, batch, denominator, loss, labelled);
+  const Tensor logits = by_example(outputs);
+  const Tensor d = loss_and_gradient(logits, batch.labels, config_.regression, denominator, loss, labelled);
+  add_teacher(logits, batch, config_.distillation, config_.regression, denominator, d, loss);
+  return d.view_as(outputs);
 }
 
 double Session::learn(const Batch& batch, const Pass& pass, double denominator, Importance* scored) {
@@ -141,16 +72,13 @@ double Session::learn(const Batch& batch, const Pass& pass, double denominator, 
   int64_t labelled = 0;
   const Tensor states = network_.encode(batch, pass, &saved, scored);
   Tensor d_read;
-  if (config_.network.vocabulary) {
-    d_read =
-        next_token_loss(network_.vocabulary(), states, batch.token_labels, denominator, &loss, &labelled);
+  if (config_.network.told == Told::tokens) {
+    d_read = network_.vocabulary().loss(states, batch.token_labels, denominator, &loss, &labelled);
   } else {
-    const Tensor outputs = network_.classify(states, pass, &saved), logits = by_example(outputs);
-    const bool regression = config_.network.regression;
-    const Tensor d = loss_and_gradient(logits, batch.labels, regression, denominator, &loss, &labelled);
-    add_teacher(logits, batch, config_.distillation, regression, denominator, d, &loss);
+    const Tensor outputs = network_.outputs(states, pass, &saved);
+    const Tensor d = loss_of(outputs, batch, denominator, &loss, &labelled);
     const Tensor d_states = states_gradient(states, batch, config_.distillation, denominator, &loss);
-    d_read = network_.classify_backward(d.view_as(outputs), saved);
+    d_read = network_.outputs_backward(d, saved);
     if (d_states.defined()) d_read = d_read + d_states;
   }
   metrics_.activation_bytes = std::max(metrics_.activation_bytes, saved.bytes());
@@ -172,7 +100,7 @@ void Session::step(const std::vector<Batch>& batches, double learning_rate, bool
   for (size_t i = 0; i < batches.size(); ++i) {
     Pass pass;
     pass.train = pass.saves = true;
-    pass.every = config_.network.vocabulary;
+    pass.every = config_.network.told != Told::labels;
     pass.step = static_cast<uint64_t>(steps_);
     pass.micro = i;
     loss += learn(batches[i], pass, static_cast<double>(std::max<int64_t>(1, examples)), scored);
@@ -193,6 +121,7 @@ void Session::step(const std::vector<Batch>& batches, double learning_rate, bool
     metrics_.not_finite = steps_;
     return;
   }
+  network_.follow();
   if (score) importance_.accept(tokens);
   ++steps_;
   ++metrics_.steps;
@@ -234,18 +163,17 @@ void Session::score_ranks() {
 Session::Evaluation Session::evaluate(const Batch& batch) {
   check(batch);
   Evaluation result;
-  if (config_.network.vocabulary) {
-    Pass pass;
-    pass.every = true;
-    result.states = network_.encode(batch, pass, nullptr, nullptr);
-    next_token_loss(network_.vocabulary(), result.states, batch.token_labels, 1, &result.loss,
-                    &result.labelled, &result.logits);
+  Pass pass;
+  pass.every = config_.network.told != Told::labels;
+  result.states = network_.encode(batch, pass, nullptr, nullptr).contiguous();
+  if (config_.network.told == Told::tokens) {
+    network_.vocabulary().loss(result.states, batch.token_labels, 1, &result.loss, &result.labelled,
+                               &result.logits);
     return result;
   }
-  result.states = network_.encode(batch, Pass{}, nullptr, nullptr).contiguous();
-  result.logits = by_example(network_.classify(result.states, Pass{}, nullptr).contiguous());
-  loss_and_gradient(result.logits, batch.labels, config_.network.regression, 1, &result.loss,
-                    &result.labelled);
+  const Tensor outputs = network_.outputs(result.states, pass, nullptr).contiguous();
+  loss_of(outputs, batch, 1, &result.loss, &result.labelled);
+  result.logits = by_example(outputs);
   return result;
 }
 
@@ -254,11 +182,12 @@ Tensor Session::logits(const Batch& batch) {
   batch.check();
   Pass pass;
   pass.every = true;
-  return next_token_logits(network_.vocabulary(), network_.encode(batch, pass, nullptr, nullptr));
+  return network_.vocabulary().logits(network_.encode(batch, pass, nullptr, nullptr));
 }
 
 void Session::require_vocabulary() const {
-  if (!config_.network.vocabulary) throw Error("BAD_OPTION", "this session tells labels, not the next token");
+  if (config_.network.told != Told::tokens)
+    throw Error("BAD_OPTION", "this session tells labels, not the next token");
 }
 
 void Session::begin(int64_t sequences) {
@@ -275,8 +204,7 @@ Tensor Session::next(const Batch& batch) {
   cache.swap(cache_);
   Pass pass;
   pass.cache = &*cache;
-  const Tensor logits =
-      next_token_logits(network_.vocabulary(), network_.encode(batch, pass, nullptr, nullptr));
+  const Tensor logits = network_.vocabulary().logits(network_.encode(batch, pass, nullptr, nullptr));
   cache_.swap(cache);
   return logits;
 }

@@ -1,16 +1,10 @@
 #pragma once
 // One training or evaluation run: a network, its optimizer and its running scores. Every method runs in the
 // session's lane; nothing here knows of JavaScript.
+#include "train/losses.h"
 #include "train/network.h"
 
 namespace lp {
-
-/// How much a teacher counts (Hinton et al. 2015): loss = (1 - logits) * loss of the labels + logits * T^2 *
-/// KL(teacher / T || student / T), or the squared error of a value, + states * the mean squared error of what
-/// the heads read.
-struct Distillation {
-  double logits = 0, temperature = 1, states = 0;
-};
 
 struct SessionConfig {
   NetworkConfig network;
@@ -19,6 +13,7 @@ struct SessionConfig {
   double l1_heads = 0, l1_neurons = 0;
   Distillation distillation;
   int64_t choices = 1;  // sequences of an example, whose logits are told apart
+  bool regression = false;
 };
 
 struct Metrics {
@@ -43,8 +38,8 @@ class Session {
   /// One optimizer step over micro-batches; the loss is the mean over their labelled examples together.
   void step(const std::vector<Batch>& batches, double learning_rate, bool score);
   struct Evaluation {
-    Tensor logits;    // [examples, labels or choices], or of tokens whether they are right [T]
-    Tensor states;    // [B, h], what the head reads
+    Tensor logits;  // [examples, labels or choices], [T, tags or 2], or of tokens whether they are right [T]
+    Tensor states;  // [B, h], what the head reads
     double loss = 0;  // sum over labelled examples, or tokens
     int64_t labelled = 0;
   };
@@ -75,6 +70,9 @@ class Session {
   void check(const Batch& batch) const;
   /// Logits [N, choices] of outputs [N * choices, 1].
   Tensor by_example(const Tensor& outputs) const;
+  /// The gradient by a head's outputs, and the sum of the losses.
+  Tensor loss_of(const Tensor& outputs, const Batch& batch, double denominator, double* loss,
+                 int64_t* labelled) const;
   /// The sum of a micro-batch's losses; adds to all gradients.
   double learn(const Batch& batch, const Pass& pass, double denominator, Importance* scored);
   /// Throws BAD_OPTION where labels are told.
@@ -91,15 +89,5 @@ class Session {
   Importance importance_;
   std::optional<KeyValueCache> cache_;
 };
-
-/// Mean loss over `denominator` examples and its gradient by the logits; sum of losses in `loss`.
-Tensor loss_and_gradient(const Tensor& logits, const std::vector<float>& labels, bool regression,
-                         double denominator, double* loss, int64_t* labelled);
-/// Weighs the labels' loss and gradient down and adds the teacher's, of labelled examples alone.
-void add_teacher(const Tensor& logits, const Batch& batch, const Distillation& d, bool regression,
-                 double denominator, Tensor gradient, double* loss);
-/// The gradient of the squared error of what the head reads; undefined where there is no such loss.
-Tensor states_gradient(const Tensor& states, const Batch& batch, const Distillation& d, double denominator,
-                       double* loss);
 
 }  // namespace lp

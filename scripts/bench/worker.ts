@@ -4,6 +4,7 @@ import { openCheckpoint } from '../../lib/checkpoint/folder.ts';
 import { type PackedBatch, packBatch } from '../../lib/data/batches.ts';
 import { Random } from '../../lib/data/random.ts';
 import { Model, Session } from '../../lib/engine.ts';
+import { headConfig } from '../../lib/head-config.ts';
 import { type ModuleConfig, PLAIN_SESSION } from '../../lib/native.ts';
 import { sitesOf } from '../../lib/checkpoint/spec.ts';
 import { type Lengths, VOCAB } from './shapes.ts';
@@ -47,6 +48,7 @@ const session = new Session(
   model,
   {
     ...PLAIN_SESSION,
+    head: headConfig(checkpoint.spec, 2),
     modules,
     masks,
     headMaskRate: Number(learned),

@@ -2,6 +2,7 @@ import { fixture } from '../engine/truth.ts';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { encoder } from '../../lib/checkpoint/encoder-config.ts';
+import type { Told } from '../../lib/checkpoint/spec.ts';
 import { readConfig } from '../../lib/checkpoint/config.ts';
 import { Broken, TINY, form } from './broken.ts';
 
@@ -12,8 +13,9 @@ describe('config.json', () => {
   });
   afterEach(() => broken.dispose());
 
-  const changed = (change: Record<string, unknown>) =>
-    readConfig(join(broken.withConfig(TINY, change), 'config.json'));
+  const changedFor = (change: Record<string, unknown>, asked?: Told) =>
+    readConfig(join(broken.withConfig(TINY, change), 'config.json'), asked);
+  const changed = (change: Record<string, unknown>) => changedFor(change);
   const refusal = (change: Record<string, unknown>) => broken.failure(() => changed(change));
 
   it('gives the spec', async () => {
@@ -24,10 +26,25 @@ describe('config.json', () => {
       ...{ normEps: 1e-5, vocab: 120, positions: 40, positionOffset: 2, typeVocab: 1, padId: 1 },
       ...{ hiddenDropout: 0, attentionDropout: 0, headDropout: 0, maxLength: 38 },
       ...{ embedding: 32, padPositions: true, attentionOutputDropout: 0, embeddingDropout: 0 },
-      head: { kind: 'dense', activation: 'tanh', dropoutFirst: true, frozen: false },
+      head: { kind: 'dense', activation: 'tanh', bias: true, dropoutFirst: true, frozen: false },
+      ...{ told: 'classes', vocabularyActivation: 'gelu' },
     });
     expect(labels).to.deep.equal(['LABEL_0', 'LABEL_1', 'LABEL_2']);
     expect(problemType).to.equal(null);
+  });
+
+  it('has the head of its architecture, or the one that is asked for', async () => {
+    const told = async (name: string, asked?: Told) => {
+      const broken = await changed({ architectures: [name], classifier_dropout: 0.3 });
+      expect(broken.own).to.equal(
+        { RobertaForTokenClassification: 'tags', RobertaModel: null }[name] ?? 'choices',
+      );
+      return (await changedFor({ architectures: [name], classifier_dropout: 0.3 }, asked)).spec;
+    };
+    expect(await told('RobertaForTokenClassification')).to.deep.include({ told: 'tags', headDropout: 0.3 });
+    expect(await told('RobertaForMultipleChoice')).to.deep.include({ told: 'choices', headDropout: 0 });
+    expect(await told('RobertaModel')).to.deep.include({ told: 'classes' });
+    expect((await told('RobertaForTokenClassification', 'spans')).headDropout).to.equal(0);
   });
 
   it('of transformers 4 is read as well', async () => {
@@ -51,15 +68,15 @@ describe('config.json', () => {
     const fromZero = { positionOffset: 0, padPositions: false, maxLength: 24 };
     expect(await specOf('bert-tiny')).to.deep.include({
       ...{ ...fromZero, family: 'bert', typeVocab: 2 },
-      head: { kind: 'dense', activation: 'tanh', dropoutFirst: false, frozen: true },
+      head: { kind: 'dense', activation: 'tanh', bias: true, dropoutFirst: false, frozen: true },
     });
     expect(await specOf('electra-tiny')).to.deep.include({
       ...{ ...fromZero, family: 'electra', embedding: 16, hidden: 24 },
-      head: { kind: 'dense', activation: 'gelu', dropoutFirst: true, frozen: false },
+      head: { kind: 'dense', activation: 'gelu', bias: true, dropoutFirst: true, frozen: false },
     });
     expect(await specOf('distilbert-odd')).to.deep.include({
       ...{ ...fromZero, family: 'distilbert', typeVocab: 0, activation: 'relu', attentionOutputDropout: 0 },
-      head: { kind: 'dense', activation: 'relu', dropoutFirst: false, frozen: false },
+      head: { kind: 'dense', activation: 'relu', bias: true, dropoutFirst: false, frozen: false },
     });
     expect(await specOf('xlm-roberta-odd')).to.include({ family: 'xlm-roberta', positionOffset: 2 });
     expect(await specOf('camembert-odd')).to.include({ family: 'camembert', padPositions: true });

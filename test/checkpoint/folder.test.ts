@@ -34,7 +34,7 @@ describe('a checkpoint folder', () => {
     expect(await summary(form('v4'))).to.deep.equal([37, 4, 0, 'F16']);
     expect(await summary(form('bf16'))).to.deep.equal([37, 4, 0, 'BF16']);
     expect(await summary(form('sharded'))).to.deep.equal([37, 4, 0, 'F16']);
-    expect(await summary(form('masked-lm'))).to.deep.equal([37, 0, 5, 'F16']);
+    expect(await summary(form('masked-lm'))).to.deep.equal([42, 0, 0, 'F16']);
     expect(await summary(form('prefixless'))).to.deep.equal([37, 0, 3, 'F32']);
   });
 

@@ -26,7 +26,7 @@ const tokensOnly = (ids: number[][]) =>
 for (const name of DECODERS)
   describe(`${name} in fp32 tells the next token as transformers and PEFT do`, () => {
     const languageSession = async ({ recorded, model }: Awaited<ReturnType<typeof loadCase>>) => {
-      const config = { ...PLAIN_SESSION, modules: recorded.modules(model), vocabulary: true };
+      const config = { ...PLAIN_SESSION, modules: recorded.modules(model), told: 'tokens' as const };
       const session = new Session(model, config, { threads: 2 });
       await session.setTensors(
         [...recorded.adapter]
@@ -54,7 +54,7 @@ for (const name of DECODERS)
 
     it('50 greedy tokens of two prompts at once', async () => {
       const { recorded, model } = await loadCase(name);
-      using session = new Session(model, { ...PLAIN_SESSION, vocabulary: true }, { threads: 2 });
+      using session = new Session(model, { ...PLAIN_SESSION, told: 'tokens' as const }, { threads: 2 });
       const wanted = recorded.truth.lm!.greedy;
       const { vocab } = recorded.checkpoint.spec;
       await session.begin(wanted.length);

@@ -13,7 +13,7 @@ const END = 2;
 for (const name of DECODERS)
   it(`${name} finds with three beams what transformers finds`, async () => {
     const { recorded, model } = await loadCase(name);
-    using session = new Session(model, { ...PLAIN_SESSION, vocabulary: true }, { threads: 2 });
+    using session = new Session(model, { ...PLAIN_SESSION, told: 'tokens' }, { threads: 2 });
     const { prompts, tokens } = recorded.truth.lm!.beams;
     const { vocab } = recorded.checkpoint.spec;
     const options = { beams: 3, lengthPenalty: 1, maxNewTokens: 12, ends: new Set([END]), vocab };
@@ -56,7 +56,7 @@ describe('generation', () => {
   it('is refused where labels are told, or nothing has begun', async () => {
     const { recorded, model } = await loadCase('llama-tiny');
     using labels = await recorded.session(model);
-    using tokens = new Session(model, { ...PLAIN_SESSION, vocabulary: true }, { threads: 2 });
+    using tokens = new Session(model, { ...PLAIN_SESSION, told: 'tokens' }, { threads: 2 });
     const code = async (work: Promise<unknown>) => ((await errorOf(work)) as { code?: string }).code;
     for (const work of [
       () => labels.logits(recorded.batch()),
@@ -89,7 +89,7 @@ describe('generation', () => {
 
   it('ends each text by itself, and gives the same whatever stands beside it', async () => {
     const { recorded, model } = await loadCase('llama-tiny');
-    using session = new Session(model, { ...PLAIN_SESSION, vocabulary: true }, { threads: 2 });
+    using session = new Session(model, { ...PLAIN_SESSION, told: 'tokens' }, { threads: 2 });
     const { vocab } = recorded.checkpoint.spec;
     const { prompt, tokens } = recorded.truth.lm!.greedy[0]!;
     const limits = { maxNewTokens: 20, vocab, ends: new Set([tokens[5]!]) };

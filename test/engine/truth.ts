@@ -4,6 +4,7 @@ import { type Checkpoint, openCheckpoint } from '../../lib/checkpoint/folder.ts'
 import { readTensors, type Tensor } from '../../lib/checkpoint/safetensors.ts';
 import { sitesOf } from '../../lib/checkpoint/spec.ts';
 import { FAMILIES, type Family } from '../../lib/checkpoint/families.ts';
+import { headConfig } from '../../lib/head-config.ts';
 import { frozenHeadOf } from '../../lib/head-tensors.ts';
 import { type PackedBatch, packBatch } from '../../lib/data/batches.ts';
 import { Model, Session } from '../../lib/engine.ts';
@@ -85,12 +86,11 @@ export class Case {
     return {
       ...PLAIN_SESSION,
       modules: this.modules(model),
-      labels,
+      head: headConfig(this.checkpoint.spec, labels, this.frozen),
       regression: labels === 1,
       headMaskRate: 1,
       neuronMaskRate: 1,
       ratios: true,
-      frozenDense: this.frozen,
       weightDecay: this.truth.training.weight_decay,
       maxGradNorm: this.truth.training.max_grad_norm,
       ...changes,

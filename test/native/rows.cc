@@ -158,7 +158,7 @@ void linears() {
         for (const bool drops : {false, true}) {
           const Dropout dropout = some_dropout(drops);
           const Tensor x = random({s.rows, s.in}, dtype, 1), dy = random({s.rows, s.out}, dtype, 3);
-          const FrozenLinear base(random({s.out, s.in}, dtype, 2), random({s.out}, at::kFloat, 7), dtype);
+          const Linear base(random({s.out, s.in}, dtype, 2), random({s.out}, at::kFloat, 7), dtype);
           const Tensor start = random({s.rows, s.in}, dtype, 6);
           Parameters parameters;
           const LoraModule m{parameters.add("a", {rank, s.in}, 1, true), parameters.add("b", {s.out, rank}, 1, true),

@@ -59,7 +59,7 @@ std::function<void()> packed_by_onednn(const Tensor& x, const Tensor& weight) {
 
 void products(int64_t rows, int64_t in, int64_t out) {
   const Tensor x = random({rows, in}, at::kBFloat16, 1), dy = random({rows, out}, at::kBFloat16, 2);
-  const FrozenLinear linear(random({out, in}, at::kBFloat16, 3), random({out}, at::kFloat, 4), at::kBFloat16);
+  const Linear linear(random({out, in}, at::kBFloat16, 3), random({out}, at::kFloat, 4), at::kBFloat16);
   const Tensor weight = linear.weight(), bias = linear.bias().to(at::kBFloat16);
   linear_backward(LinearGradient{dy, &linear, {}}, Tensor());  // packs
   const double flops = 2.0 * rows * in * out, bytes = 2.0 * (rows * (in + out) + in * out);
@@ -168,7 +168,7 @@ void peak(int64_t rows, int64_t hidden, int64_t ffn) {
   double best = 0;
   for (const auto& [in, out] : {std::pair(hidden, hidden), std::pair(hidden, ffn), std::pair(ffn, hidden)}) {
     const Tensor x = random({rows, in}, at::kBFloat16, 1);
-    const FrozenLinear linear(random({out, in}, at::kBFloat16, 3), random({out}, at::kFloat, 4), at::kBFloat16);
+    const Linear linear(random({out, in}, at::kBFloat16, 3), random({out}, at::kFloat, 4), at::kBFloat16);
     for (const double t : interleaved({[&] { linear_forward(x, linear, nullptr, nullptr); },
                                        packed_by_onednn(x, linear.weight())}))
       best = std::max(best, 2.0 * rows * in * out / t);

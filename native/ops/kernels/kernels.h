@@ -80,6 +80,19 @@ struct NormBackward {
   Dropout dropout;
 };
 
+/// d_gamma[c] += sum_t dy[t, c] * normalized[t, c], d_beta[c] += sum_t dy[t, c]; shares are blocks of 32
+/// columns.
+struct NormGradient {
+  const void* dy;
+  const void* y;           // or
+  const void* normalized;  // one of the two
+  const float* gamma;
+  const float* beta;  // or null
+  float* d_gamma;
+  float* d_beta;  // or null
+  int64_t width, rows;
+};
+
 /// w laid out for a projection of bf16 rows: panels of 8 ranks, in each for every two columns 16 pairs, those
 /// of the ranks' values rounded to bf16, then those of what the rounding left; shares are pairs of columns.
 constexpr int64_t kPanelRanks = 8;
@@ -248,6 +261,7 @@ struct TypedKernels {
   void (*moments)(const Moments&, int64_t, int64_t);
   void (*norm_forward)(const NormForward&, int64_t, int64_t);
   void (*norm_backward)(const NormBackward&, int64_t, int64_t);
+  void (*norm_gradient)(const NormGradient&, int64_t, int64_t);
   void (*rank_project)(const RankProject&, int64_t, int64_t);
   void (*rank_expand)(const RankExpand&, int64_t, int64_t);
   void (*rank_outer)(const RankOuter&, int64_t, int64_t);

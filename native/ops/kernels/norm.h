@@ -53,9 +53,8 @@ void norm_forward(const NormForward& a, int64_t begin, int64_t end) {
 }
 
 /// The normalized values of a block: stored, or (y - beta) / gamma.
-template <class T>
-LP_INLINE Block normalized_block(const NormBackward& a, const Block& gamma, int64_t at, int64_t c,
-                                 int64_t n) {
+template <class T, class Arguments>
+LP_INLINE Block normalized_block(const Arguments& a, const Block& gamma, int64_t at, int64_t c, int64_t n) {
   if (a.normalized) return load_block(static_cast<const T*>(a.normalized) + at + c, n);
   Block b = load_block(static_cast<const T*>(a.y) + at + c, n);
   Block beta = {};
@@ -100,6 +99,29 @@ void norm_backward(const NormBackward& a, int64_t begin, int64_t end) {
         drop(a.dropout, counter, c, d);
         store_block(static_cast<T*>(a.dz) + at + c, d, n);
       }
+    }
+  }
+}
+
+template <class T>
+void norm_gradient(const NormGradient& a, int64_t begin, int64_t end) {
+  for (int64_t first = 0; first < a.rows; first += kRowBlock) {
+    const int64_t last = first + kRowBlock < a.rows ? first + kRowBlock : a.rows;
+    for (int64_t c = begin * kBlock; c < end * kBlock; c += kBlock) {
+      const int64_t n = a.width - c;
+      const Block gamma = load_block(a.gamma + c, n);
+      Block products = {}, sums = {};
+      for (int64_t row = first; row < last; ++row) {
+        const int64_t at = row * a.width;
+        const Block dy = load_block(static_cast<const T*>(a.dy) + at + c, n);
+        const Block hat = normalized_block<T>(a, gamma, at, c, n);
+        for (int i = 0; i < NV; ++i) {
+          products.v[i] += dy.v[i] * hat.v[i];
+          sums.v[i] += dy.v[i];
+        }
+      }
+      add_block(a.d_gamma + c, products, n);
+      if (a.d_beta) add_block(a.d_beta + c, sums, n);
     }
   }
 }

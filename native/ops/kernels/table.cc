@@ -51,6 +51,7 @@ constexpr TypedKernels typed() {
           moments<T>,
           norm_forward<T>,
           norm_backward<T>,
+          norm_gradient<T>,
           rank_project<T>,
           rank_expand<T>,
           rank_outer<T>,

@@ -1,0 +1,88 @@
+#include "train/vocabulary.h"
+
+#include "base/error.h"
+
+namespace lp {
+
+// Logits that exist at a time: 64 MiB of fp32.
+constexpr int64_t kAtOnce = 1 << 24;
+
+Vocabulary::Vocabulary(const Model& model, Backbone* backbone)
+    : model_(&model), backbone_(backbone), weight_(model.vocabulary.to(model.dtype).contiguous()) {
+  if (model.vocabulary_bias.defined()) bias_ = model.vocabulary_bias.to(at::kFloat);
+}
+
+Vocabulary::Read Vocabulary::read(const Tensor& states, bool saves) const {
+  Read r;
+  r.x = states.to(weight_.scalar_type());
+  if (model_->vocabulary_dense.out() == 0) {
+    r.out = r.x;
+    return r;
+  }
+  r.z = linear_forward(r.x, model_->vocabulary_dense, nullptr, nullptr);
+  r.out = norm_forward(activation_forward(r.z, Tensor(), model_->spec.vocabulary_activation), Tensor(),
+                       model_->vocabulary_norm, Dropout{}, saves ? &r.norm : nullptr);
+  return r;
+}
+
+Tensor Vocabulary::read_backward(const Tensor& d_out, const Read& r) const {
+  if (!r.z.defined()) return d_out;
+  const Tensor d = d_out.to(weight_.scalar_type());
+  if (backbone_) backbone_->norm(model_->vocabulary_norm, d, r.norm);
+  const Tensor dz = norm_backward(d, model_->vocabulary_norm, r.norm).residual;
+  activation_backward(r.z, dz, Tensor(), {}, model_->spec.vocabulary_activation);
+  if (backbone_) backbone_->linear(model_->vocabulary_dense, r.x, dz);
+  return linear_backward(LinearGradient{dz, &model_->vocabulary_dense, {}}, Tensor()).to(at::kFloat);
+}
+
+Tensor Vocabulary::products(const Tensor& out) const {
+  const Tensor logits = at::mm(out, weight_.t()).to(at::kFloat);
+  return bias_.defined() ? logits + bias_ : logits;
+}
+
+Tensor Vocabulary::logits(const Tensor& states) const { return products(read(states, false).out); }
+
+Tensor Vocabulary::loss(const Tensor& states, const std::vector<int32_t>& labels, double denominator,
+                        double* loss, int64_t* counted, Tensor* right) const {
+  if (static_cast<int64_t>(labels.size()) != states.size(0))
+    throw Error("BAD_DATA", "there is not one label for each token");
+  const int64_t size = weight_.size(0);
+  std::vector<int64_t> rows, wanted;
+  for (size_t t = 0; t < labels.size(); ++t) {
+    if (labels[t] < 0) continue;
+    if (labels[t] >= size) throw Error("BAD_LABEL", "a token to be told is outside the vocabulary");
+    rows.push_back(static_cast<int64_t>(t));
+    wanted.push_back(labels[t]);
+  }
+  *loss = 0;
+  *counted = static_cast<int64_t>(rows.size());
+  if (right) *right = at::full({states.size(0)}, std::nan(""), at::kFloat);
+  Tensor gradient = at::zeros_like(states);
+  if (rows.empty()) return gradient;
+  const Tensor places = at::tensor(at::ArrayRef<int64_t>(rows), at::kLong);
+  const Read told = read(states.index_select(0, places), !right);
+  Tensor d_out = at::empty(told.out.sizes(), at::kFloat);
+  const int64_t each = std::max<int64_t>(1, kAtOnce / size);
+  for (int64_t begin = 0; begin < *counted; begin += each) {
+    const int64_t n = std::min(each, *counted - begin);
+    const Tensor out = told.out.narrow(0, begin, n),
+                 label = at::tensor(at::ArrayRef<int64_t>(wanted.data() + begin, n), at::kLong).unsqueeze(1);
+    const Tensor log_p = at::log_softmax(products(out), 1);
+    *loss -= log_p.gather(1, label).sum(at::kDouble).item<double>();
+    if (right) {
+      right->index_copy_(0, places.narrow(0, begin, n), log_p.argmax(1).eq(label.squeeze(1)).to(at::kFloat));
+      continue;
+    }
+    Tensor d = log_p.exp();
+    d.scatter_add_(1, label, at::full({n, 1}, -1.f));
+    d.div_(denominator);
+    if (backbone_ && bias_.defined()) backbone_->all(model_->vocabulary_bias, d.sum(0));
+    const Tensor narrow = d.to(weight_.scalar_type());
+    d_out.narrow(0, begin, n).copy_(at::mm(narrow, weight_));
+    if (backbone_) backbone_->all(model_->tied ? model_->word : model_->vocabulary, at::mm(narrow.t(), out));
+  }
+  if (!right) gradient.index_copy_(0, places, read_backward(d_out, told));
+  return gradient;
+}
+
+}  // namespace lp
