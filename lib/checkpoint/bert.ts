@@ -48,7 +48,7 @@ const masked = (dense: string, norm: string, table: string): Pairs => [
 
 const layout = { embeddings: EMBEDDINGS, layers: 'encoder.layer', layer: LAYER };
 
-/** Buffers that are computed anew, and the pooler, which these heads do without. */
+/** Buffers that are computed anew, and a pooler, where a head does without. */
 const UNUSED = /^(embeddings\.(position_ids|token_type_ids)$|pooler\.)/;
 const BUFFERS = /^embeddings\.(position_ids|token_type_ids)$/;
 
@@ -93,7 +93,7 @@ export const bert = named(
       'cls.predictions.transform.LayerNorm',
       'cls.predictions',
     ),
-    unused: BUFFERS,
+    unused: UNUSED,
   },
   parseAs('bert', {
     padId: 0,

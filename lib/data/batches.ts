@@ -10,8 +10,10 @@ export interface EncodedExample extends Encoded {
   lengths?: number[] | undefined;
   /** What a teacher makes of it: logits, and what its head reads of each sequence [h]. */
   teacherLogits?: Float32Array | undefined;
-  /** What comes after each token, where that is to be told. */
+  /** What each token tells, where that is to be told: a tag, what comes after it or what was masked. */
   tokenLabels?: Int32Array | undefined;
+  /** First and last token of a span, where one is to be told. */
+  spans?: readonly [number, number] | undefined;
   teacherStates?: Float32Array | undefined;
 }
 
@@ -22,8 +24,12 @@ export interface PackedBatch {
   /** Sequence b is the tokens cuSeqlens[b] to cuSeqlens[b + 1], the latter excluded. */
   cuSeqlens: Int32Array; // [B + 1]
   labels: Float32Array; // [N]; class index or value, NaN when unlabelled
-  /** [T] where the next token is to be told: what comes after each; -100: that does not count. */
+  /** [T] where tokens tell something; -100: that one does not count. */
   tokenLabels?: Int32Array;
+  /** [2 * B] where spans are told: first and last token of each sequence's. */
+  spans?: Int32Array;
+  /** Whether tokens see none that come after them, whatever the model is. */
+  causal?: boolean;
   idx: Int32Array; // [N]
   /** Of the longest sequence, in tokens. */
   maxLength: number;
@@ -66,6 +72,8 @@ export const packBatch = (items: readonly EncodedExample[]): PackedBatch => {
   }
   if (items.length > 0 && items.every(({ tokenLabels }) => tokenLabels !== undefined))
     batch.tokenLabels = Int32Array.from(items.flatMap(({ tokenLabels }) => [...tokenLabels!]));
+  if (items.length > 0 && items.every(({ spans }) => spans !== undefined))
+    batch.spans = Int32Array.from(items.flatMap(({ spans }) => spans!));
   const teacherLogits = joined(items.map((item) => item.teacherLogits));
   const teacherStates = joined(items.map((item) => item.teacherStates));
   return { ...batch, ...(teacherLogits && { teacherLogits }), ...(teacherStates && { teacherStates }) };

@@ -116,7 +116,7 @@ Tensor span_loss(const Tensor& outputs, const Batch& batch, double denominator, 
     for (int64_t end = 0; end < 2; ++end) {
       double each = 0;
       int64_t told = 0;
-      const Tensor logits = outputs.narrow(0, begin, length).select(1, end).reshape({1, length});
+      const Tensor logits = outputs.narrow(0, begin, length).select(1, end).contiguous().view({1, length});
       const Tensor d = loss_and_gradient(logits, {static_cast<float>(batch.spans[2 * b + end])}, false,
                                          2 * denominator, &each, &told);
       *loss += each / 2;
