@@ -160,6 +160,7 @@ SessionConfig to_session_config(const Napi::Object& o) {
   c.network.prefix_cache = integer(o, "prefixCacheBytes");
   c.network.prefix_folder = text(o, "prefixCacheFolder");
   c.network.seed = static_cast<uint64_t>(integer(o, "seed"));
+  c.optimizer.beta2 = number(o, "adamBeta2");
   c.optimizer.weight_decay = number(o, "weightDecay");
   c.optimizer.max_grad_norm = number(o, "maxGradNorm");
   c.optimizer_steps = integer(o, "optimizerSteps");

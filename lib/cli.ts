@@ -7,6 +7,7 @@ import { evaluate, predict } from './evaluate.ts';
 import { generate } from './generate.ts';
 import type { Options } from './options.ts';
 import { diffPlans, inspectPlan, type PlanReportOptions } from './plan-report.ts';
+import { pretrain } from './pretrain.ts';
 import { progressTo } from './progress.ts';
 import type { RunOptions } from './run.ts';
 import { train, vanillaTrain } from './train.ts';
@@ -31,6 +32,7 @@ const PHASES: Record<
   estimate,
   train,
   'vanilla-train': vanillaTrain,
+  pretrain,
   evaluate,
 };
 

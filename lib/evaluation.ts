@@ -67,13 +67,14 @@ export async function predictAll(
   return out;
 }
 
-/** Of tokens that come next. */
+/** Of tokens that come next, or were masked. */
 async function tokenMetrics(
   session: Session,
   examples: readonly EncodedExample[],
+  metrics: readonly MetricName[],
   run: RunOptions,
 ): Promise<Record<string, number>> {
-  let [loss, told, exact] = [0, 0, 0];
+  let [loss, told, exact, right] = [0, 0, 0, 0];
   for (const chosen of batchesOf(examples, run)) {
     const result = await session.evaluate(packBatch(chosen));
     loss += result.loss;
@@ -81,12 +82,18 @@ async function tokenMetrics(
     let at = 0;
     for (const { ids, truncated } of chosen) {
       // 1 or 0 of a token that was to be told, NaN of the others; of what was cut off nobody knows.
-      const right = result.logits.subarray(at, at + ids.length);
-      exact += Number(!truncated && right.includes(1) && !right.includes(0));
+      const each = result.logits.subarray(at, at + ids.length);
+      exact += Number(!truncated && each.includes(1) && !each.includes(0));
+      for (const value of each) right += Number(value === 1);
       at += ids.length;
     }
   }
-  return { exact_match: exact / examples.length, perplexity: Math.exp(loss / told) };
+  const all: Partial<Record<MetricName, number>> = {
+    exact_match: exact / examples.length,
+    perplexity: Math.exp(loss / told),
+    accuracy: right / told,
+  };
+  return Object.fromEntries(metrics.map((name) => [name, all[name] ?? NaN]));
 }
 
 export async function evaluateAll(
@@ -98,7 +105,7 @@ export async function evaluateAll(
 ): Promise<Evaluation> {
   const started = performance.now();
   const found = async () => {
-    if (labels.kind === 'tokens') return tokenMetrics(session, examples, run);
+    if (labels.kind === 'tokens') return tokenMetrics(session, examples, metrics, run);
     const predictions = await predictAll(session, examples, labels, run);
     const values = predictions.map(({ logits }) =>
       labels.kind === 'regression' ? logits[0]! : largest(logits),

@@ -1,4 +1,10 @@
-import { BatchSampler, type EncodedExample, packBatch, type SamplerState } from './data/batches.ts';
+import {
+  BatchSampler,
+  type EncodedExample,
+  packBatch,
+  type PackedBatch,
+  type SamplerState,
+} from './data/batches.ts';
 import type { Session } from './engine.ts';
 import { LightPeftError } from './errors.ts';
 import type { Settings } from './options.ts';
@@ -39,6 +45,8 @@ export interface FitOptions {
   from?: Position | undefined;
   /** Called every `saveSteps` steps and when the signal fires; the session's state is that of the position. */
   save?: ((position: Position) => Promise<void>) | undefined;
+  /** Makes a micro-batch of a step; by default the examples as they are. */
+  pack?: ((examples: EncodedExample[], step: number, micro: number) => PackedBatch) | undefined;
   signal?: AbortSignal | undefined;
   onProgress?: ((progress: FitProgress) => void) | undefined;
 }
@@ -84,7 +92,16 @@ export async function fit(
   examples: readonly EncodedExample[],
   options: FitOptions,
 ): Promise<Position> {
-  const { settings, steps, scoreFrom = Infinity, early, save, signal, onProgress } = options;
+  const {
+    settings,
+    steps,
+    scoreFrom = Infinity,
+    early,
+    save,
+    pack = packBatch,
+    signal,
+    onProgress,
+  } = options;
   if (early && options.from?.early !== undefined) early.state = options.from.early;
   const sampler = new BatchSampler(examples.length, settings.batchSize, settings.seed);
   const reportEvery = Math.max(1, Math.min(50, Math.floor(steps / 20)));
@@ -121,7 +138,13 @@ export async function fit(
       await save?.(at);
       throw new LightPeftError('ABORTED', `stopped after ${at.step} of ${steps} steps`);
     }
-    const batches = micro.map((chosen) => packBatch([...chosen].map((i) => examples[i]!)));
+    const batches = micro.map((chosen, m) =>
+      pack(
+        [...chosen].map((i) => examples[i]!),
+        at.step,
+        m,
+      ),
+    );
     await session.step(batches, rateAt(at.step, steps, settings), at.step >= scoreFrom);
     Object.assign(at, next, { step: at.step + 1 });
     const ends = early !== undefined && at.step % early.window === 0 && (await early.look(at.step));

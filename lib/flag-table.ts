@@ -11,20 +11,24 @@ export const number = (text: string): number => {
 };
 const list = (text: string): string[] => text.split(',').map((item) => item.trim());
 
-export type Command = 'estimate' | 'train' | 'vanilla-train' | 'evaluate' | 'predict' | 'generate';
+export type Command =
+  'estimate' | 'train' | 'vanilla-train' | 'pretrain' | 'evaluate' | 'predict' | 'generate';
 
 export const COMMANDS: Record<Command, string> = {
   estimate: 'Learns head and neuron masks beside LoRA for a short time and writes what each part is worth.',
   train: 'Cuts the base by what estimate found, trains the smaller model and writes a light adapter.',
-  'vanilla-train': 'Trains LoRA on the whole base and writes a Hugging Face PEFT adapter.',
+  'vanilla-train':
+    'Trains LoRA on the whole base and writes a Hugging Face PEFT adapter, or the model itself (--peft none).',
+  pretrain: 'Trains a model on texts, encoders on masked tokens and decoders on the next one, and writes it.',
   evaluate: "Measures a base with an adapter, or a checkpoint's own head, on a file.",
   predict: 'Prints logits and label of each text as JSON lines.',
   generate: 'Continues prompts with a decoder, alone or with an adapter.',
 };
 
 const CLASSIFYING: readonly Command[] = ['estimate', 'train', 'vanilla-train', 'evaluate', 'predict'];
-const ALL: readonly Command[] = [...CLASSIFYING, 'generate'];
-const TRAINING: readonly Command[] = ['estimate', 'train', 'vanilla-train'];
+const ALL: readonly Command[] = [...CLASSIFYING, 'pretrain', 'generate'];
+const TASKS: readonly Command[] = ['estimate', 'train', 'vanilla-train'];
+const TRAINING: readonly Command[] = [...TASKS, 'pretrain'];
 const FRESH: readonly Command[] = ['estimate', 'vanilla-train'];
 
 /** What a flag takes, of which commands, and which of them cannot do without it. */
@@ -47,11 +51,11 @@ export const FLAGS: readonly Flag[] = [
     help: `sets columns, class names and metrics: ${TASK_NAMES.join(', ')}`,
     of: CLASSIFYING,
   },
-  { name: 'trainFile', takes: 'file', help: 'JSONL, TSV or CSV', of: TRAINING, needs: TRAINING },
+  { name: 'trainFile', takes: 'file', help: 'JSONL, TSV, CSV or TXT', of: TRAINING, needs: TRAINING },
   {
     name: 'validationFile',
     takes: 'file',
-    help: 'JSONL, TSV or CSV',
+    help: 'JSONL, TSV, CSV or TXT',
     of: [...TRAINING, 'evaluate'],
     needs: ['evaluate'],
   },
@@ -154,13 +158,19 @@ export const FLAGS: readonly Flag[] = [
   },
   { name: 'out', takes: 'path', help: 'folder of the result', of: TRAINING, needs: TRAINING },
   { name: 'out', takes: 'path', help: 'file of the result, else standard output', of: ['predict'] },
-  { name: 'textColumns', takes: 'names', help: 'one or two, by comma', of: CLASSIFYING, parse: list },
+  {
+    name: 'textColumns',
+    takes: 'names',
+    help: 'one or two, by comma',
+    of: [...CLASSIFYING, 'pretrain'],
+    parse: list,
+  },
   { name: 'labelColumn', takes: 'name', help: 'default: label', of: CLASSIFYING },
   {
     name: 'completionColumn',
     takes: 'name',
     help: 'texts that a decoder is to say after those of --text-columns, or alone',
-    of: [...TRAINING, 'evaluate'],
+    of: [...TASKS, 'evaluate'],
   },
   {
     name: 'choiceColumns',
@@ -174,12 +184,17 @@ export const FLAGS: readonly Flag[] = [
     name: 'metric',
     takes: 'name',
     help: 'accuracy, f1, macro_f1, matthews_correlation, pearson, spearmanr',
-    of: [...TRAINING, 'evaluate'],
+    of: [...TASKS, 'evaluate'],
   },
-  { name: 'peft', takes: 'kind', help: 'lora', of: TRAINING },
+  {
+    name: 'peft',
+    takes: 'kind',
+    help: 'lora, or none: the model itself is trained, and written',
+    of: ['vanilla-train'],
+  },
   { name: 'loraR', takes: 'n', help: 'rank', of: FRESH, parse: number },
   { name: 'loraAlpha', takes: 'x', help: 'alpha', of: FRESH, parse: number },
-  { name: 'loraDropout', takes: 'p', help: 'dropout before A', of: TRAINING, parse: number },
+  { name: 'loraDropout', takes: 'p', help: 'dropout before A', of: TASKS, parse: number },
   {
     name: 'targetModules',
     takes: 'names',
@@ -187,14 +202,20 @@ export const FLAGS: readonly Flag[] = [
     of: FRESH,
     parse: list,
   },
-  { name: 'maxLength', takes: 'n', help: 'longest text in tokens', of: CLASSIFYING, parse: number },
+  {
+    name: 'maxLength',
+    takes: 'n',
+    help: 'longest text in tokens',
+    of: [...CLASSIFYING, 'pretrain'],
+    parse: number,
+  },
   { name: 'batchSize', takes: 'n', help: 'texts per micro-batch', of: TRAINING, parse: number },
   { name: 'learningRate', takes: 'x', help: 'peak of the schedule', of: TRAINING, parse: number },
   {
     name: 'epochs',
     takes: 'n',
     help: 'passes over the training file',
-    of: ['train', 'vanilla-train'],
+    of: ['train', 'vanilla-train', 'pretrain'],
     parse: number,
   },
   {
@@ -214,6 +235,22 @@ export const FLAGS: readonly Flag[] = [
   { name: 'maxGradNorm', takes: 'x', help: '0: no clipping', of: TRAINING, parse: number },
   { name: 'warmupRatio', takes: 'x', help: 'share of the steps', of: TRAINING, parse: number },
   { name: 'weightDecay', takes: 'x', help: 'of AdamW', of: TRAINING, parse: number },
+  { name: 'adamBeta2', takes: 'x', help: 'of AdamW', of: TRAINING, parse: number },
+  { name: 'scratch', help: 'begin with random weights, even where there are others', of: ['pretrain'] },
+  {
+    name: 'maskRate',
+    takes: 'x',
+    help: 'share of the tokens that an encoder is to tell',
+    of: ['pretrain'],
+    parse: number,
+  },
+  {
+    name: 'causalShare',
+    takes: 'x',
+    help: 'share of the steps, the first, in which an encoder tells the next token',
+    of: ['pretrain'],
+    parse: number,
+  },
   {
     name: 'estimator',
     takes: 'name',

@@ -70,6 +70,7 @@ export interface SessionConfig {
    */
   prefixCacheBytes: number;
   prefixCacheFolder: string;
+  adamBeta2: number;
   weightDecay: number;
   /** 0: no clipping. */
   maxGradNorm: number;
@@ -101,6 +102,7 @@ export const PLAIN_SESSION: SessionConfig = {
   l1Neurons: 0,
   prefixCacheBytes: 0,
   prefixCacheFolder: '',
+  adamBeta2: 0.999,
   weightDecay: 0,
   maxGradNorm: 0,
   optimizerSteps: 0,

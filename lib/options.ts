@@ -47,7 +47,8 @@ const SCHEMA = z.strictObject({
       'spearmanr',
     ] satisfies MetricName[])
     .optional(),
-  peft: z.literal('lora').default('lora'),
+  /** What is trained beside the head: LoRA, or, with none, the model itself. */
+  peft: z.enum(['lora', 'none']).default('lora'),
   loraR: count.max(4096).default(8),
   loraAlpha: z.number().positive().default(16),
   loraDropout: ratio.default(0.05),
@@ -65,6 +66,12 @@ const SCHEMA = z.strictObject({
   maxGradNorm: z.number().nonnegative().default(1),
   warmupRatio: ratio.default(0.06),
   weightDecay: z.number().nonnegative().default(0),
+  adamBeta2: ratio.default(0.999),
+  /** The share of tokens that is to be told from the others, and of the steps in which an encoder tells the next token first. */
+  maskRate: z.number().gt(0).lt(1).default(0.15),
+  causalShare: z.number().min(0).max(1).default(0),
+  /** Whether pretraining begins with random weights. */
+  scratch: z.boolean().default(false),
   /** How heads and neurons are valued; `train` takes what `estimate` was run for, if nothing else is asked for. */
   estimator: z.enum(ESTIMATOR_NAMES).optional(),
   moduleEstimator: z.enum(MODULE_ESTIMATORS).optional(),

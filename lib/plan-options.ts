@@ -29,6 +29,11 @@ function exclude(some: (keyof Settings)[], others: (keyof Settings)[]): void {
 
 /** @throws {LightPeftError} BAD_OPTION: the cut is asked for in two ways at once */
 export function checkCut(settings: Settings): void {
+  if (settings.peft === 'none')
+    throw new LightPeftError(
+      'BAD_OPTION',
+      '--peft none: what is estimated and cut is a model with LoRA beside it',
+    );
   const targets = ['targetParameters', 'targetFlops', 'targetTime'] as const;
   for (const [i, target] of targets.entries())
     exclude(given(settings, target), given(settings, ...targets.slice(i + 1)));

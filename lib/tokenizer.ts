@@ -16,6 +16,12 @@ export interface Encoded {
   truncated: boolean;
 }
 
+/** The tokens that are put before and after a text. */
+export interface Frame {
+  before: number[];
+  after: number[];
+}
+
 export interface EncodeOptions {
   /** In tokens, special ones included. The longer text of a pair is shortened first, at its end. */
   maxLength: number;
@@ -99,6 +105,19 @@ export class Tokenizer {
     const result = this.#turn.then(() => this.#encodeAll(texts, maxLength));
     this.#turn = result.catch(() => undefined);
     return result;
+  }
+
+  /** The token that stands for those that are to be told; undefined: there is none. */
+  get maskId(): number | undefined {
+    return ['<mask>', '[MASK]'].map((name) => this.#library.tokenToId(name)).find((id) => id != null);
+  }
+
+  /** What every text is put into. */
+  async frame(): Promise<Frame> {
+    const [bare, full] = await this.encode([[''], ['a']], { maxLength: 1024 });
+    let before = 0;
+    while (before < bare!.ids.length && bare!.ids[before] === full!.ids[before]) before++;
+    return { before: [...bare!.ids.subarray(0, before)], after: [...bare!.ids.subarray(before)] };
   }
 
   /** What tokens after others read as: without those before, their first space would be lost. */

@@ -1,8 +1,11 @@
 import { join } from 'node:path';
+import type { AdapterInfo } from './adapter/info.ts';
 import { writeLightAdapter } from './adapter/light.ts';
 import { writePeftAdapter } from './adapter/peft.ts';
+import { writeCheckpoint } from './checkpoint/written.ts';
 import { begun } from './engine.ts';
 import { stepsOf } from './fit.ts';
+import type { NamedTensor } from './native.ts';
 import { needed, type Options, settle } from './options.ts';
 import { checkCut } from './plan-options.ts';
 import { SCORES } from './plan/estimate-file.ts';
@@ -12,16 +15,33 @@ import { startHead } from './task-head.ts';
 import { taught, teacherOf } from './teacher.ts';
 import { type Phase, runTraining } from './training.ts';
 import { removeFile } from './whole-file.ts';
-import type { Report } from './workbench.ts';
+import type { Report, Workbench } from './workbench.ts';
+
+/** A model that was trained itself, with its head. */
+const writeTrained = (
+  bench: Workbench,
+  out: string,
+  tensors: NamedTensor[],
+  info: AdapterInfo,
+): Promise<void> => {
+  const { told } = bench.checkpoint.spec;
+  const names = info.labels ?? undefined;
+  return writeCheckpoint(out, bench.settings.model, bench.family, tensors, {
+    told: info.tells ?? told,
+    ...(names && { names }),
+    value: info.tells === undefined && told === 'classes' && names === undefined,
+  });
+};
 
 const VANILLA: Phase = {
   name: 'vanilla-train',
   async begin(bench, { labels }) {
-    const session = bench.session(bench.model, labels, bench.modules());
+    const session = bench.session(bench.model, labels, bench.full ? [] : bench.modules());
     return { session: await begun(session, () => startHead(bench, session, labels)) };
   },
   steps: stepsOf,
   async save(bench, out, __, { tensors, info }) {
+    if (bench.full) return writeTrained(bench, out, tensors, info);
     // They would pass for this adapter's.
     await removeFile(join(out, SCORES));
     await writePeftAdapter(out, tensors, info, bench.family);
@@ -30,7 +50,7 @@ const VANILLA: Phase = {
   savesUnfinished: true,
 };
 
-/** Fine-tunes LoRA on the whole base; writes a Hugging Face PEFT adapter. */
+/** Fine-tunes LoRA on the whole base, or the base itself; writes a Hugging Face PEFT adapter, or a model. */
 export const vanillaTrain = (options: Options, run: RunOptions = {}): Promise<Report> =>
   runTraining(options, run, VANILLA);
 

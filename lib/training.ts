@@ -1,13 +1,16 @@
 import { existsSync } from 'node:fs';
+import { realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { BaseDelta } from './adapter/delta.ts';
 import type { AdapterInfo } from './adapter/info.ts';
+import { CONFIG } from './checkpoint/written.ts';
 import type { EncodedExample } from './data/batches.ts';
 import type { Dataset } from './data/dataset.ts';
+import type { LabelSet } from './data/labels.ts';
 import type { Session } from './engine.ts';
 import { LightPeftError } from './errors.ts';
 import { evaluateAll } from './evaluation.ts';
-import { type EarlyEnd, fit } from './fit.ts';
+import { type EarlyEnd, fit, type FitOptions } from './fit.ts';
 import type { NamedTensor } from './native.ts';
 import { needed, type Options, type Settings, settle } from './options.ts';
 import type { Plan } from './plan/plan.ts';
@@ -26,6 +29,8 @@ export interface Start {
   identity?: Identity | undefined;
   /** Those of the training file, with what else is to be learned of them. */
   examples?: readonly EncodedExample[];
+  /** Makes a micro-batch of a step, where examples are not taken as they are. */
+  pack?: FitOptions['pack'];
 }
 
 /** What a run ends with. */
@@ -39,22 +44,33 @@ export interface Result {
 /** Where estimate, train and vanilla-train differ. */
 export interface Phase<S extends Start = Start> {
   name: string;
+  /** Reads its files otherwise than as a task's. */
+  read?(bench: Workbench, file: string, validates: boolean): Promise<Dataset>;
   begin(bench: Workbench, train: Dataset, run: RunOptions): Promise<S>;
   steps(examples: number, settings: Settings): number;
   scoreFrom?(steps: number, settings: Settings): number;
   /** What may end it before its last step. */
   early?(bench: Workbench, start: S, train: Dataset): Promise<EarlyEnd | undefined>;
-  writes: 'peft' | 'light';
+  writes: 'peft' | 'light' | 'model';
   save(bench: Workbench, out: string, start: S, result: Result): Promise<void>;
   /** Whether a run that was cut short has a result worth saving. */
   savesUnfinished: boolean;
 }
 
-/** @throws {LightPeftError} BAD_OPTION: `out` has an adapter of the other kind, and could not be told from it */
+/** What tells each kind of result. */
+const SIGNS: Record<Phase['writes'], string> = { peft: PEFT_CONFIG, light: LIGHT_PLAN, model: CONFIG };
+
+/** @throws {LightPeftError} BAD_OPTION: `out` has a result of another kind, and could not be told from it */
 export function checkVacant(out: string, writes: Phase['writes']): void {
-  const other = writes === 'peft' ? LIGHT_PLAN : PEFT_CONFIG;
-  if (existsSync(join(out, other)))
-    throw new LightPeftError('BAD_OPTION', `--out: ${out} holds another kind of adapter (${other})`);
+  for (const [kind, sign] of Object.entries(SIGNS))
+    if (kind !== writes && existsSync(join(out, sign)))
+      throw new LightPeftError('BAD_OPTION', `--out: ${out} holds another kind of result (${sign})`);
+}
+
+/** @throws {LightPeftError} BAD_OPTION: what is read would be written over */
+async function checkApart(model: string, out: string): Promise<void> {
+  const [from, to] = await Promise.all([model, out].map((path) => realpath(path)));
+  if (from === to) throw new LightPeftError('BAD_OPTION', `--out: ${out} is the model's own folder`);
 }
 
 const STOPS: readonly string[] = ['ABORTED', 'NOT_FINITE'];
@@ -72,12 +88,16 @@ export async function runTraining<S extends Start>(
   const out = needed(settings, 'out');
   const trainFile = needed(settings, 'trainFile');
   using bench = await Workbench.open(settings, run);
-  const train = await bench.read(trainFile);
+  const read = async (file: string, labels?: LabelSet) =>
+    phase.read ? phase.read(bench, file, labels !== undefined) : bench.read(file, labels);
+  const train = await read(trainFile);
   noteTruncation(run, trainFile, train);
-  const validation = settings.validationFile && (await bench.read(settings.validationFile, train.labels));
+  const validation = settings.validationFile && (await read(settings.validationFile, train.labels));
   if (validation) noteTruncation(run, settings.validationFile!, validation);
   await makeFolder(out);
-  checkVacant(out, phase.writes);
+  const writes = phase.writes === 'peft' && settings.peft === 'none' ? 'model' : phase.writes;
+  checkVacant(out, writes);
+  await checkApart(settings.model, out);
   const start = await phase.begin(bench, train, run);
   using session = start.session;
   const identity = {
@@ -113,6 +133,7 @@ export async function runTraining<S extends Start>(
       scoreFrom: phase.scoreFrom?.(steps, settings),
       early,
       from,
+      pack: start.pack,
       save: async (position) => state.write(position, await session.state()),
       signal: run.signal,
       onProgress,

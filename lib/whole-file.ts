@@ -76,3 +76,10 @@ export async function removeFile(file: string): Promise<void> {
     throw ioError(file, error);
   });
 }
+
+/** With all that is in it. */
+export async function removeFolder(folder: string): Promise<void> {
+  await rm(folder, { force: true, recursive: true }).catch((error: unknown) => {
+    throw ioError(folder, error);
+  });
+}

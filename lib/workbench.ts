@@ -144,13 +144,13 @@ export class Workbench implements Disposable {
     { masks = false, prefixCache = 0, optimizerSteps = 0 } = {},
   ): Session {
     const { settings } = this;
-    if (labels.kind === 'tokens') this.checkLanguage();
+    if (labels.kind === 'tokens') this.checkLanguage(labels.masked ?? false);
     const learned = masks && trainsMasks(estimatorOf(settings));
     const config: SessionConfig = {
       modules,
-      full: false,
+      full: this.full,
       told: labels.kind === 'tokens' ? 'tokens' : 'labels',
-      head: headConfig(this.checkpoint.spec, outputsFor(labels), this.frozenHead.length > 0),
+      head: headConfig(this.checkpoint.spec, outputsFor(labels), !this.full && this.frozenHead.length > 0),
       choices: labels.kind === 'choices' ? labels.count : 1,
       regression: labels.kind === 'regression',
       masks,
@@ -161,6 +161,7 @@ export class Workbench implements Disposable {
       ratios: masks && moduleEstimatorOf(settings) === 'ratio',
       prefixCacheBytes: prefixCache * 2 ** 20,
       prefixCacheFolder: settings.out ?? '',
+      adamBeta2: settings.adamBeta2,
       weightDecay: settings.weightDecay,
       maxGradNorm: settings.maxGradNorm,
       optimizerSteps,
@@ -171,13 +172,24 @@ export class Workbench implements Disposable {
     };
     const session = new Session(model, config, { threads: settings.threads });
     // Before all that is asked of it later; names and sizes are the engine's own.
-    if (this.frozenHead.length > 0) void session.setTensors(this.frozenHead);
+    if (labels.kind !== 'tokens' && this.frozenHead.length > 0) void session.setTensors(this.frozenHead);
     return session;
   }
 
-  /** @throws {LightPeftError} BAD_OPTION: the model does not tell the token that comes next */
-  private checkLanguage(): void {
+  /** Whether the model itself is trained. */
+  get full(): boolean {
+    return this.settings.peft === 'none';
+  }
+
+  /** @throws {LightPeftError} BAD_OPTION: the model does not tell the token that comes next, or was masked */
+  private checkLanguage(masked: boolean): void {
     const { spec, tensors } = this.checkpoint;
+    if (masked && !tensors.has('vocabulary.bias'))
+      throw new LightPeftError(
+        'BAD_OPTION',
+        `${this.settings.model} has no weights that tell masked tokens; --scratch begins with random ones`,
+      );
+    if (masked) return;
     if (!spec.causal || (spec.vocabulary !== 'tied' && !tensors.has('vocabulary.weight')))
       throw new LightPeftError(
         'BAD_OPTION',
@@ -192,7 +204,7 @@ export class Workbench implements Disposable {
 
   /** What of a session is trained here, and no part of the base. */
   async trained(session: Session, part?: Part): Promise<NamedTensor[]> {
-    const frozen = new Set(this.frozenHead.map(({ name }) => name));
+    const frozen = new Set(this.full ? [] : this.frozenHead.map(({ name }) => name));
     return (await session.tensors(part)).filter(({ name }) => !frozen.has(name));
   }
 

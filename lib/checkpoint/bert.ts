@@ -52,11 +52,11 @@ const layout = { embeddings: EMBEDDINGS, layers: 'encoder.layer', layer: LAYER }
 const UNUSED = /^(embeddings\.(position_ids|token_type_ids)$|pooler\.)/;
 const BUFFERS = /^embeddings\.(position_ids|token_type_ids)$/;
 
-const likeRoberta = (family: string): Family =>
+const likeRoberta = (family: string, classes: string): Family =>
   named(
     {
       ...layout,
-      prefix: 'roberta.',
+      ...{ classes, language: 'ForMaskedLM' as const, prefix: 'roberta.' },
       heads: { classes: OWN_HEAD, choices: headed('roberta.pooler.dense'), ...TOKEN_HEADS },
       vocabulary: masked('lm_head.dense', 'lm_head.layer_norm', 'lm_head'),
       unused: UNUSED,
@@ -74,15 +74,15 @@ const likeRoberta = (family: string): Family =>
     TARGETS,
   );
 
-export const roberta = likeRoberta('roberta');
-export const xlmRoberta = likeRoberta('xlm-roberta');
-export const camembert = likeRoberta('camembert');
+export const roberta = likeRoberta('roberta', 'Roberta');
+export const xlmRoberta = likeRoberta('xlm-roberta', 'XLMRoberta');
+export const camembert = likeRoberta('camembert', 'Camembert');
 
 /** Its pooler is a part of the base: pretrained, and not trained with PEFT. */
 export const bert = named(
   {
     ...layout,
-    prefix: 'bert.',
+    ...{ classes: 'Bert', language: 'ForMaskedLM' as const, prefix: 'bert.' },
     heads: {
       classes: headed('bert.pooler.dense'),
       choices: headed('bert.pooler.dense'),
@@ -109,7 +109,7 @@ export const bert = named(
 export const electra = named(
   {
     ...layout,
-    prefix: 'electra.',
+    ...{ classes: 'Electra', language: 'ForMaskedLM' as const, prefix: 'electra.' },
     embeddings: [...EMBEDDINGS, ['embeddings.project', 'embeddings_project']],
     heads: { classes: OWN_HEAD, choices: headed('sequence_summary.summary'), ...TOKEN_HEADS },
     vocabulary: masked('generator_predictions.dense', 'generator_predictions.LayerNorm', 'generator_lm_head'),
@@ -131,7 +131,7 @@ export const electra = named(
 
 export const distilbert = named(
   {
-    prefix: 'distilbert.',
+    ...{ classes: 'DistilBert', language: 'ForMaskedLM' as const, prefix: 'distilbert.' },
     embeddings: EMBEDDINGS.filter(([site]) => site !== 'embeddings.type'),
     layers: 'transformer.layer',
     layer: [

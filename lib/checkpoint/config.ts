@@ -2,8 +2,9 @@ import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { LightPeftError, messageOf } from '../errors.ts';
 import { FAMILIES, type Family } from './families.ts';
+import { ARCHITECTURES } from './naming.ts';
 import { parseFields } from './parse-fields.ts';
-import type { Spec, Told } from './spec.ts';
+import { type Spec, type Told, TOLD } from './spec.ts';
 
 export interface Config {
   /** With the names of the head that the spec has. */
@@ -11,6 +12,8 @@ export interface Config {
   spec: Spec;
   /** What the head of the checkpoint's own architecture tells; null: the config does not say, or it has none. */
   own: Told | null;
+  /** The file's, all of it. */
+  json: Record<string, unknown>;
   /** By class number; null where the config does not say. */
   labels: string[] | null;
   problemType: string | null;
@@ -56,14 +59,6 @@ function labelsOf({ id2label, num_labels }: z.infer<typeof COMMON>, file: string
   return names.map(String);
 }
 
-/** Ends of the names of transformers' classes. */
-const ARCHITECTURES: readonly [string, Told][] = [
-  ['ForSequenceClassification', 'classes'],
-  ['ForMultipleChoice', 'choices'],
-  ['ForTokenClassification', 'tags'],
-  ['ForQuestionAnswering', 'spans'],
-];
-
 /**
  * Reads a config.json as transformers 4 and 5 write it, for what its own architecture tells if nothing else is asked for.
  * @throws {LightPeftError} BAD_CONFIG, or UNSUPPORTED_MODEL for what the engine cannot compute
@@ -78,7 +73,7 @@ export async function readConfig(file: string, asked?: Told): Promise<Config> {
       `${file}: model_type "${common.model_type}" is not supported; supported: ${[...FAMILIES.keys()].join(', ')}`,
     );
   const [architecture = ''] = common.architectures ?? [];
-  const own = ARCHITECTURES.find(([end]) => architecture.endsWith(end))?.[1] ?? null;
+  const own = TOLD.find((told) => architecture.endsWith(ARCHITECTURES[told])) ?? null;
   const told = asked ?? own ?? 'classes';
   if (!family.tells.includes(told))
     throw new LightPeftError(
@@ -89,6 +84,7 @@ export async function readConfig(file: string, asked?: Told): Promise<Config> {
     family: family.telling(told),
     spec: family.parse(json, file, told),
     own,
+    json,
     labels: labelsOf(common, file),
     problemType: common.problem_type ?? null,
   };

@@ -47,6 +47,7 @@ const BUFFERS = /(^|\.)(rotary_emb\.inv_freq|attn\.(attention\.)?(masked_)?bias|
 
 export const gpt2 = named(
   {
+    ...{ classes: 'GPT2', language: 'LMHeadModel' as const },
     prefix: 'transformer.',
     embeddings: [
       ['embeddings.word', 'wte'],
@@ -74,6 +75,7 @@ export const gpt2 = named(
 
 export const gptNeo = named(
   {
+    ...{ classes: 'GPTNeo', language: 'ForCausalLM' as const },
     prefix: 'transformer.',
     embeddings: [
       ['embeddings.word', 'wte'],
@@ -101,6 +103,7 @@ export const gptNeo = named(
 
 export const gptJ = named(
   {
+    ...{ classes: 'GPTJ', language: 'ForCausalLM' as const },
     prefix: 'transformer.',
     embeddings: [
       ['embeddings.word', 'wte'],
@@ -126,6 +129,7 @@ export const gptJ = named(
 
 export const gptNeoX = named(
   {
+    ...{ classes: 'GPTNeoX', language: 'ForCausalLM' as const },
     prefix: 'gpt_neox.',
     embeddings: [
       ['embeddings.word', 'embed_in'],
@@ -150,6 +154,7 @@ export const gptNeoX = named(
 
 export const bloom = named(
   {
+    ...{ classes: 'Bloom', language: 'ForCausalLM' as const },
     prefix: 'transformer.',
     embeddings: [
       ['embeddings.word', 'word_embeddings'],
@@ -175,6 +180,7 @@ export const bloom = named(
 
 export const opt = named(
   {
+    ...{ classes: 'OPT', language: 'ForCausalLM' as const },
     prefix: 'model.decoder.',
     shorter: ['decoder.'],
     embeddings: [
@@ -203,7 +209,8 @@ export const opt = named(
   ['q_proj', 'k_proj', 'v_proj', 'out_proj', 'fc1', 'fc2'],
 );
 
-const LLAMA: Omit<Names, 'heads'> = {
+const LLAMA: Omit<Names, 'heads' | 'classes'> = {
+  language: 'ForCausalLM',
   prefix: 'model.',
   embeddings: [
     ['embeddings.word', 'embed_tokens'],
@@ -231,17 +238,18 @@ const LLAMA_TARGETS = ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_
 /** What tells spans has another prefix before the base in some of them, and is left out there. */
 const likeLlama = (
   family: string,
+  classes: string,
   differs?: Parameters<typeof parseLlama>[1],
   heads: Names['heads'] = UNSPANNED,
-): Family => named({ ...LLAMA, heads }, headed(parseLlama(family, differs)), LLAMA_TARGETS);
+): Family => named({ ...LLAMA, classes, heads }, headed(parseLlama(family, differs)), LLAMA_TARGETS);
 
-export const llama = likeLlama('llama');
-export const mistral = likeLlama('mistral', { window: 'all' }, { ...UNSPANNED, ...HEADS });
-export const qwen2 = likeLlama('qwen2', {
+export const llama = likeLlama('llama', 'Llama');
+export const mistral = likeLlama('mistral', 'Mistral', { window: 'all' }, { ...UNSPANNED, ...HEADS });
+export const qwen2 = likeLlama('qwen2', 'Qwen2', {
   biased: ['query', 'key', 'value'],
   window: 'those of max_window_layers',
 });
-export const qwen3 = likeLlama('qwen3', {
+export const qwen3 = likeLlama('qwen3', 'Qwen3', {
   queryKeyNorm: true,
   headSize: 128,
   window: 'those of max_window_layers',

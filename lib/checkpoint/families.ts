@@ -15,6 +15,8 @@ export interface Family {
    * @throws {LightPeftError} BAD_CONFIG or UNSUPPORTED_MODEL, naming `file`
    */
   parse(config: Record<string, unknown>, file: string, told: Told): Spec;
+  /** Of transformers' class that tells that: RobertaForSequenceClassification, say. */
+  architecture(told: Told | 'tokens'): string;
   /** What it has heads for. */
   tells: readonly Told[];
   /** The same family with the names of another head than that for classes. */

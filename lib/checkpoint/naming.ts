@@ -5,6 +5,8 @@ export type Pairs = readonly (readonly [site: string, module: string])[];
 
 /** How a family names its modules. */
 export interface Names {
+  /** How transformers begins the names of its classes. */
+  classes: string;
   /** Before the base's modules in a model with a head, such as `roberta.`. */
   prefix: string;
   /** Modules outside of layers, below the prefix. */
@@ -15,6 +17,8 @@ export interface Names {
   layer: Pairs;
   /** Modules of the heads, by their whole names; one below the prefix is a pooler, part of the base. */
   heads: Partial<Record<Told, Pairs>>;
+  /** How the name of the class ends that tells tokens. */
+  language: 'ForMaskedLM' | 'ForCausalLM' | 'LMHeadModel';
   /** What tells tokens, by whole names; the first of a site is what transformers writes today. */
   vocabulary?: Pairs;
   /** Sites whose weights are [inputs, outputs] in files. */
@@ -24,6 +28,14 @@ export interface Names {
   /** What the engine has no use for, below the prefix. */
   unused: RegExp;
 }
+
+/** How transformers ends the names of its classes. */
+export const ARCHITECTURES: Record<Told, string> = {
+  classes: 'ForSequenceClassification',
+  choices: 'ForMultipleChoice',
+  tags: 'ForTokenClassification',
+  spans: 'ForQuestionAnswering',
+};
 
 const TABLES: readonly string[] = ['embeddings.word', 'embeddings.position', 'embeddings.type'];
 
@@ -117,6 +129,7 @@ export function named(
 
   return {
     parse,
+    architecture: (what) => names.classes + (what === 'tokens' ? names.language : ARCHITECTURES[what]),
     tells: TOLD.filter((each) => names.heads[each] !== undefined),
     telling: (other) => named(names, parse, targets, other),
     placeOf,

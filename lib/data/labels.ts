@@ -1,11 +1,11 @@
 import { LightPeftError } from '../errors.ts';
 
-/** Classes, a value, which of some texts it is, or the tokens that come next. */
+/** Classes, a value, which of some texts it is, or tokens: those that come next, or were masked. */
 export type LabelSet =
   | { kind: 'classes'; names: string[] }
   | { kind: 'regression' }
   | { kind: 'choices'; count: number }
-  | { kind: 'tokens' };
+  | { kind: 'tokens'; masked?: boolean };
 
 /** How many numbers a head gives for a sequence. */
 export const outputsFor = (labels: LabelSet): number => (labels.kind === 'classes' ? labels.names.length : 1);

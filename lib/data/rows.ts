@@ -53,6 +53,14 @@ async function* jsonRows(file: string): AsyncGenerator<Row> {
   }
 }
 
+async function* textRows(file: string): AsyncGenerator<Row> {
+  let line = 0;
+  for await (const text of linesOf(file)) {
+    line++;
+    if (text.trim() !== '') yield { line, values: { text: text.replace(/\r$/, '') } };
+  }
+}
+
 const headerOf = (file: string, fields: string[]): string[] => {
   const repeated = fields.find((name, i) => fields.indexOf(name) !== i);
   // Only the last of the two columns would be seen.
@@ -95,14 +103,16 @@ const tableRows = (options: Options): Reader =>
 const READERS: Record<string, Reader> = {
   '.jsonl': jsonRows,
   '.json-lines': jsonRows,
+  '.txt': textRows,
   '.csv': tableRows({ delimiter: ',' }),
   // GLUE's files hold stray quotes, which mean themselves.
   '.tsv': tableRows({ delimiter: '\t', quote: false }),
 };
 
 /**
- * The rows of a .jsonl, .json-lines, .csv or .tsv file, in order. Values are what JSON says, or strings.
- * The text is UTF-8, with or without BOM, and lines end in LF or CRLF. Blank lines are skipped in JSON lines only.
+ * The rows of a .jsonl, .json-lines, .txt, .csv or .tsv file, in order. Values are what JSON says, or strings; a line of
+ * .txt is the column `text`. The text is UTF-8, with or without BOM, and lines end in LF or CRLF. Blank lines are skipped
+ * in JSON lines and plain text only.
  * @throws {LightPeftError} BAD_DATA naming the file, and the line where there is one
  */
 export async function* readRows(file: string): AsyncGenerator<Row> {

@@ -5,7 +5,7 @@
 
 namespace lp {
 
-Backbone::Backbone(const Model& model, Parameters& parameters)
+Backbone::Backbone(const Model& model, bool vocabulary, Parameters& parameters)
     : parameters_(parameters), model_(std::make_shared<Model>(model)) {
   Model& m = *model_;
   add("embeddings.word", m.word);
@@ -27,6 +27,7 @@ Backbone::Backbone(const Model& model, Parameters& parameters)
   }
   add("final.norm", m.final_norm);
   add("project.back", m.projection_back);
+  if (!vocabulary) return;
   add("vocabulary.dense", m.vocabulary_dense);
   add("vocabulary.norm", m.vocabulary_norm);
   if (!m.tied) add("vocabulary.weight", m.vocabulary);

@@ -11,8 +11,9 @@ namespace lp {
 
 class Backbone {
  public:
-  /// Declares the weights of a copy of the model, by the names of its sites.
-  Backbone(const Model& model, Parameters& parameters);
+  /// Declares the weights of a copy of the model, by the names of its sites; those that tell tokens where that
+  /// is what it is for.
+  Backbone(const Model& model, bool vocabulary, Parameters& parameters);
 
   /// The copy, in the compute dtype; what it has are not the parameters themselves, but follows them.
   std::shared_ptr<const Model> model() const { return model_; }

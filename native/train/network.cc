@@ -99,7 +99,7 @@ Network::Network(std::shared_ptr<const Model> model, const NetworkConfig& config
   order_.assign(layers * kSites, -1);
   lowest_ = config.masks || config.full ? 0 : layers;
   if (config.full) {
-    backbone_.emplace(*model_, parameters_);
+    backbone_.emplace(*model_, config.told == Told::tokens, parameters_);
     model_ = backbone_->model();
   }
   for (size_t i = 0; i < config.modules.size(); ++i) {

@@ -1,0 +1,86 @@
+import { readFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import type { NamedTensor } from '../native.ts';
+import { makeFolder, removeFile, writeWhole } from '../whole-file.ts';
+import type { Family } from './families.ts';
+import { writeSafetensors } from './safetensors.ts';
+import type { Told } from './spec.ts';
+
+export const CONFIG = 'config.json';
+const WEIGHTS = 'model.safetensors';
+
+/** What belongs to a tokenizer, and how a decoder generates. */
+const BESIDE = [
+  ...['tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'added_tokens.json'],
+  ...['vocab.json', 'merges.txt', 'vocab.txt', 'generation_config.json'],
+];
+
+/** What a written model tells. */
+export interface Telling {
+  told: Told | 'tokens';
+  /** Names of classes or tags. */
+  names?: readonly string[];
+  /** Whether it tells a value. */
+  value?: boolean;
+}
+
+type Placed = Pick<NamedTensor, 'shape' | 'data'>;
+
+/** As a file has it: its columns for rows, where that is how the family writes it. */
+function turned({ shape, data }: NamedTensor): Placed {
+  const [rows, columns] = shape as [number, number];
+  const other = new Float32Array(data.length);
+  for (let i = 0; i < rows; i++)
+    for (let j = 0; j < columns; j++) other[j * rows + i] = data[i * columns + j]!;
+  return { shape: [columns, rows], data: other };
+}
+
+const labelsOf = ({ names, value }: Telling): Record<string, unknown> => {
+  if (value) return { id2label: { 0: 'LABEL_0' }, label2id: { LABEL_0: 0 }, problem_type: 'regression' };
+  if (!names) return {};
+  return {
+    id2label: Object.fromEntries(names.map((name, i) => [i, name])),
+    label2id: Object.fromEntries(names.map((name, i) => [name, i])),
+    problem_type: null,
+  };
+};
+
+/**
+ * Writes a model whose weights were trained, in fp32, as a folder that transformers reads: what `source` has beside its
+ * weights, and these.
+ * @param tensors by site
+ */
+export async function writeCheckpoint(
+  folder: string,
+  source: string,
+  family: Family,
+  tensors: readonly NamedTensor[],
+  telling: Telling,
+): Promise<void> {
+  const config = JSON.parse(await readFile(join(source, CONFIG), 'utf8')) as Record<string, unknown>;
+  const { id2label, label2id, num_labels, problem_type, torch_dtype, ...rest } = config;
+  const heir = telling.told === 'tokens' ? { id2label, label2id, num_labels, problem_type } : {};
+  const written = {
+    ...rest,
+    ...heir,
+    ...labelsOf(telling),
+    architectures: [family.architecture(telling.told)],
+    dtype: 'float32',
+    ...(torch_dtype !== undefined && { torch_dtype: 'float32' }),
+  };
+  await makeFolder(folder);
+  // Last written and first removed, so that no mixture of two models can be read.
+  await removeFile(join(folder, CONFIG));
+  const named = new Map(
+    tensors.map((tensor): [string, Placed] => [
+      family.tensorOf(tensor.name)!,
+      family.isTransposed(tensor.name) ? turned(tensor) : tensor,
+    ]),
+  );
+  await writeSafetensors(join(folder, WEIGHTS), named, { format: 'pt' });
+  for (const name of BESIDE)
+    if (existsSync(join(source, name)))
+      await writeWhole(join(folder, name), [await readFile(join(source, name))]);
+  await writeWhole(join(folder, CONFIG), [`${JSON.stringify(written, null, 2)}\n`]);
+}

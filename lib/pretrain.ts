@@ -1,0 +1,106 @@
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { writeInitial } from './checkpoint/initial.ts';
+import { CONFIG, writeCheckpoint } from './checkpoint/written.ts';
+import { type EncodedExample, packBatch } from './data/batches.ts';
+import { readBlocks } from './data/blocks.ts';
+import type { Dataset } from './data/dataset.ts';
+import { masked, type Masking, shifted } from './data/masking.ts';
+import { Random } from './data/random.ts';
+import { LightPeftError } from './errors.ts';
+import { stepsOf } from './fit.ts';
+import { endsOf } from './generation/ends.ts';
+import { needed, type Options, settle } from './options.ts';
+import type { RunOptions } from './run.ts';
+import { type Phase, runTraining } from './training.ts';
+import { removeFolder } from './whole-file.ts';
+import type { Report, Workbench } from './workbench.ts';
+
+/** Where a model with random weights lies until it is trained. */
+const INITIAL = 'initial';
+
+/** Of an encoder; undefined: a decoder tells the next token. */
+async function maskingOf({ checkpoint, tokenizer, settings }: Workbench): Promise<Masking | undefined> {
+  if (checkpoint.spec.causal) {
+    if (settings.causalShare > 0)
+      throw new LightPeftError(
+        'BAD_OPTION',
+        '--causal-share: a decoder never tells anything but the next token',
+      );
+    return undefined;
+  }
+  const mask = tokenizer.maskId;
+  if (mask === undefined)
+    throw new LightPeftError(
+      'BAD_TOKENIZER',
+      `${settings.model}: the tokenizer has no token that masks others`,
+    );
+  const { before, after } = await tokenizer.frame();
+  const special = new Set([...before, ...after, mask]);
+  return { rate: settings.maskRate, mask, vocab: tokenizer.vocabSize, special };
+}
+
+/** Blocks of a file's texts. Those that are validated tell the same tokens each time. */
+async function blocksOf(bench: Workbench, file: string, validates: boolean): Promise<Dataset> {
+  const { settings, tokenizer, checkpoint } = bench;
+  const maxLength = Math.min(settings.maxLength, checkpoint.spec.maxLength);
+  const masking = await maskingOf(bench);
+  const frame = await tokenizer.frame();
+  const end = masking ? frame.after[0] : (await endsOf(settings.model))[0];
+  const [column = 'text'] = settings.textColumns ?? [];
+  const blocks = await readBlocks(file, column, tokenizer, { maxLength, frame, end });
+  const told = (block: EncodedExample, i: number) =>
+    masking ? masked(block, new Random(settings.seed, i), masking) : shifted(block);
+  return {
+    examples: validates ? blocks.map(told) : blocks,
+    labels: { kind: 'tokens', masked: masking !== undefined },
+    metrics: ['accuracy', 'perplexity'],
+    truncated: 0,
+    maxLength,
+  };
+}
+
+const PRETRAIN: Phase = {
+  name: 'pretrain',
+  read: blocksOf,
+  async begin(bench, { labels, examples }) {
+    const { settings } = bench;
+    const masking = await maskingOf(bench);
+    const first = Math.round(settings.causalShare * stepsOf(examples.length, settings));
+    return {
+      session: bench.session(bench.model, labels, []),
+      pack: (chosen, step, micro) => {
+        if (!masking || step < first) return { ...packBatch(chosen.map(shifted)), causal: true };
+        const random = new Random(settings.seed, step, micro);
+        return packBatch(chosen.map((one) => masked(one, random, masking)));
+      },
+    };
+  },
+  steps: stepsOf,
+  writes: 'model',
+  async save(bench, out, _, { tensors, steps }) {
+    await writeCheckpoint(out, bench.settings.model, bench.family, tensors, { told: 'tokens' });
+    // A run that was stopped goes on from there.
+    if (steps > 0) await removeFolder(join(out, INITIAL));
+  },
+  savesUnfinished: true,
+};
+
+const hasWeights = (folder: string): boolean =>
+  existsSync(folder) && readdirSync(folder).some((name) => /\.(safetensors|bin)(\.index\.json)?$/.test(name));
+
+/**
+ * Trains all weights of a model on texts: encoders on masked tokens (Devlin et al. 2019), decoders on the next one; from
+ * its weights, or, where it has none or is told so, from random ones.
+ */
+export async function pretrain(options: Options, run: RunOptions = {}): Promise<Report> {
+  const settings = settle({ ...options, peft: 'none' });
+  const { model, resume, scratch, seed } = settings;
+  const initial = join(needed(settings, 'out'), INITIAL);
+  if (!scratch && (hasWeights(model) || !existsSync(join(model, CONFIG))))
+    return runTraining({ ...options, peft: 'none' }, run, PRETRAIN);
+  // A resumed run goes on from the weights that it began with.
+  if (!resume || !existsSync(join(initial, CONFIG))) await writeInitial(initial, model, seed);
+  run.onNote?.(`begins with random weights, from seed ${seed}`);
+  return runTraining({ ...options, peft: 'none', model: initial }, run, PRETRAIN);
+}
