@@ -9,5 +9,6 @@ export type { Options } from './options.ts';
 export { makePlan, parsePlan, type Plan } from './plan/plan.ts';
 export type { RunOptions } from './run.ts';
 export { Tokenizer } from './tokenizer.ts';
+export { pretrain } from './pretrain.ts';
 export { train, vanillaTrain } from './train.ts';
 export type { Report } from './workbench.ts';
