@@ -3,6 +3,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Tokenizer as Library, type Encoding, type TruncationStrategy } from 'tokenizers';
 import type { Texts } from './data/examples.ts';
+import { utf16Offsets } from './data/code-points.ts';
 import { byteLevelTokenizerJson } from './data/byte-level-tokenizer.ts';
 import { badTokenizer, readText } from './data/tokenizer-files.ts';
 import { wordPieceTokenizerJson } from './data/wordpiece-tokenizer.ts';
@@ -22,6 +23,15 @@ export interface Frame {
   after: number[];
 }
 
+/** And where its tokens come from. */
+export interface Located extends Encoded {
+  /** Of which text, 0 or 1, a token is; -1: a special one, of none. */
+  sequence: Int8Array; // [T]
+  /** The part of that text that it stands for, in UTF-16 code units, the end excluded; 0 and 0 for a special one. */
+  begins: Int32Array; // [T]
+  ends: Int32Array; // [T]
+}
+
 export interface EncodeOptions {
   /** In tokens, special ones included. The longer text of a pair is shortened first, at its end. */
   maxLength: number;
@@ -39,11 +49,24 @@ const load = (json: string, file: string): Library => {
   }
 };
 
+/** What is taken from one of the library's encodings. */
+type Reader<T> = (encoding: Encoding, truncated: boolean, texts: Texts) => T;
+
 const encodedOf = (encoding: Encoding, truncated: boolean): Encoded => ({
   ids: Int32Array.from(encoding.getIds()),
   typeIds: Int32Array.from(encoding.getTypeIds()),
   truncated,
 });
+
+/** The library counts code points, of the whole texts even where tokens were cut off. */
+const locatedOf = (encoding: Encoding, truncated: boolean, texts: Texts): Located => {
+  const sequence = Int8Array.from(encoding.getSequenceIds(), (text) => text ?? -1);
+  const offsets = encoding.getOffsets();
+  const units = texts.map(utf16Offsets);
+  const at = (side: 0 | 1) =>
+    Int32Array.from(sequence, (text, t) => (text < 0 ? 0 : units[text]![offsets[t]![side]!]!));
+  return { ...encodedOf(encoding, truncated), sequence, begins: at(0), ends: at(1) };
+};
 
 /** Files of SentencePiece, which the library cannot build a tokenizer from. */
 const PIECES = ['tokenizer.model', 'sentencepiece.bpe.model', 'spiece.model'];
@@ -101,10 +124,13 @@ export class Tokenizer {
    * Encodes each text or pair; the result is in the same order. Calls may overlap.
    * @throws {LightPeftError} BAD_OPTION: maxLength leaves no room beside the special tokens
    */
-  async encode(texts: readonly Texts[], { maxLength }: EncodeOptions): Promise<Encoded[]> {
-    const result = this.#turn.then(() => this.#encodeAll(texts, maxLength));
-    this.#turn = result.catch(() => undefined);
-    return result;
+  encode(texts: readonly Texts[], { maxLength }: EncodeOptions): Promise<Encoded[]> {
+    return this.#inTurn(() => this.#encodeAll(texts, maxLength, encodedOf));
+  }
+
+  /** As `encode` does, with an account of where each token comes from. */
+  encodeLocated(texts: readonly Texts[], { maxLength }: EncodeOptions): Promise<Located[]> {
+    return this.#inTurn(() => this.#encodeAll(texts, maxLength, locatedOf));
   }
 
   /** The token that stands for those that are to be told; undefined: there is none. */
@@ -127,24 +153,33 @@ export class Tokenizer {
     return whole.startsWith(start) ? whole.slice(start.length) : this.#library.decode([...tokens], true);
   }
 
-  async #encodeAll(texts: readonly Texts[], maxLength: number): Promise<Encoded[]> {
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#turn.then(work);
+    this.#turn = result.catch(() => undefined);
+    return result;
+  }
+
+  async #encodeAll<T>(texts: readonly Texts[], maxLength: number, read: Reader<T>): Promise<T[]> {
     await this.#checkLength(texts, maxLength);
-    const encoded: Encoded[] = [];
+    const encoded: T[] = [];
     for (let start = 0; start < texts.length; start += CHUNK)
-      encoded.push(...(await this.#encodeChunk(texts.slice(start, start + CHUNK), maxLength)));
+      encoded.push(...(await this.#encodeChunk(texts.slice(start, start + CHUNK), maxLength, read)));
     return encoded;
   }
 
-  async #encodeChunk(texts: readonly Texts[], maxLength: number): Promise<Encoded[]> {
+  async #encodeChunk<T>(texts: readonly Texts[], maxLength: number, read: Reader<T>): Promise<T[]> {
     // What is too long is encoded twice. The library's own account of what it cut off would spare that, but there is
     // none where the tokenizer adds no special tokens, as GPT-2's.
     this.#library.disableTruncation();
     const whole = await this.#run(texts);
     const long = [...whole.keys()].filter((i) => whole[i]!.getLength() > maxLength);
-    this.#library.setTruncation(maxLength, { strategy: 'LongestFirst' as TruncationStrategy });
-    const cut = await this.#run(long.map((i) => texts[i]!));
-    const shortened = new Map(long.map((i, k) => [i, cut[k]!]));
-    return whole.map((encoding, i) => encodedOf(shortened.get(i) ?? encoding, shortened.has(i)));
+    const shortened = new Map<number, Encoding>();
+    if (long.length > 0) {
+      this.#library.setTruncation(maxLength, { strategy: 'LongestFirst' as TruncationStrategy });
+      const cut = await this.#run(long.map((i) => texts[i]!));
+      long.forEach((i, k) => shortened.set(i, cut[k]!));
+    }
+    return whole.map((encoding, i) => read(shortened.get(i) ?? encoding, shortened.has(i), texts[i]!));
   }
 
   async #run(texts: readonly Texts[]): Promise<Encoding[]> {

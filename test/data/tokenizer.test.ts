@@ -100,6 +100,30 @@ describe('the tokenizer', () => {
     expect(await idsOf([['the ships']])).to.have.length(1);
   });
 
+  it('knows where tokens come from, in UTF-16 code units', async () => {
+    const texts: Texts[] = [['the 🚢 café'], ['🚢🚢', 'e\u0301 👩‍👩‍👧 the </s> 𝔱'], ['ships 🚢'.repeat(20)]];
+    for (const each of [texts, texts.slice(0, 1)]) {
+      const plain = await tokenizer.encode(each, { maxLength: 60 });
+      const located = await tokenizer.encodeLocated(each, { maxLength: 60 });
+      for (const [i, { sequence, begins, ends, ...rest }] of located.entries()) {
+        expect(rest).to.deep.equal(plain[i]);
+        const covered = each[i]!.map(() => '');
+        let last = '';
+        sequence.forEach((text, t) => {
+          const [begin, end] = [begins[t]!, ends[t]!];
+          if (text < 0) return expect([begin, end]).to.deep.equal([0, 0]);
+          // The bytes of one letter share its place.
+          const place = `${text} ${begin} ${end}`;
+          if (place !== last) covered[text] += each[i]![text]!.slice(begin, end);
+          last = place;
+        });
+        const whole = each[i]!.map((text) => text.replaceAll(' ', ''));
+        if (rest.truncated) expect(whole[0]!.startsWith(covered[0]!)).to.be.true;
+        else expect(covered).to.deep.equal(whole);
+      }
+    }
+  });
+
   it('knows its vocabulary and the fingerprint of its file', () => {
     // And the mask, which was added.
     expect(tokenizer.vocabSize).to.equal(Object.keys(json.model.vocab).length + 1);
