@@ -1,5 +1,5 @@
 import type { Dataset } from './data/dataset.ts';
-import { evaluateAll, type Prediction, predictAll } from './evaluation.ts';
+import { evaluateAll, predictAll } from './evaluation.ts';
 import { load } from './loaded.ts';
 import { needed, type Options, settle } from './options.ts';
 import { noteTruncation, type RunOptions } from './run.ts';
@@ -13,7 +13,7 @@ export async function evaluate(options: Options, run: RunOptions = {}): Promise<
   try {
     const data: Dataset = await bench.readFor(info, needed(settings, 'validationFile'), labels);
     noteTruncation(run, settings.validationFile!, data);
-    const evaluation = await evaluateAll(session, data.examples, labels, data.metrics, run);
+    const evaluation = await evaluateAll(session, data, run);
     const { seconds, tokensPerSecond } = evaluation;
     return bench.report(
       { seconds, tokensPerSecond, steps: 0 },
@@ -26,15 +26,15 @@ export async function evaluate(options: Options, run: RunOptions = {}): Promise<
   }
 }
 
-/** Logits and label of every example of `input`; its label column may be absent. */
-export async function predict(options: Options, run: RunOptions = {}): Promise<Prediction[]> {
+/** What is told of every example of `input`, with logits where it is told as a whole; its label column may be absent. */
+export async function predict(options: Options, run: RunOptions = {}): ReturnType<typeof predictAll> {
   const settings = settle(options);
   using bench = await Workbench.open(settings, run);
   const { session, labels, info } = await load(bench, settings.adapter);
   try {
     const data = await bench.readFor(info, needed(settings, 'input'), labels, true);
     noteTruncation(run, settings.input!, data);
-    return await predictAll(session, data.examples, labels, run);
+    return await predictAll(session, data, run);
   } finally {
     session.dispose();
   }

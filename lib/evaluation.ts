@@ -1,9 +1,19 @@
-import { type EncodedExample, inBatches, packBatch } from './data/batches.ts';
-import { type LabelSet, logitsFor } from './data/labels.ts';
+import { type EncodedExample, packBatch } from './data/batches.ts';
+import type { Dataset } from './data/dataset.ts';
+import { logitsFor, type WholeLabels } from './data/labels.ts';
 import type { Session } from './engine.ts';
 import { LightPeftError } from './errors.ts';
-import { computeMetrics, type MetricName } from './metrics.ts';
+import { batchesOf } from './evaluation-batches.ts';
+import { computeMetrics } from './metrics.ts';
 import type { RunOptions } from './run.ts';
+import {
+  type AnswerPrediction,
+  answerEvaluation,
+  predictAnswers,
+  predictTags,
+  tagEvaluation,
+  type TagPrediction,
+} from './token-predictions.ts';
 
 export interface Prediction {
   idx: number;
@@ -18,40 +28,20 @@ export interface Evaluation {
   tokensPerSecond: number;
 }
 
-/** Without a backward pass, larger batches gain nothing. */
-export const EVALUATION_BATCH = 64;
-
 const largest = (logits: number[]): number => logits.indexOf(Math.max(...logits));
 
-const labelOf = (logits: number[], labels: Exclude<LabelSet, { kind: 'tokens' }>): string | number => {
+const labelOf = (logits: number[], labels: WholeLabels): string | number => {
   if (labels.kind === 'regression') return logits[0]!;
   return labels.kind === 'classes' ? labels.names[largest(logits)]! : largest(logits);
 };
 
-/** Batches of all examples, in their order. */
-function* batchesOf(
-  examples: readonly EncodedExample[],
-  { signal }: RunOptions,
-): Generator<EncodedExample[]> {
-  const all = Uint32Array.from(examples, (_, i) => i);
-  for (const chosen of inBatches(all, EVALUATION_BATCH)) {
-    if (signal?.aborted) throw new LightPeftError('ABORTED', 'stopped during the evaluation');
-    yield [...chosen].map((i) => examples[i]!);
-  }
-}
-
-/**
- * Logits of every example, in their order.
- * @throws {LightPeftError} BAD_OPTION: tokens are told
- */
-export async function predictAll(
+/** Logits of every example, in their order. */
+async function predictWhole(
   session: Session,
   examples: readonly EncodedExample[],
-  labels: LabelSet,
-  run: RunOptions = {},
+  labels: WholeLabels,
+  run: RunOptions,
 ): Promise<Prediction[]> {
-  if (labels.kind === 'tokens')
-    throw new LightPeftError('BAD_OPTION', 'this adapter says tokens, and tells no labels; see generate');
   const width = logitsFor(labels);
   const out: Prediction[] = [];
   for (const chosen of batchesOf(examples, run)) {
@@ -67,11 +57,31 @@ export async function predictAll(
   return out;
 }
 
+/**
+ * What is told of every example, in their order.
+ * @throws {LightPeftError} BAD_OPTION: tokens are told
+ */
+export async function predictAll(
+  session: Session,
+  { examples, labels, tagged, asked }: Dataset,
+  run: RunOptions = {},
+): Promise<(Prediction | TagPrediction | AnswerPrediction)[]> {
+  switch (labels.kind) {
+    case 'tokens':
+      throw new LightPeftError('BAD_OPTION', 'this adapter says tokens, and tells no labels; see generate');
+    case 'tags':
+      return predictTags(session, tagged!, labels.names, run);
+    case 'spans':
+      return predictAnswers(session, asked!, run);
+    default:
+      return predictWhole(session, examples, labels, run);
+  }
+}
+
 /** Of tokens that come next, or were masked. */
 async function tokenMetrics(
   session: Session,
   examples: readonly EncodedExample[],
-  metrics: readonly MetricName[],
   run: RunOptions,
 ): Promise<Record<string, number>> {
   let [loss, told, exact, right] = [0, 0, 0, 0];
@@ -88,33 +98,48 @@ async function tokenMetrics(
       at += ids.length;
     }
   }
-  const all: Partial<Record<MetricName, number>> = {
+  return {
     exact_match: exact / examples.length,
     perplexity: Math.exp(loss / told),
     accuracy: right / told,
   };
-  return Object.fromEntries(metrics.map((name) => [name, all[name] ?? NaN]));
+}
+
+async function metricsOf(
+  session: Session,
+  { examples, labels, metrics, tagged, asked }: Dataset,
+  run: RunOptions,
+): Promise<Record<string, number>> {
+  switch (labels.kind) {
+    case 'tokens':
+      return tokenMetrics(session, examples, run);
+    case 'tags':
+      return tagEvaluation(session, tagged!, labels.names, run);
+    case 'spans':
+      return answerEvaluation(session, asked!, run);
+    default: {
+      const predictions = await predictWhole(session, examples, labels, run);
+      const values = predictions.map(({ logits }) =>
+        labels.kind === 'regression' ? logits[0]! : largest(logits),
+      );
+      return computeMetrics(
+        metrics,
+        values,
+        examples.map(({ label }) => label),
+      );
+    }
+  }
 }
 
 export async function evaluateAll(
   session: Session,
-  examples: readonly EncodedExample[],
-  labels: LabelSet,
-  metrics: readonly MetricName[],
+  data: Dataset,
   run: RunOptions = {},
 ): Promise<Evaluation> {
   const started = performance.now();
-  const found = async () => {
-    if (labels.kind === 'tokens') return tokenMetrics(session, examples, metrics, run);
-    const predictions = await predictAll(session, examples, labels, run);
-    const values = predictions.map(({ logits }) =>
-      labels.kind === 'regression' ? logits[0]! : largest(logits),
-    );
-    const wanted = examples.map(({ label }) => label);
-    return computeMetrics(metrics, values, wanted);
-  };
-  const all = await found();
+  const all = await metricsOf(session, data, run);
   const seconds = (performance.now() - started) / 1000;
-  const tokens = examples.reduce((sum, { ids }) => sum + ids.length, 0);
-  return { metrics: all, seconds, tokensPerSecond: tokens / seconds };
+  const tokens = data.examples.reduce((sum, { ids }) => sum + ids.length, 0);
+  const chosen = Object.fromEntries(data.metrics.map((name) => [name, all[name]!]));
+  return { metrics: chosen, seconds, tokensPerSecond: tokens / seconds };
 }

@@ -179,11 +179,30 @@ export const FLAGS: readonly Flag[] = [
     of: CLASSIFYING,
     parse: list,
   },
+  {
+    name: 'tagColumn',
+    takes: 'name',
+    help: 'lists of tags, one for each word of the lists in --text-columns',
+    of: CLASSIFYING,
+  },
+  {
+    name: 'answerColumn',
+    takes: 'name',
+    help: "answers as SQuAD's: spans of the second of --text-columns, which the first asks for",
+    of: CLASSIFYING,
+  },
+  {
+    name: 'docStride',
+    takes: 'n',
+    help: 'tokens that two windows over a long text share',
+    of: CLASSIFYING,
+    parse: number,
+  },
   { name: 'labelNames', takes: 'names', help: 'class names, by comma', of: CLASSIFYING, parse: list },
   {
     name: 'metric',
     takes: 'name',
-    help: 'accuracy, f1, macro_f1, matthews_correlation, pearson, spearmanr',
+    help: 'accuracy, f1, macro_f1, matthews_correlation, pearson, spearmanr; precision, recall; exact_match',
     of: [...TASKS, 'evaluate'],
   },
   {

@@ -1,4 +1,4 @@
-import type { AdapterInfo } from './adapter/info.ts';
+import { type AdapterInfo, toldBy } from './adapter/info.ts';
 import { layerCuts } from './adapter/delta.ts';
 import { kindOfAdapter } from './adapter/files.ts';
 import { readLightAdapter } from './adapter/light.ts';
@@ -32,13 +32,21 @@ function labelsOf(
   known?: readonly unknown[],
 ): LabelSet {
   const asked = bench.reading.labels;
+  const { told } = bench.checkpoint.spec;
+  if (told === 'spans') return { kind: 'spans' };
   const choices = known?.length ?? (asked?.kind === 'choices' ? asked.count : undefined);
+  if (outputs === 1 && asked?.kind === 'choices' && asked.count === choices) return asked;
   if (outputs === 1 && choices !== undefined) return { kind: 'choices', count: choices };
-  if (outputs === 1) return { kind: 'regression' };
+  if (told === 'choices')
+    throw new LightPeftError(
+      'BAD_OPTION',
+      'this model tells texts apart; --task or --choice-columns must say which',
+    );
+  if (outputs === 1 && told === 'classes') return { kind: 'regression' };
   const labels = bench.settings.labelNames ?? names ?? Array.from({ length: outputs }, (_, i) => String(i));
   if (labels.length !== outputs)
     throw new LightPeftError('BAD_LABEL', `${labels.length} label names for a head of ${outputs} outputs`);
-  return { kind: 'classes', names: labels };
+  return { kind: told, names: labels };
 }
 
 const trainedHead = (tensors: Map<string, { shape: number[] }>, where: string): number => {
@@ -57,14 +65,20 @@ function adapterLabels(
 ): LabelSet {
   const headed = outputsOf(tensors) !== undefined;
   // Python's PEFT leaves no word of it, and no head.
-  if (info?.tells || (asked?.kind === 'tokens' && !headed)) return { kind: 'tokens' };
+  if (info?.tells === 'tokens' || (asked?.kind === 'tokens' && !headed)) return { kind: 'tokens' };
   if (asked?.kind === 'tokens')
     throw new LightPeftError('BAD_OPTION', `${adapter} tells labels, not what comes next; see predict`);
   return labelsOf(bench, info?.labels, trainedHead(tensors, adapter), info?.choices);
 }
 
-/** @throws {LightPeftError} BAD_PLAN or BAD_ADAPTER: the adapter says that it belongs to another base */
+/**
+ * @throws {LightPeftError} BAD_PLAN or BAD_ADAPTER: the adapter says that it belongs to another base; BAD_OPTION: what it
+ *   tells is something else than the base was opened for
+ */
 function checkBase({ checkpoint, settings }: Workbench, adapter: string, info: AdapterInfo | null): void {
+  const told = info ? toldBy(info) : 'tokens';
+  if (told !== 'tokens' && told !== checkpoint.spec.told)
+    throw new LightPeftError('BAD_OPTION', `${adapter} tells ${told}, not ${checkpoint.spec.told}`);
   if (!info || info.fingerprint === checkpoint.fingerprint) return;
   const code = kindOfAdapter(adapter) === 'light' ? 'BAD_PLAN' : 'BAD_ADAPTER';
   throw new LightPeftError(

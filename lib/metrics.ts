@@ -4,7 +4,10 @@ import { LightPeftError } from './errors.ts';
 /** By the names that `evaluate` and GLUE give them; `f1` is that of class 1 of two. */
 export type MetricName =
   | ClassMetric
-  /** Of texts: those told without a fault, each token after the right ones; and exp of the mean loss of a token. */
+  /** Of entities that tags are of, as seqeval counts. */
+  | 'precision'
+  | 'recall'
+  /** Of texts: those told without a fault, each token after the right ones, or answers; and exp of the mean loss of a token. */
   | 'exact_match'
   | 'perplexity';
 type ClassMetric = 'accuracy' | 'f1' | 'macro_f1' | 'matthews_correlation' | 'pearson' | 'spearmanr';
@@ -124,8 +127,23 @@ const METRICS: Record<ClassMetric, Metric> = {
 
 const OF_VALUES: readonly MetricName[] = ['pearson', 'spearmanr'];
 
+/** What labels of tokens are measured by. */
+const OF_TOKENS: Partial<Record<LabelSet['kind'], readonly MetricName[]>> = {
+  tags: ['f1', 'precision', 'recall', 'accuracy'],
+  spans: ['exact_match', 'f1'],
+  tokens: ['exact_match', 'perplexity', 'accuracy'],
+};
+
 /** @throws {LightPeftError} BAD_OPTION: a metric says nothing about labels of this kind */
 export function checkMetrics(names: readonly MetricName[], labels: LabelSet): void {
+  const known = OF_TOKENS[labels.kind] ?? (Object.keys(METRICS) as MetricName[]);
+  const unknown = names.find((name) => !known.includes(name));
+  if (unknown !== undefined)
+    throw new LightPeftError(
+      'BAD_OPTION',
+      `${unknown} says nothing of what is told here; see ${known.join(', ')}`,
+    );
+  if (labels.kind in OF_TOKENS) return;
   for (const name of names) {
     if (OF_VALUES.includes(name) !== (labels.kind === 'regression')) {
       const kind = labels.kind === 'regression' ? 'values' : 'classes';

@@ -32,6 +32,12 @@ const SCHEMA = z.strictObject({
   completionColumn: z.string().optional(),
   /** Columns of texts of which the label says one, by its place from 0; each is paired with the text column. */
   choiceColumns: z.array(z.string()).min(2).optional(),
+  /** Of lists of tags, one for each word of the text column's lists. */
+  tagColumn: z.string().optional(),
+  /** Of answers to the first text column's questions, which are spans of the second's texts. */
+  answerColumn: z.string().optional(),
+  /** Tokens that two windows over a text share that is too long for one. */
+  docStride: z.int().min(0).optional(),
   labelNames: z
     .array(z.string().min(1))
     .min(2)
@@ -45,6 +51,9 @@ const SCHEMA = z.strictObject({
       'matthews_correlation',
       'pearson',
       'spearmanr',
+      'precision',
+      'recall',
+      'exact_match',
     ] satisfies MetricName[])
     .optional(),
   /** What is trained beside the head: LoRA, or, with none, the model itself. */

@@ -79,6 +79,35 @@ const TASKS: Record<string, Task> = {
     labels: classes('False', 'True'),
     metrics: ['accuracy'],
   },
+  // Of two words for a blank the right one (Sakaguchi et al. 2020): the text before it, and the word with what follows
+  winogrande: {
+    columns: { text: ['sentence'], label: 'answer' },
+    choices: [
+      ['{sentence<_}', '{option1}{sentence>_}'],
+      ['{sentence<_}', '{option2}{sentence>_}'],
+    ],
+    labels: { kind: 'choices', count: 2, first: 1 },
+    metrics: ['accuracy'],
+  },
+  // Words with tags, and questions that a text answers, as the Hugging Face data sets of these names have them
+  conll2003: {
+    columns: { text: ['tokens'], label: 'ner_tags' },
+    labels: {
+      kind: 'tags',
+      names: ['O', ...['PER', 'ORG', 'LOC', 'MISC'].flatMap((kind) => [`B-${kind}`, `I-${kind}`])],
+    },
+    metrics: ['f1', 'precision', 'recall', 'accuracy'],
+  },
+  ...Object.fromEntries(
+    ['squad', 'squad_v2'].map((name): [string, Task] => [
+      name,
+      {
+        columns: { text: ['question', 'context'], label: 'answers' },
+        labels: { kind: 'spans' },
+        metrics: ['exact_match', 'f1'],
+      },
+    ]),
+  ),
   // Questions with answers to choose from, as instructions (LLM-Adapters, Hu et al. 2023)
   ...Object.fromEntries(
     ['arc_easy', 'arc_challenge', 'openbookqa'].map((name): [string, Task] => [
@@ -108,5 +137,18 @@ export const taskOf = (name: string): Task => {
 };
 
 /** For data that is no named task's. */
-export const usualMetrics = (labels: LabelSet): readonly MetricName[] =>
-  labels.kind === 'regression' ? ['pearson', 'spearmanr'] : ['accuracy'];
+export const usualMetrics = (labels: LabelSet): readonly MetricName[] => {
+  switch (labels.kind) {
+    case 'regression':
+      return ['pearson', 'spearmanr'];
+    case 'tags':
+      // Of tags that begin no entity, such as parts of speech, entities say nothing.
+      return labels.names.some((name) => /^[BI]-/.test(name))
+        ? ['f1', 'precision', 'recall', 'accuracy']
+        : ['accuracy'];
+    case 'spans':
+      return ['exact_match', 'f1'];
+    default:
+      return ['accuracy'];
+  }
+};

@@ -3,7 +3,7 @@ import { type EncodedExample, inBatches, packBatch } from './data/batches.ts';
 import type { Dataset } from './data/dataset.ts';
 import { type LabelSet, logitsFor } from './data/labels.ts';
 import { LightPeftError } from './errors.ts';
-import { EVALUATION_BATCH } from './evaluation.ts';
+import { EVALUATION_BATCH } from './evaluation-batches.ts';
 import { load } from './loaded.ts';
 import type { Settings } from './options.ts';
 import type { RunOptions } from './run.ts';

@@ -45,8 +45,11 @@ export function identityOf(
   examples: readonly EncodedExample[],
 ): Identity {
   const data = createHash('sha256');
-  for (const { ids, typeIds, label, tokenLabels } of examples) {
-    data.update(ids).update(typeIds).update(Float64Array.of(label));
+  for (const { ids, typeIds, label, tokenLabels, spans = [] } of examples) {
+    data
+      .update(ids)
+      .update(typeIds)
+      .update(Float64Array.of(label, ...spans));
     if (tokenLabels) data.update(tokenLabels);
   }
   return { phase, base, data: data.digest('hex'), ...optionsIdentity(settings) };

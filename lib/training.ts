@@ -140,9 +140,7 @@ export async function runTraining<S extends Start>(
     });
     const tensors = await finish(step);
     await state.remove();
-    const evaluation = validation
-      ? await evaluateAll(session, validation.examples, train.labels, train.metrics, run)
-      : undefined;
+    const evaluation = validation ? await evaluateAll(session, validation, run) : undefined;
     return bench.report(
       { steps: step, seconds, tokensPerSecond: tokens / seconds },
       evaluation,

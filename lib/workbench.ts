@@ -1,8 +1,9 @@
-import type { AdapterInfo } from './adapter/info.ts';
+import { type AdapterInfo, readInfoIfAny, toldBy } from './adapter/info.ts';
 import type { Family } from './checkpoint/families.ts';
 import { type Checkpoint, openCheckpoint } from './checkpoint/folder.ts';
-import { sitesOf } from './checkpoint/spec.ts';
-import { type Dataset, readDataset, type Reading, readingOf } from './data/dataset.ts';
+import { sitesOf, type Told } from './checkpoint/spec.ts';
+import { type Dataset, readDataset } from './data/dataset.ts';
+import { type Reading, readingFor, readingOf } from './data/reading.ts';
 import { type LabelSet, outputsFor } from './data/labels.ts';
 import { Model, Session } from './engine.ts';
 import { endsOf } from './generation/ends.ts';
@@ -39,6 +40,17 @@ export interface Report {
 export const isTarget = (name: string, target: string): boolean =>
   name === target || name.endsWith(`.${target}`);
 
+/** Kinds of labels that tokens have. */
+const tokenwise: readonly string[] = ['tags', 'spans', 'tokens'];
+
+/** What the head of a run is to tell: what the flags say, or an adapter; undefined: what the checkpoint's own does. */
+async function askedOf({ adapter }: Settings, reading: Reading): Promise<Told | undefined> {
+  const info = adapter === undefined ? null : await readInfoIfAny(adapter);
+  const kind = info ? toldBy(info) : (reading.told ?? reading.labels?.kind);
+  if (kind === undefined) return undefined;
+  return kind === 'choices' || kind === 'tags' || kind === 'spans' ? kind : 'classes';
+}
+
 /** The things that every phase starts from: the base, its tokenizer, how rows are read. */
 export class Workbench implements Disposable {
   private constructor(
@@ -54,7 +66,8 @@ export class Workbench implements Disposable {
   ) {}
 
   static async open(settings: Settings, { onNote = () => undefined }: RunOptions = {}): Promise<Workbench> {
-    const checkpoint = await openCheckpoint(settings.model);
+    const read = readingOf(settings);
+    const checkpoint = await openCheckpoint(settings.model, await askedOf(settings, read));
     const { length } = checkpoint.ignored;
     if (length > 0) {
       const some = checkpoint.ignored.slice(0, 3).join(', ');
@@ -69,12 +82,16 @@ export class Workbench implements Disposable {
     const { dtype, threads } = settings;
     const model = await Model.load(checkpoint, { dtype, threads });
     const frozen = await frozenHeadOf(checkpoint);
-    const reading = { ...readingOf(settings), end: (await endsOf(settings.model))[0] };
+    const reading = { ...read, end: (await endsOf(settings.model))[0] };
     return new Workbench(settings, checkpoint, tokenizer, model, reading, frozen, onNote);
   }
 
   read(file: string, labels?: LabelSet, unlabelled = false): Promise<Dataset> {
-    return this.readAs(labels ? { ...this.reading, labels } : this.reading, file, unlabelled);
+    return this.readAs(
+      labels ? readingFor(this.reading, labels, this.settings) : this.reading,
+      file,
+      unlabelled,
+    );
   }
 
   private readAs(reading: Reading, file: string, unlabelled: boolean): Promise<Dataset> {
@@ -91,21 +108,26 @@ export class Workbench implements Disposable {
   ): Promise<Dataset> {
     const { settings, reading } = this;
     if (!info || settings.task !== undefined) return this.read(file, labels, unlabelled);
-    const prompt = settings.textColumns ?? info.columns.slice(0, -1);
-    const told = settings.completionColumn ?? info.columns.at(-1)!;
-    const text = (
-      info.tells ? [...prompt, told] : (settings.textColumns ?? info.columns)
-    ) as Reading['columns']['text'];
-    const choices = info.choices as Reading['choices'];
     const metrics = reading.metrics ?? [info.metric as MetricName];
+    // Of tokens, the last column has what they tell.
+    const [given, told] = info.tells
+      ? [info.columns.slice(0, -1), info.columns.at(-1)!]
+      : [info.columns, null];
+    const text = (settings.textColumns ?? given) as Reading['columns']['text'];
+    if (info.tells === 'tokens') {
+      const completion = settings.completionColumn ?? told!;
+      const columns = { text: [...text, completion] as Reading['columns']['text'], label: null };
+      return this.readAs({ ...reading, columns, metrics, labels }, file, unlabelled);
+    }
+    if (info.tells) {
+      const label = settings.tagColumn ?? settings.answerColumn ?? told;
+      const { stride } = readingFor(reading, labels, settings);
+      const own = { ...reading, columns: { text, label }, stride, metrics: reading.metrics, labels };
+      return this.readAs({ ...own, told: info.tells }, file, unlabelled);
+    }
+    const choices = reading.choices ?? (info.choices as Reading['choices']);
     return this.readAs(
-      {
-        ...reading,
-        columns: { ...reading.columns, text },
-        choices: reading.choices ?? choices,
-        metrics,
-        labels,
-      },
+      { ...reading, columns: { ...reading.columns, text }, choices, metrics, labels },
       file,
       unlabelled,
     );
@@ -144,12 +166,13 @@ export class Workbench implements Disposable {
     { masks = false, prefixCache = 0, optimizerSteps = 0 } = {},
   ): Session {
     const { settings } = this;
+    this.checkDistillation(labels);
     if (labels.kind === 'tokens') this.checkLanguage(labels.masked ?? false);
     const learned = masks && trainsMasks(estimatorOf(settings));
     const config: SessionConfig = {
       modules,
       full: this.full,
-      told: labels.kind === 'tokens' ? 'tokens' : 'labels',
+      told: tokenwise.includes(labels.kind) ? (labels.kind as SessionConfig['told']) : 'labels',
       head: headConfig(this.checkpoint.spec, outputsFor(labels), !this.full && this.frozenHead.length > 0),
       choices: labels.kind === 'choices' ? labels.count : 1,
       regression: labels.kind === 'regression',
@@ -195,11 +218,13 @@ export class Workbench implements Disposable {
         'BAD_OPTION',
         `${this.settings.model} ${spec.causal ? 'has no weights that tell' : 'is an encoder, and does not tell'} the next token`,
       );
-    if (this.settings.distill > 0 || this.settings.distillStates > 0)
-      throw new LightPeftError(
-        'BAD_OPTION',
-        '--distill: what a teacher says of the next token is not learned',
-      );
+  }
+
+  /** @throws {LightPeftError} BAD_OPTION: what a teacher says of each token is not learned */
+  private checkDistillation({ kind }: LabelSet): void {
+    const { distill, distillStates } = this.settings;
+    if (tokenwise.includes(kind) && (distill > 0 || distillStates > 0))
+      throw new LightPeftError('BAD_OPTION', '--distill: what a teacher says of each token is not learned');
   }
 
   /** What of a session is trained here, and no part of the base. */
@@ -213,10 +238,12 @@ export class Workbench implements Disposable {
     return {
       base: settings.model,
       fingerprint: this.checkpoint.fingerprint,
-      labels: labels.kind === 'classes' ? labels.names : null,
+      labels: labels.kind === 'classes' || labels.kind === 'tags' ? labels.names : null,
       ...(this.reading.choices && { choices: this.reading.choices.map((texts) => [...texts]) }),
-      ...(labels.kind === 'tokens' && { tells: 'tokens' as const }),
-      columns: this.reading.columns.text,
+      ...(tokenwise.includes(labels.kind) && { tells: labels.kind as NonNullable<AdapterInfo['tells']> }),
+      columns: this.reading.told
+        ? [...this.reading.columns.text, this.reading.columns.label!]
+        : this.reading.columns.text,
       metric: metrics[0]!,
       maxLength: settings.maxLength,
       r: settings.loraR,

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
+import type { Told } from '../checkpoint/spec.ts';
 import { makeFolder } from '../whole-file.ts';
 import { INFO, checked, readJson, writeJson } from './files.ts';
 
@@ -13,8 +14,8 @@ export interface AdapterInfo {
   labels: string[] | null;
   /** How the texts of an example's choices are made of its columns, where these are told apart. */
   choices?: string[][] | undefined;
-  /** Where the token that comes next is told; of the columns the last one's. */
-  tells?: 'tokens' | undefined;
+  /** Where tokens tell something: the one that comes next, tags or spans; of the columns the last one's. */
+  tells?: 'tokens' | 'tags' | 'spans' | undefined;
   columns: string[];
   metric: string;
   maxLength: number;
@@ -23,6 +24,10 @@ export interface AdapterInfo {
   dropout: number;
   targetModules: string[];
 }
+
+/** What an adapter's head tells, or the tokens of a vocabulary. */
+export const toldBy = ({ tells, choices }: AdapterInfo): Told | 'tokens' =>
+  tells ?? (choices ? 'choices' : 'classes');
 
 const VERSION = 1;
 
@@ -33,7 +38,7 @@ const schema: z.ZodType<AdapterInfo> = z
     fingerprint: z.string().min(1),
     labels: z.array(z.string()).min(1).nullable(),
     choices: z.array(z.array(z.string()).min(1).max(2)).min(2).optional(),
-    tells: z.literal('tokens').optional(),
+    tells: z.enum(['tokens', 'tags', 'spans']).optional(),
     columns: z.array(z.string()).min(1),
     metric: z.string().min(1),
     maxLength: z.int().positive(),

@@ -36,7 +36,25 @@ function innerName(name: string, family: HeadNames): string {
 /** PEFT wraps a model twice, and its names tell. */
 const PREFIX = 'base_model.model.';
 
-const configOf = (info: AdapterInfo, pooler: boolean, transposed: boolean) => ({
+/** transformers' kinds of models, as PEFT knows them; it has none for a choice among texts. */
+function taskOf({ tells, choices }: AdapterInfo): string | null {
+  if (choices) return null;
+  return ({ tokens: 'CAUSAL_LM', tags: 'TOKEN_CLS', spans: 'QUESTION_ANS' } as const)[tells!] ?? 'SEQ_CLS';
+}
+
+/**
+ * Modules that are saved whole: those that PEFT itself has for classes, whether the model has them or not, and those of
+ * the head, by the part of their names that PEFT looks for.
+ */
+function savedModules({ tells, choices }: AdapterInfo, head: readonly string[]): string[] | null {
+  if (tells === 'tokens') return null;
+  const own = head.map(
+    (name) => /(?:^|\.)(pooler|[^.]+)(?:\.(?:dense|out_proj|summary))?\.(?:weight|bias)$/.exec(name)![1]!,
+  );
+  return [...new Set([...(tells === 'spans' || choices ? [] : ['classifier', 'score']), ...own])].sort();
+}
+
+const configOf = (info: AdapterInfo, head: readonly string[], transposed: boolean) => ({
   alpha_pattern: {},
   auto_mapping: null,
   base_model_name_or_path: info.base,
@@ -51,14 +69,14 @@ const configOf = (info: AdapterInfo, pooler: boolean, transposed: boolean) => ({
   lora_alpha: info.alpha,
   lora_bias: false,
   lora_dropout: info.dropout,
-  modules_to_save: info.tells ? null : ['classifier', 'score', ...(pooler ? ['pooler'] : [])],
+  modules_to_save: savedModules(info, head),
   peft_type: 'LORA',
   r: info.r,
   rank_pattern: {},
   revision: null,
   // PEFT keeps a set; sorted, equal adapters give equal files.
   target_modules: [...info.targetModules].sort(),
-  task_type: info.tells ? 'CAUSAL_LM' : 'SEQ_CLS',
+  task_type: taskOf(info),
   use_dora: false,
   use_rslora: false,
 });
@@ -78,11 +96,12 @@ export async function writePeftAdapter(
   );
   // transformers refuses a file that does not say for what it was written.
   await writeSafetensors(join(folder, files.PEFT_TENSORS), named, { format: 'pt' });
-  // PEFT trains a pooler only where it is told to.
-  const pooler = [...named.keys()].some((name) => name.includes('.pooler.'));
+  const head = [...named.keys()]
+    .filter((name) => files.loraPart(name) === undefined)
+    .map((name) => name.slice(PREFIX.length));
   await files.writeJson(
     join(folder, files.PEFT_CONFIG),
-    configOf(info, pooler, family.isTransposed('layers.0.output.weight')),
+    configOf(info, head, family.isTransposed('layers.0.output.weight')),
   );
 }
 

@@ -28,6 +28,14 @@ export class Cells {
     throw this.wrong(row, column, 'a label');
   }
 
+  /** What comes before or after the first blank of a text. */
+  beside(row: Row, column: string, blank: string, before: boolean): string {
+    const text = this.text(row, column);
+    const at = text.indexOf(blank);
+    if (at < 0) throw this.bad(row, `column "${column}" holds a text without "${blank}"`);
+    return before ? text.slice(0, at) : text.slice(at + blank.length);
+  }
+
   /** What stands for a value in a list such as a=x,b=y. */
   word(row: Row, column: string, value: string, words: string): string {
     const pair = words.split(',').find((one) => one.startsWith(`${value}=`));

@@ -1,69 +1,14 @@
-import { checkMetrics, type MetricName } from '../metrics.ts';
-import type { Settings } from '../options.ts';
 import { LightPeftError } from '../errors.ts';
-import { taskOf, usualMetrics } from '../tasks.ts';
+import { checkMetrics, type MetricName } from '../metrics.ts';
+import { usualMetrics } from '../tasks.ts';
 import type { Encoded, Tokenizer } from '../tokenizer.ts';
 import type { EncodedExample } from './batches.ts';
 import { encodeCompletions, UNTOLD } from './completions.ts';
-import { type Columns, type Example, readExamples, type Template } from './examples.ts';
+import { type Example, readExamples } from './examples.ts';
 import { encodeLabel, inferLabels, type LabelSet } from './labels.ts';
-
-/** How a file's rows become examples. */
-export interface Reading {
-  columns: Columns;
-  template?: Template | undefined;
-  /** One for each choice, where it is to be told which of some texts it is. */
-  choices?: readonly Template[] | undefined;
-  /** Undefined: inferred from the training file. */
-  labels?: LabelSet | undefined;
-  metrics?: readonly MetricName[] | undefined;
-  /** With what texts end, where tokens are to be told. */
-  end?: number | undefined;
-}
-
-/** Prompts and what comes after them. */
-function completionOf(settings: Settings, completion: string, usual: Columns['text'] | undefined): Reading {
-  const [prompt, more] = settings.textColumns ?? usual ?? [];
-  const bad = (message: string) => new LightPeftError('BAD_OPTION', message);
-  if (more !== undefined) throw bad('--completion-column: there is room for one text column before it');
-  if (settings.choiceColumns !== undefined || settings.labelNames !== undefined)
-    throw bad('--completion-column: there are no classes and no choices beside it');
-  return {
-    columns: { text: prompt === undefined ? [completion] : [prompt, completion], label: null },
-    labels: { kind: 'tokens' },
-  };
-}
-
-/** What a named task says, where no flag says otherwise. */
-export function readingOf(settings: Settings): Reading {
-  const task = settings.task === undefined ? undefined : taskOf(settings.task);
-  const completion = settings.completionColumn ?? task?.completion;
-  if (completion !== undefined) return completionOf(settings, completion, task?.columns.text);
-  const text = settings.textColumns as Columns['text'] | undefined;
-  const named: LabelSet | undefined = settings.labelNames && { kind: 'classes', names: settings.labelNames };
-  const choices = settings.choiceColumns?.map((column): Template => {
-    const [context, more] = text ?? ['sentence'];
-    if (more !== undefined)
-      throw new LightPeftError(
-        'BAD_OPTION',
-        '--choice-columns: there is room for one text column beside a choice',
-      );
-    return [`{${context}}`, `{${column}}`];
-  });
-  const given: LabelSet | undefined = choices && { kind: 'choices', count: choices.length };
-  if (given && named)
-    throw new LightPeftError('BAD_OPTION', '--choice-columns and --label-names exclude each other');
-  return {
-    columns: {
-      text: text ?? task?.columns.text ?? ['sentence'],
-      label: settings.labelColumn ?? task?.columns.label ?? 'label',
-    },
-    template: text ? undefined : task?.template,
-    choices: choices ?? (text ? undefined : task?.choices),
-    labels: given ?? named ?? task?.labels,
-    metrics: settings.metric ? [settings.metric] : task?.metrics,
-  };
-}
+import type { Reading } from './reading.ts';
+import { type Asked, encodeSpans, readSpans, type SpanFeature } from './spans.ts';
+import { type EncodedTags, encodeTags, inferTags, readTagged } from './tags.ts';
 
 /** The sequences of an example's choices, one behind the other. */
 const inOne = (parts: readonly Encoded[]): Encoded & { lengths: number[] } => ({
@@ -78,6 +23,9 @@ export interface Dataset {
   examples: EncodedExample[];
   labels: LabelSet;
   metrics: readonly MetricName[];
+  /** The same examples, where words with tags were read, or questions, which may have several. */
+  tagged?: EncodedTags[];
+  asked?: { features: SpanFeature[]; questions: Asked[] };
   /** How many texts were cut to the longest length allowed. */
   truncated: number;
   maxLength: number;
@@ -113,18 +61,60 @@ async function readCompletions(
   };
 }
 
+/** Of words with tags. */
+async function readTags(
+  file: string,
+  { columns, labels, metrics }: Reading,
+  tokenizer: Tokenizer,
+  { maxLength, unlabelled }: { maxLength: number; unlabelled: boolean },
+): Promise<Dataset> {
+  const [words] = columns.text;
+  const rows = await readTagged(file, { words, tags: columns.label! }, { tagsOptional: unlabelled });
+  const names = labels?.kind === 'tags' ? labels.names : inferTags(rows);
+  const tagged = await encodeTags(rows, names, tokenizer, { maxLength, file });
+  const set: LabelSet = { kind: 'tags', names };
+  if (metrics) checkMetrics(metrics, set);
+  return {
+    ...{ examples: tagged, tagged, labels: set, metrics: metrics ?? usualMetrics(set), maxLength },
+    truncated: tagged.filter(({ truncated }) => truncated).length,
+  };
+}
+
+/** Of questions and the texts that answer them. */
+async function readQuestions(
+  file: string,
+  { columns, metrics, stride }: Reading,
+  tokenizer: Tokenizer,
+  { maxLength, unlabelled }: { maxLength: number; unlabelled: boolean },
+): Promise<Dataset> {
+  const [question, context] = columns.text;
+  const names = { question, context: context!, answers: columns.label! };
+  const questions = await readSpans(file, names, { answersOptional: unlabelled });
+  const features = await encodeSpans(questions, tokenizer, { maxLength, stride, file });
+  const labels: LabelSet = { kind: 'spans' };
+  if (metrics) checkMetrics(metrics, labels);
+  return {
+    ...{ examples: features, asked: { features, questions }, labels },
+    ...{ metrics: metrics ?? usualMetrics(labels), maxLength, truncated: 0 },
+  };
+}
+
 export async function readDataset(
   file: string,
   reading: Reading,
   tokenizer: Tokenizer,
   { maxLength, unlabelled = false }: { maxLength: number; unlabelled?: boolean },
 ): Promise<Dataset> {
-  if (reading.labels?.kind === 'tokens') return readCompletions(file, reading, tokenizer, maxLength);
+  const given = reading.labels;
+  if (given?.kind === 'tokens') return readCompletions(file, reading, tokenizer, maxLength);
+  if (given?.kind === 'tags' || reading.told === 'tags')
+    return readTags(file, reading, tokenizer, { maxLength, unlabelled });
+  if (given?.kind === 'spans') return readQuestions(file, reading, tokenizer, { maxLength, unlabelled });
   const { columns, template, choices } = reading;
   const examples: Example[] = await readExamples(file, columns, {
     ...{ template, choices, labelOptional: unlabelled },
   });
-  const labels = reading.labels ?? inferLabels(examples);
+  const labels = given ?? inferLabels(examples);
   if ((labels.kind === 'choices' ? labels.count : undefined) !== choices?.length)
     throw new LightPeftError(
       'BAD_OPTION',

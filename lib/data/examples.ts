@@ -13,7 +13,8 @@ export interface Columns {
 
 /**
  * Texts with `{column}` where a column goes, for a task that does not feed its columns as they are;
- * `{column:a=x,b=y}` puts x for a and y for b.
+ * `{column:a=x,b=y}` puts x for a and y for b, `{column<_}` what comes before the first `_` of a text, and `{column>_}` what
+ * comes after it.
  */
 export type Template = Texts;
 
@@ -53,6 +54,8 @@ export const readExamples = async (
     const read = (column: string) => cells.text(row, column);
     const fill = (pattern: string) =>
       pattern.replace(/\{(.*?)\}/g, (_, inner: string) => {
+        const [, text, side, blank] = /^(.+)([<>])(.+)$/.exec(inner) ?? [];
+        if (text !== undefined) return cells.beside(row, text, blank!, side === '<');
         const [, column, words] = /^(.*?):(.*=.*)$/.exec(inner) ?? [];
         return words === undefined ? read(inner) : cells.word(row, column!, read(column!), words);
       });

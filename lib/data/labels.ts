@@ -1,22 +1,33 @@
 import { LightPeftError } from '../errors.ts';
 
-/** Classes, a value, which of some texts it is, or tokens: those that come next, or were masked. */
+/** Classes, a value, which of some texts it is, tags of words, spans of texts, or tokens: next ones, or masked ones. */
 export type LabelSet =
   | { kind: 'classes'; names: string[] }
   | { kind: 'regression' }
-  | { kind: 'choices'; count: number }
+  /** `first` is the number of the first of them; undefined: 0. */
+  | { kind: 'choices'; count: number; first?: number }
+  | { kind: 'tags'; names: string[] }
+  | { kind: 'spans' }
   | { kind: 'tokens'; masked?: boolean };
 
-/** How many numbers a head gives for a sequence. */
-export const outputsFor = (labels: LabelSet): number => (labels.kind === 'classes' ? labels.names.length : 1);
+/** How many numbers a head gives for a sequence or a token. */
+export const outputsFor = (labels: LabelSet): number => {
+  if (labels.kind === 'classes' || labels.kind === 'tags') return labels.names.length;
+  return labels.kind === 'spans' ? 2 : 1;
+};
 
-/** How many it gives for an example, which has a sequence for each choice. */
+/** How many it gives for an example that is told as a whole, which has a sequence for each choice. */
 export const logitsFor = (labels: LabelSet): number =>
   labels.kind === 'choices' ? labels.count : outputsFor(labels);
 
+/** Of an example as a whole; labels of the other kinds are their tokens'. */
+export type WholeLabels = Exclude<LabelSet, { kind: 'tags' | 'spans' | 'tokens' }>;
+
 /** What classes and choices are called. */
-const namesOf = (set: Extract<LabelSet, { kind: 'classes' | 'choices' }>): string[] =>
-  set.kind === 'classes' ? set.names : Array.from({ length: set.count }, (_, i) => String(i));
+const namesOf = (set: Extract<WholeLabels, { kind: 'classes' | 'choices' }>): string[] =>
+  set.kind === 'classes'
+    ? set.names
+    : Array.from({ length: set.count }, (_, i) => String(i + (set.first ?? 0)));
 
 type Label = string | number | null;
 
@@ -42,9 +53,8 @@ const listed = (names: readonly string[]): string =>
  * Whether a label says that there is none: null, or, for classes, the -1 of GLUE's hidden test labels. A regression
  * may well have -1 for a target.
  */
-export const isUnlabelled = (label: Label, set: LabelSet): boolean =>
+export const isUnlabelled = (label: Label, set: WholeLabels): boolean =>
   label === null ||
-  set.kind === 'tokens' ||
   (set.kind !== 'regression' && !namesOf(set).includes(String(label)) && numberOf(label) === -1);
 
 const checkNames = (names: readonly string[]): void => {
@@ -77,7 +87,7 @@ const integerClasses = (integers: ReadonlySet<number>): string[] => {
  * @throws {LightPeftError} BAD_LABEL: no row is labelled, there is one class only, integers have a gap, or numbers
  *   and words are mixed; BAD_OPTION: fewer than two names given, or one twice
  */
-export const inferLabels = (examples: Iterable<{ label: Label }>, given?: readonly string[]): LabelSet => {
+export const inferLabels = (examples: Iterable<{ label: Label }>, given?: readonly string[]): WholeLabels => {
   if (given !== undefined) {
     checkNames(given);
     return { kind: 'classes', names: [...given] };
@@ -123,12 +133,10 @@ const classOf = (label: string | number, names: readonly string[]): number => {
  */
 export const encodeLabel = (
   label: Label,
-  set: LabelSet,
+  set: WholeLabels,
   where: string,
   { unlabelled = 'refuse' }: { unlabelled?: 'allow' | 'refuse' } = {},
 ): number => {
-  // Their labels are their tokens.
-  if (set.kind === 'tokens') return NaN;
   if (isUnlabelled(label, set)) {
     if (unlabelled === 'allow') return NaN;
     throw bad(`${where}: the row is not labelled (${shown(label)})`);

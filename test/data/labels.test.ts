@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { encodeLabel, inferLabels, isUnlabelled, type LabelSet } from '../../lib/data/labels.ts';
+import { encodeLabel, inferLabels, isUnlabelled, type WholeLabels } from '../../lib/data/labels.ts';
 import { failure } from './files.ts';
 
 type Label = string | number | null;
@@ -8,8 +8,8 @@ const infer = (labels: Label[], given?: string[]) =>
     labels.map((label) => ({ label })),
     given,
   );
-const classes = (...names: string[]): LabelSet => ({ kind: 'classes', names });
-const regression: LabelSet = { kind: 'regression' };
+const classes = (...names: string[]): WholeLabels => ({ kind: 'classes', names });
+const regression: WholeLabels = { kind: 'regression' };
 
 describe('label sets', () => {
   it('are classes 0..n-1 for integers, also where a table spells them', () => {
@@ -67,8 +67,8 @@ describe('label sets', () => {
 });
 
 describe('a label', () => {
-  const encode = (label: Label, set: LabelSet) => encodeLabel(label, set, 'x.csv, row 3');
-  const refusal = (label: Label, set: LabelSet) => failure(() => encode(label, set));
+  const encode = (label: Label, set: WholeLabels) => encodeLabel(label, set, 'x.csv, row 3');
+  const refusal = (label: Label, set: WholeLabels) => failure(() => encode(label, set));
 
   it('is a name, or the index of one', () => {
     const set = classes('no', 'yes');

@@ -167,7 +167,7 @@ describe('rows of a data file', () => {
     files.write('a.json', '[]');
     expect(await refused('a.json')).to.equal(
       'BAD_DATA a.json: the extension .json does not say how to read it; the known ones are ' +
-        '.jsonl, .json-lines, .csv, .tsv',
+        '.jsonl, .json-lines, .txt, .csv, .tsv',
     );
     files.write('data', '');
     expect(await refused('data')).to.match(/^BAD_DATA data: a name without extension .*\.tsv$/);

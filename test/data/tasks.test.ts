@@ -1,6 +1,6 @@
 import { expect } from 'chai';
 import { readExamples } from '../../lib/data/examples.ts';
-import { encodeLabel } from '../../lib/data/labels.ts';
+import { encodeLabel, type WholeLabels } from '../../lib/data/labels.ts';
 import { taskOf, usualMetrics } from '../../lib/tasks.ts';
 import { Files, failure } from './files.ts';
 
@@ -45,7 +45,7 @@ describe('tasks', () => {
 
   it('know stsb, a regression', () => {
     const { labels, metrics } = taskOf('stsb');
-    expect(encodeLabel('3.8', labels, '')).to.equal(3.8);
+    expect(encodeLabel('3.8', labels as WholeLabels, '')).to.equal(3.8);
     expect(metrics).to.deep.equal(['pearson', 'spearmanr']);
   });
 
@@ -73,8 +73,8 @@ describe('tasks', () => {
       ['P. so', 'A.'],
       ['P. so', 'B.'],
     ]);
-    expect(encodeLabel(example!.label, labels, '')).to.equal(1);
-    expect(() => encodeLabel(2, labels, 'x')).to.throw('x: label 2 is none of 0, 1');
+    expect(encodeLabel(example!.label, labels as WholeLabels, '')).to.equal(1);
+    expect(() => encodeLabel(2, labels as WholeLabels, 'x')).to.throw('x: label 2 is none of 0, 1');
     expect(await failure(() => read({ ...row, question: 'why' }))).to.match(/column "question" holds "why"/);
   });
 
@@ -89,7 +89,7 @@ describe('tasks', () => {
   it('are listed to whom asks for another', async () => {
     for (const name of ['record', 'SST2', 'toString', ''])
       expect(await failure(() => taskOf(name))).to.equal(
-        `BAD_OPTION there is no task "${name}"; the tasks are cola, mrpc, rte, sst2, stsb, boolq, cb, copa, multirc, wic, arc_easy, arc_challenge, openbookqa`,
+        `BAD_OPTION there is no task "${name}"; the tasks are cola, mrpc, rte, sst2, stsb, boolq, cb, copa, multirc, wic, winogrande, conll2003, squad, squad_v2, arc_easy, arc_challenge, openbookqa`,
       );
   });
 });

@@ -95,6 +95,8 @@ describe('pretraining', () => {
       cpSync(fixture(name, 'base'), path, { recursive: true });
       writeFileSync(join(path, 'tokenizer.json'), JSON.stringify(TOKENIZER));
       rmSync(join(path, 'model.safetensors'));
+      const config = JSON.parse(readFileSync(join(path, 'config.json'), 'utf8')) as object;
+      writeFileSync(join(path, 'config.json'), JSON.stringify({ ...config, initializer_range: 0.1 }));
     }
     folder.write('text.txt', text);
   });
@@ -104,8 +106,9 @@ describe('pretraining', () => {
     ...{
       maxLength: 16,
       batchSize: 16,
-      learningRate: 1e-2,
-      epochs: 12,
+      learningRate: 5e-3,
+      epochs: 80,
+      maskRate: 0.3,
       dtype: 'float32',
       threads: 2,
       seed: 1,

@@ -37,7 +37,7 @@ describe('what is wrong is refused before it is used', () => {
   it('a folder that holds the other kind of adapter', async () => {
     const { code, message } = await errorOf(train(options({ from: estimated, out: estimated })));
     expect(code).equal('BAD_OPTION');
-    expect(message).contain('another kind of adapter');
+    expect(message).contain('another kind of result');
     expect(await errorOf(vanillaTrain(options({ out: light })))).include({ code: 'BAD_OPTION' });
   });
 

@@ -4,6 +4,7 @@ import { expect } from 'chai';
 import type { AdapterInfo } from '../../lib/adapter/info.ts';
 import { PEFT_TENSORS, LIGHT_TENSORS } from '../../lib/adapter/files.ts';
 import { readTensors } from '../../lib/checkpoint/safetensors.ts';
+import type { Prediction } from '../../lib/evaluation.ts';
 import { estimate, evaluate, type Options, predict, type RunOptions, train } from '../../lib/index.ts';
 import { vanillaTrain } from '../../lib/index.ts';
 import type { Plan } from '../../lib/plan/plan.ts';
@@ -258,7 +259,7 @@ describe('a training run', () => {
       folder.file(name),
     );
     expect((await vanillaTrain({ ...choices, out: vanilla })).metrics).deep.equal({ accuracy: 1 });
-    const predictions = await predict(options({ adapter: vanilla, input: file }));
+    const predictions = (await predict(options({ adapter: vanilla, input: file }))) as Prediction[];
     expect(predictions.map(({ label }) => label)).deep.equal(rows.map(({ label }) => label));
     expect(predictions[0]!.logits).lengthOf(2);
     await estimate({ ...choices, out: from, maxSteps: 12 });

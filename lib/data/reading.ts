@@ -1,0 +1,107 @@
+import { LightPeftError } from '../errors.ts';
+import type { MetricName } from '../metrics.ts';
+import type { Settings } from '../options.ts';
+import { type Task, taskOf } from '../tasks.ts';
+import type { Columns, Template } from './examples.ts';
+import type { LabelSet } from './labels.ts';
+
+/** How a file's rows become examples. */
+export interface Reading {
+  columns: Columns;
+  template?: Template | undefined;
+  /** One for each choice, where it is to be told which of some texts it is. */
+  choices?: readonly Template[] | undefined;
+  /** Whether rows have words with tags, or questions with texts that answer them; undefined: neither is known. */
+  told?: 'tags' | 'spans' | undefined;
+  /** Undefined: inferred from the training file. */
+  labels?: LabelSet | undefined;
+  metrics?: readonly MetricName[] | undefined;
+  /** With what texts end, where tokens are to be told. */
+  end?: number | undefined;
+  /** Tokens that two windows over a long text share. */
+  stride?: number | undefined;
+}
+
+const bad = (message: string) => new LightPeftError('BAD_OPTION', message);
+
+/** Prompts and what comes after them. */
+function completionOf(settings: Settings, completion: string, usual: Columns['text'] | undefined): Reading {
+  const [prompt, more] = settings.textColumns ?? usual ?? [];
+  if (more !== undefined) throw bad('--completion-column: there is room for one text column before it');
+  if (settings.choiceColumns !== undefined || settings.labelNames !== undefined)
+    throw bad('--completion-column: there are no classes and no choices beside it');
+  return {
+    columns: { text: prompt === undefined ? [completion] : [prompt, completion], label: null },
+    labels: { kind: 'tokens' },
+  };
+}
+
+/** Of words with tags, by the names of their columns in the `datasets` library where no other is given. */
+function tagsOf(settings: Settings, task?: Task): Reading {
+  const [words, more] = settings.textColumns ?? task?.columns.text ?? ['tokens'];
+  if (more !== undefined) throw bad('--tag-column: the words are in one column');
+  const names = settings.labelNames;
+  return {
+    columns: { text: [words!], label: settings.tagColumn ?? task?.columns.label ?? 'ner_tags' },
+    told: 'tags',
+    labels: names ? { kind: 'tags', names } : task?.labels,
+    metrics: settings.metric ? [settings.metric] : undefined,
+  };
+}
+
+/** Of questions and the texts that answer them. */
+function spansOf(settings: Settings, task?: Task): Reading {
+  const text = (settings.textColumns ?? task?.columns.text ?? ['question', 'context']) as Columns['text'];
+  if (text.length !== 2)
+    throw bad('--answer-column: --text-columns names the questions and the texts that answer them');
+  return {
+    columns: { text, label: settings.answerColumn ?? task?.columns.label ?? 'answers' },
+    told: 'spans',
+    labels: { kind: 'spans' },
+    metrics: settings.metric ? [settings.metric] : undefined,
+    stride: settings.docStride,
+  };
+}
+
+function checkOne(settings: Settings): void {
+  const columns = ['completionColumn', 'choiceColumns', 'tagColumn', 'answerColumn'] as const;
+  const flags = ['--completion-column', '--choice-columns', '--tag-column', '--answer-column'];
+  const given = flags.filter((_, i) => settings[columns[i]!] !== undefined);
+  if (given.length > 1) throw bad(`${given.join(' and ')} exclude each other`);
+}
+
+/** What a named task says, where no flag says otherwise. */
+export function readingOf(settings: Settings): Reading {
+  checkOne(settings);
+  const task = settings.task === undefined ? undefined : taskOf(settings.task);
+  const completion = settings.completionColumn ?? task?.completion;
+  if (completion !== undefined) return completionOf(settings, completion, task?.columns.text);
+  if (settings.tagColumn !== undefined || task?.labels.kind === 'tags') return tagsOf(settings, task);
+  if (settings.answerColumn !== undefined || task?.labels.kind === 'spans') return spansOf(settings, task);
+  const text = settings.textColumns as Columns['text'] | undefined;
+  const named: LabelSet | undefined = settings.labelNames && { kind: 'classes', names: settings.labelNames };
+  const choices = settings.choiceColumns?.map((column): Template => {
+    const [context, more] = text ?? ['sentence'];
+    if (more !== undefined) throw bad('--choice-columns: there is room for one text column beside a choice');
+    return [`{${context}}`, `{${column}}`];
+  });
+  const given: LabelSet | undefined = choices && { kind: 'choices', count: choices.length };
+  if (given && named) throw bad('--choice-columns and --label-names exclude each other');
+  return {
+    columns: {
+      text: text ?? task?.columns.text ?? ['sentence'],
+      label: settings.labelColumn ?? task?.columns.label ?? 'label',
+    },
+    template: text ? undefined : task?.template,
+    choices: choices ?? (text ? undefined : task?.choices),
+    labels: given ?? named ?? task?.labels,
+    metrics: settings.metric ? [settings.metric] : task?.metrics,
+  };
+}
+
+/** The same for labels that a model says it has. */
+export function readingFor(reading: Reading, labels: LabelSet, settings: Settings): Reading {
+  if (labels.kind === 'tags' && reading.told === undefined) return { ...tagsOf(settings), labels };
+  if (labels.kind === 'spans' && reading.told === undefined) return spansOf(settings);
+  return { ...reading, labels };
+}

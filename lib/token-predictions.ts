@@ -1,0 +1,105 @@
+import { answersOf, type SpanLogits } from './data/answers.ts';
+import { type EncodedExample, packBatch } from './data/batches.ts';
+import type { Dataset } from './data/dataset.ts';
+import { someUnanswerable } from './data/spans.ts';
+import type { Session } from './engine.ts';
+import { LightPeftError } from './errors.ts';
+import { batchesOf } from './evaluation-batches.ts';
+import type { RunOptions } from './run.ts';
+import { spanMetrics } from './span-metrics.ts';
+import { tagMetrics } from './tag-metrics.ts';
+
+export interface TagPrediction {
+  idx: number;
+  /** Of each word; null where it was cut off. */
+  tags: (string | null)[];
+}
+
+export interface AnswerPrediction {
+  idx: number;
+  id?: string;
+  /** '' where the text has none. */
+  answer: string;
+}
+
+/** What a head gives for the tokens of each example, [T, outputs]. */
+async function outputsOf(
+  session: Session,
+  examples: readonly EncodedExample[],
+  run: RunOptions,
+): Promise<Float32Array[]> {
+  const found: Float32Array[] = [];
+  for (const chosen of batchesOf(examples, run)) {
+    const batch = packBatch(chosen);
+    const { logits } = await session.evaluate(batch);
+    if (!logits.every(Number.isFinite))
+      throw new LightPeftError('NOT_FINITE', 'the model gives logits that are not finite');
+    const width = logits.length / batch.ids.length;
+    for (let b = 0; b < chosen.length; b++)
+      found.push(logits.slice(batch.cuSeqlens[b]! * width, batch.cuSeqlens[b + 1]! * width));
+  }
+  return found;
+}
+
+export async function predictTags(
+  session: Session,
+  tagged: NonNullable<Dataset['tagged']>,
+  names: readonly string[],
+  run: RunOptions,
+): Promise<TagPrediction[]> {
+  const outputs = await outputsOf(session, tagged, run);
+  return tagged.map(({ idx, words }, i) => {
+    const likeliest = (token: number): string => {
+      const logits = outputs[i]!.subarray(token * names.length, (token + 1) * names.length);
+      return names[logits.indexOf(Math.max(...logits))]!;
+    };
+    return { idx, tags: Array.from(words, (token) => (token < 0 ? null : likeliest(token))) };
+  });
+}
+
+/** Of words that were not cut off. */
+export async function tagEvaluation(
+  session: Session,
+  tagged: NonNullable<Dataset['tagged']>,
+  names: readonly string[],
+  run: RunOptions,
+): Promise<Record<string, number>> {
+  const predicted = await predictTags(session, tagged, names, run);
+  const kept = tagged.map(({ words }) => [...words.keys()].filter((w) => words[w]! >= 0));
+  return {
+    ...tagMetrics(
+      predicted.map(({ tags }, i) => kept[i]!.map((w) => tags[w]!)),
+      tagged.map(({ words, tokenLabels }, i) => kept[i]!.map((w) => names[tokenLabels[words[w]!]!]!)),
+    ),
+  };
+}
+
+/** Where no question is known to be without an answer, each has one. */
+export async function predictAnswers(
+  session: Session,
+  { features, questions }: NonNullable<Dataset['asked']>,
+  run: RunOptions,
+): Promise<AnswerPrediction[]> {
+  const outputs = await outputsOf(session, features, run);
+  const logits = outputs.map((both): SpanLogits => {
+    const of = (end: number) => both.filter((_, i) => i % 2 === end);
+    return { start: of(0), end: of(1) };
+  });
+  const contexts = questions.map(({ context }) => context);
+  const answers = answersOf(features, logits, contexts, { unanswerable: someUnanswerable(questions) });
+  return questions.map(({ idx, id }, i) => ({ idx, ...(id !== undefined && { id }), answer: answers[i]! }));
+}
+
+export async function answerEvaluation(
+  session: Session,
+  asked: NonNullable<Dataset['asked']>,
+  run: RunOptions,
+): Promise<Record<string, number>> {
+  const predicted = await predictAnswers(session, asked, run);
+  return {
+    ...spanMetrics(
+      predicted.map(({ answer }) => answer),
+      asked.questions.map(({ answers }) => answers!.map(({ text }) => text)),
+    ),
+  };
+}
