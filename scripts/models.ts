@@ -50,6 +50,7 @@ async function rowOf(family: string): Promise<string> {
       .targets.map((target) => `\`${target}\``)
       .join(' '),
     headsOf(specs),
+    [...FAMILIES.get(family)!.tells, spec.causal ? 'next' : 'masked'].join(' '),
     names.map((name) => name.split('-').at(-1)!).join(', '),
   ];
   return `| ${cells.join(' | ')} |`;
@@ -57,8 +58,8 @@ async function rowOf(family: string): Promise<string> {
 
 async function table(causal: boolean): Promise<string[]> {
   const lines = [
-    '| model_type | norms | positions | FFN | where LoRA can sit | heads checked | cases |',
-    '|---|---|---|---|---|---|---|',
+    '| model_type | norms | positions | FFN | where LoRA can sit | attention heads checked | tells | cases |',
+    '|---|---|---|---|---|---|---|---|',
   ];
   for (const family of FAMILIES.keys()) {
     const [name] = casesOf(family);
@@ -95,12 +96,14 @@ export async function modelsPage(): Promise<string> {
     '',
     '- logits and loss with and without the adapter to 1e-5, the gradient of every trained tensor to 1e-4, ten steps of training;',
     '- masks at zero are the smaller model, for six ways to cut, with folded masks and with compensation, in fp32 to 1e-5 and in bf16;',
+    '- of the model itself, trained as a whole with each head that transformers has for it, and of masked or next tokens: the loss',
+    '  to 1e-5 and the gradient of every weight to 1e-4;',
     '- of decoders also the next token: logits and loss of chosen tokens to 1e-5, gradients to 1e-4, 50 greedy tokens of two prompts',
     '  at once, and what beam search with three beams finds.',
     '',
     'Not supported: DeBERTa, whose disentangled attention adds products of positions to each score, which the block here has no',
-    'place for; encoder-decoders; mixtures of experts. Of heads: classification and regression of texts, a choice among texts by',
-    "RoBERTa's classification head, and the next token; no token classification, extractive answers or masked tokens.",
+    'place for; encoder-decoders; mixtures of experts. A decoder chooses among texts by a projection of its last token, for which',
+    'transformers has no class; answers in texts are left out where its class has another prefix than the others (LLaMA, Qwen).',
     '',
   ].join('\n');
 }
