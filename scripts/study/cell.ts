@@ -69,7 +69,9 @@ async function phase(
 ): Promise<Report> {
   const file = join(folder, `${name}.json`);
   const made = [command, ...flags].join(' ');
-  if (existsSync(file)) {
+  // What later cells start from may have been taken away.
+  const needed = command !== 'estimate' || existsSync(join(folder, name));
+  if (existsSync(file) && needed) {
     const cell = JSON.parse(await readFile(file, 'utf8')) as { made: string; report: Report };
     if (cell.made !== made) throw new Error(`${file} was made otherwise: ${cell.made}; not: ${made}`);
     return cell.report;

@@ -157,3 +157,37 @@ for (const name of CASES)
       });
     }
   });
+
+for (const [name, kind] of [
+  ['roberta-odd', 'masked'],
+  ['electra-tiny', 'classes'],
+  ['gpt2-odd', 'next'],
+  ['gptj-tiny', 'next'],
+  ['llama-tiny', 'tags'],
+] as const)
+  describe(`${name}, trained as a whole in bf16`, () => {
+    it('learns in the direction in which it does in fp32', async () => {
+      const truth = truthOf(name);
+      const folder = await folderOf(name, kind);
+      const checkpoint = await openCheckpoint(folder);
+      const gradients = async (dtype: 'float32' | 'bfloat16') => {
+        using model = await Model.load(checkpoint, { dtype, threads: 2 });
+        using session = new Session(model, await configOf(checkpoint, kind), { threads: 2 });
+        await session.step([batchOf(truth, kind)], 0);
+        const { loss } = await session.metrics();
+        return { loss, tensors: await session.tensors('gradient') };
+      };
+      const [exact, found] = [await gradients('float32'), await gradients('bfloat16')];
+      expect(Math.abs(found.loss / exact.loss - 1)).below(0.03);
+      let [dot, square, other] = [0, 0, 0];
+      for (const [i, { data }] of exact.tensors.entries())
+        for (const [j, value] of data.entries()) {
+          const rounded = found.tensors[i]!.data[j]!;
+          dot += value * rounded;
+          square += value ** 2;
+          other += rounded ** 2;
+        }
+      expect(dot / Math.sqrt(square * other)).above(0.99);
+      rmSync(folder, { recursive: true });
+    });
+  });
