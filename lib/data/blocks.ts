@@ -1,7 +1,8 @@
 import { LightPeftError } from '../errors.ts';
 import type { Frame, Tokenizer } from '../tokenizer.ts';
 import type { EncodedExample } from './batches.ts';
-import { readExamples } from './examples.ts';
+import { Cells } from './cells.ts';
+import { readRows } from './rows.ts';
 
 /** Growing tokens: an array of numbers would take many times the memory. */
 class Tokens {
@@ -23,8 +24,8 @@ class Tokens {
   }
 }
 
-/** Texts are handed to the tokenizer by so many. */
-const CHUNK = 20_000;
+/** Texts are handed to the tokenizer by so many, and forgotten. */
+const CHUNK = 5_000;
 
 /**
  * The texts of a file one behind the other, each with the token that ends it, cut into blocks of `maxLength` tokens with
@@ -38,17 +39,23 @@ export async function readBlocks(
   tokenizer: Tokenizer,
   { maxLength, frame, end }: { maxLength: number; frame: Frame; end: number | undefined },
 ): Promise<EncodedExample[]> {
-  const texts = await readExamples(file, { text: [column], label: null });
+  const cells = new Cells(file);
   const all = new Tokens();
-  for (let start = 0; start < texts.length; start += CHUNK) {
-    const some = texts.slice(start, start + CHUNK).map(({ texts: [text] }): [string] => [text]);
+  let some: [string][] = [];
+  const take = async () => {
     for (const { ids } of await tokenizer.encode(some, { maxLength: 2 ** 31 - 1 })) {
       const bare = ids.subarray(frame.before.length, ids.length - frame.after.length);
       if (bare.length === 0) continue;
       all.push(bare);
       if (end !== undefined) all.push(Int32Array.of(end));
     }
+    some = [];
+  };
+  for await (const row of readRows(file)) {
+    some.push([cells.text(row, column)]);
+    if (some.length === CHUNK) await take();
   }
+  await take();
   const width = maxLength - frame.before.length - frame.after.length;
   if (width < 1)
     throw new LightPeftError('BAD_OPTION', `a maximal length of ${maxLength} leaves no room for text`);
