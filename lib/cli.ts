@@ -1,6 +1,7 @@
 import { Command as Program, CommanderError } from 'commander';
 import { type ErrorCode, LightPeftError, messageOf } from './errors.ts';
-import { type Command, COMMANDS, number } from './flag-table.ts';
+import { type Command, number } from './flag.ts';
+import { COMMANDS } from './flag-table.ts';
 import { checkNeeded, optionsOf } from './flags.ts';
 import { estimate } from './estimate.ts';
 import { evaluate, predict } from './evaluate.ts';

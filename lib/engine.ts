@@ -28,7 +28,7 @@ export type Dtype = ComputeDtype | 'auto';
 const computeDtype = (dtype: Dtype): ComputeDtype =>
   dtype !== 'auto' ? dtype : native().machine().bf16 ? 'bfloat16' : 'float32';
 
-/** A frozen encoder in memory; weights whose dtype is the compute dtype stay mapped from their files. */
+/** A model in memory; weights whose dtype is the compute dtype stay mapped from their files. */
 export class Model implements Disposable {
   readonly checkpoint: Checkpoint;
   readonly dtype: ComputeDtype;

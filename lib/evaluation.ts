@@ -32,7 +32,7 @@ const largest = (logits: number[]): number => logits.indexOf(Math.max(...logits)
 
 const labelOf = (logits: number[], labels: WholeLabels): string | number => {
   if (labels.kind === 'regression') return logits[0]!;
-  return labels.kind === 'classes' ? labels.names[largest(logits)]! : largest(logits);
+  return labels.kind === 'classes' ? labels.names[largest(logits)]! : largest(logits) + (labels.first ?? 0);
 };
 
 /** Logits of every example, in their order. */
@@ -72,7 +72,7 @@ export async function predictAll(
     case 'tags':
       return predictTags(session, tagged!, labels.names, run);
     case 'spans':
-      return predictAnswers(session, asked!, run);
+      return predictAnswers(session, asked!, labels.unanswerable ?? false, run);
     default:
       return predictWhole(session, examples, labels, run);
   }
@@ -116,7 +116,7 @@ async function metricsOf(
     case 'tags':
       return tagEvaluation(session, tagged!, labels.names, run);
     case 'spans':
-      return answerEvaluation(session, asked!, run);
+      return answerEvaluation(session, asked!, labels.unanswerable ?? false, run);
     default: {
       const predictions = await predictWhole(session, examples, labels, run);
       const values = predictions.map(({ logits }) =>

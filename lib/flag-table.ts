@@ -1,18 +1,6 @@
-import { LightPeftError } from './errors.ts';
-import type { Settings } from './options.ts';
-import { ESTIMATOR_NAMES, MODULE_ESTIMATORS } from './plan/estimators.ts';
+import { type Command, type Flag, list, number } from './flag.ts';
+import { PRUNING_FLAGS } from './pruning-flags.ts';
 import { TASK_NAMES } from './tasks.ts';
-
-export const number = (text: string): number => {
-  const value = Number(text);
-  if (text.trim() === '' || Number.isNaN(value))
-    throw new LightPeftError('BAD_OPTION', `"${text}" is not a number`);
-  return value;
-};
-const list = (text: string): string[] => text.split(',').map((item) => item.trim());
-
-export type Command =
-  'estimate' | 'train' | 'vanilla-train' | 'pretrain' | 'evaluate' | 'predict' | 'generate';
 
 export const COMMANDS: Record<Command, string> = {
   estimate: 'Learns head and neuron masks beside LoRA for a short time and writes what each part is worth.',
@@ -30,18 +18,6 @@ const ALL: readonly Command[] = [...CLASSIFYING, 'pretrain', 'generate'];
 const TASKS: readonly Command[] = ['estimate', 'train', 'vanilla-train'];
 const TRAINING: readonly Command[] = [...TASKS, 'pretrain'];
 const FRESH: readonly Command[] = ['estimate', 'vanilla-train'];
-
-/** What a flag takes, of which commands, and which of them cannot do without it. */
-export interface Flag {
-  name: keyof Settings;
-  takes?: string;
-  help: string;
-  of: readonly Command[];
-  needs?: readonly Command[];
-  parse?: (text: string) => unknown;
-  /** Whether it adds to a list each time. */
-  several?: boolean;
-}
 
 export const FLAGS: readonly Flag[] = [
   { name: 'model', takes: 'folder', help: 'Hugging Face checkpoint', of: ALL, needs: ALL },
@@ -111,50 +87,6 @@ export const FLAGS: readonly Flag[] = [
     takes: 'folder',
     help: 'an earlier estimate, to go on with the smaller model that it leaves',
     of: ['estimate'],
-  },
-  {
-    name: 'rounds',
-    takes: 'n',
-    help: 'estimations, each but the first with the smaller model that the one before leaves',
-    of: ['estimate'],
-    parse: number,
-  },
-  {
-    name: 'rewind',
-    help: 'start with the weights from before the estimation, not with those after it',
-    of: ['estimate', 'train'],
-  },
-  {
-    name: 'distill',
-    takes: 'x',
-    help: "what the unpruned model's logits count beside the labels, in [0, 1]",
-    of: ['train'],
-    parse: number,
-  },
-  {
-    name: 'distillTemperature',
-    takes: 'x',
-    help: 'by which these are divided',
-    of: ['train'],
-    parse: number,
-  },
-  {
-    name: 'distillStates',
-    takes: 'x',
-    help: 'weight of the squared error of what the heads read',
-    of: ['train'],
-    parse: number,
-  },
-  {
-    name: 'teacher',
-    takes: 'folder',
-    help: "the unpruned model's adapter, instead of that of --from",
-    of: ['train'],
-  },
-  {
-    name: 'carryMoments',
-    help: "go on with the moments of estimation's optimizer",
-    of: ['estimate', 'train'],
   },
   { name: 'out', takes: 'path', help: 'folder of the result', of: TRAINING, needs: TRAINING },
   { name: 'out', takes: 'path', help: 'file of the result, else standard output', of: ['predict'] },
@@ -271,156 +203,6 @@ export const FLAGS: readonly Flag[] = [
     parse: number,
   },
   {
-    name: 'estimator',
-    takes: 'name',
-    help: `of heads and neurons: ${ESTIMATOR_NAMES.join(', ')}`,
-    of: ['estimate', 'train'],
-  },
-  {
-    name: 'moduleEstimator',
-    takes: 'name',
-    help: `of PEFT modules and ranks: ${MODULE_ESTIMATORS.join(', ')}`,
-    of: ['estimate', 'train'],
-  },
-  {
-    name: 'l1Heads',
-    takes: 'x',
-    help: "weight of the L1 norm of heads' masks",
-    of: ['estimate'],
-    parse: number,
-  },
-  {
-    name: 'l1Neurons',
-    takes: 'x',
-    help: "weight of the L1 norm of neurons' masks",
-    of: ['estimate'],
-    parse: number,
-  },
-  { name: 'earlyStop', help: 'end when what would be cut has settled', of: ['estimate'] },
-  {
-    name: 'stopWindow',
-    takes: 'n',
-    help: 'steps between two looks at what would be cut',
-    of: ['estimate'],
-    parse: number,
-  },
-  {
-    name: 'stopDistance',
-    takes: 'x',
-    help: 'share of the units that may still change',
-    of: ['estimate'],
-    parse: number,
-  },
-  { name: 'minSteps', takes: 'n', help: 'the fewest steps of estimation', of: ['estimate'], parse: number },
-  {
-    name: 'headMaskLr',
-    takes: 'x',
-    help: 'multiplier of the learning rate',
-    of: ['estimate'],
-    parse: number,
-  },
-  {
-    name: 'neuronMaskLr',
-    takes: 'x',
-    help: 'multiplier of the learning rate',
-    of: ['estimate'],
-    parse: number,
-  },
-  { name: 'headRatio', takes: 'x', help: 'share of heads to cut', of: ['estimate', 'train'], parse: number },
-  {
-    name: 'neuronRatio',
-    takes: 'x',
-    help: 'share of FFN neurons to cut',
-    of: ['estimate', 'train'],
-    parse: number,
-  },
-  {
-    name: 'moduleRatio',
-    takes: 'x',
-    help: 'share of PEFT modules to cut',
-    of: ['estimate', 'train'],
-    parse: number,
-  },
-  { name: 'rankRatio', takes: 'x', help: 'share of ranks to cut', of: ['estimate', 'train'], parse: number },
-  {
-    name: 'targetParameters',
-    takes: 'x',
-    help: "share of the encoder's parameters to keep, instead of the ratios of heads and neurons",
-    of: ['estimate', 'train'],
-    parse: number,
-  },
-  {
-    name: 'targetFlops',
-    takes: 'x',
-    help: "the same of the encoder's operations",
-    of: ['estimate', 'train'],
-    parse: number,
-  },
-  {
-    name: 'targetTime',
-    takes: 'x',
-    help: 'the same of the time of a training step, measured on this machine',
-    of: ['estimate', 'train'],
-    parse: number,
-  },
-  {
-    name: 'targetPeft',
-    takes: 'x',
-    help: "share of the adapter's parameters to keep, instead of the ratios of modules and ranks",
-    of: ['estimate', 'train'],
-    parse: number,
-  },
-  {
-    name: 'depth',
-    takes: 'x',
-    help: 'the lowest layers lose their modules where these are worth no more than this share',
-    of: ['estimate', 'train'],
-    parse: number,
-  },
-  {
-    name: 'prefixCache',
-    takes: 'MiB',
-    help: 'memory for what layers below the lowest module give; 0: computed each time, with dropout',
-    of: ['train'],
-    parse: number,
-  },
-  {
-    name: 'roundTo',
-    takes: 'n',
-    help: 'neurons of a layer go by so many',
-    of: ['estimate', 'train'],
-    parse: number,
-  },
-  {
-    name: 'minHeads',
-    takes: 'n',
-    help: 'heads that every layer keeps; 0: a layer may lose its attention',
-    of: ['estimate', 'train'],
-    parse: number,
-  },
-  {
-    name: 'minNeurons',
-    takes: 'n',
-    help: 'neurons that every layer keeps; 0: a layer may lose its FFN',
-    of: ['estimate', 'train'],
-    parse: number,
-  },
-  {
-    name: 'protect',
-    takes: 'layers',
-    help: 'that lose neither heads nor neurons, from 0, by comma',
-    of: ['estimate', 'train'],
-    parse: (text) => list(text).map(number),
-  },
-  { name: 'headScope', takes: 'scope', help: 'layer or global', of: ['estimate', 'train'] },
-  { name: 'neuronScope', takes: 'scope', help: 'layer or global', of: ['estimate', 'train'] },
-  {
-    name: 'compensate',
-    help: 'put the mean output of what is cut into the biases that follow',
-    of: ['train'],
-  },
-  { name: 'foldMasks', help: 'keep the values of the surviving masks', of: ['train'] },
-  {
     name: 'saveSteps',
     takes: 'n',
     help: 'steps between savings of the state; 0: at Ctrl-C only',
@@ -432,4 +214,5 @@ export const FLAGS: readonly Flag[] = [
   { name: 'dtype', takes: 'name', help: 'auto, float32, bfloat16', of: ALL },
   { name: 'threads', takes: 'n', help: '0: one for each core', of: ALL, parse: number },
   { name: 'seed', takes: 'n', help: 'of everything random', of: ALL, parse: number },
+  ...PRUNING_FLAGS,
 ];

@@ -1,6 +1,7 @@
 import { Option } from 'commander';
 import { LightPeftError } from './errors.ts';
-import { type Command, type Flag, FLAGS } from './flag-table.ts';
+import type { Command, Flag } from './flag.ts';
+import { FLAGS } from './flag-table.ts';
 import { flagOf, type Options, settle } from './options.ts';
 
 const defaults = settle({ model: '' });

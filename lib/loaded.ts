@@ -29,14 +29,17 @@ function labelsOf(
   bench: Workbench,
   names: string[] | null | undefined,
   outputs: number,
-  known?: readonly unknown[],
+  info?: AdapterInfo | null,
 ): LabelSet {
+  const known = info?.choices;
   const asked = bench.reading.labels;
   const { told } = bench.checkpoint.spec;
-  if (told === 'spans') return { kind: 'spans' };
+  if (told === 'spans')
+    return { kind: 'spans', unanswerable: info?.unanswerable ?? bench.checkpoint.unanswerable };
   const choices = known?.length ?? (asked?.kind === 'choices' ? asked.count : undefined);
   if (outputs === 1 && asked?.kind === 'choices' && asked.count === choices) return asked;
-  if (outputs === 1 && choices !== undefined) return { kind: 'choices', count: choices };
+  if (outputs === 1 && choices !== undefined)
+    return { kind: 'choices', count: choices, ...(info?.firstChoice && { first: info.firstChoice }) };
   if (told === 'choices')
     throw new LightPeftError(
       'BAD_OPTION',
@@ -68,7 +71,7 @@ function adapterLabels(
   if (info?.tells === 'tokens' || (asked?.kind === 'tokens' && !headed)) return { kind: 'tokens' };
   if (asked?.kind === 'tokens')
     throw new LightPeftError('BAD_OPTION', `${adapter} tells labels, not what comes next; see predict`);
-  return labelsOf(bench, info?.labels, trainedHead(tensors, adapter), info?.choices);
+  return labelsOf(bench, info?.labels, trainedHead(tensors, adapter), info);
 }
 
 /**

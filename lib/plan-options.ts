@@ -1,3 +1,4 @@
+import { isTokenwise } from './data/labels.ts';
 import type { Dataset } from './data/dataset.ts';
 import { LightPeftError } from './errors.ts';
 import { flagOf, type Settings } from './options.ts';
@@ -88,12 +89,12 @@ export async function planOptions(
       return {
         of: 'flops',
         keep: targetFlops,
-        costs: operationCosts(spec, lengths(), { every: data.labels.kind === 'tokens' }),
+        costs: operationCosts(spec, lengths(), { every: isTokenwise(data.labels) }),
         roundTo,
       };
     const keep = targetParameters ?? TARGET_PARAMETERS;
     // Among parameters those go first that are worth little for the operations they take: what a step is to save.
-    const prices = operationCosts(spec, lengths(), { every: data.labels.kind === 'tokens' });
+    const prices = operationCosts(spec, lengths(), { every: isTokenwise(data.labels) });
     return { of: 'parameters', keep, costs: parameterCosts(spec), prices, roundTo };
   };
   return {

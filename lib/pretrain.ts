@@ -1,7 +1,9 @@
-import { existsSync, readdirSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeInitial } from './checkpoint/initial.ts';
-import { CONFIG, writeCheckpoint } from './checkpoint/written.ts';
+import { checkOwn, CONFIG, writeCheckpoint } from './checkpoint/written.ts';
 import { type EncodedExample, packBatch } from './data/batches.ts';
 import { readBlocks } from './data/blocks.ts';
 import type { Dataset } from './data/dataset.ts';
@@ -12,7 +14,7 @@ import { stepsOf } from './fit.ts';
 import { endsOf } from './generation/ends.ts';
 import { needed, type Options, settle } from './options.ts';
 import type { RunOptions } from './run.ts';
-import { type Phase, runTraining } from './training.ts';
+import { checkModelPlace, type Phase, runTraining } from './training.ts';
 import { removeFolder } from './whole-file.ts';
 import type { Report, Workbench } from './workbench.ts';
 
@@ -43,11 +45,13 @@ async function maskingOf({ checkpoint, tokenizer, settings }: Workbench): Promis
 /** Blocks of a file's texts. Those that are validated tell the same tokens each time. */
 async function blocksOf(bench: Workbench, file: string, validates: boolean): Promise<Dataset> {
   const { settings, tokenizer, checkpoint } = bench;
+  bench.checkLanguage(!checkpoint.spec.causal);
   const maxLength = Math.min(settings.maxLength, checkpoint.spec.maxLength);
   const masking = await maskingOf(bench);
   const frame = await tokenizer.frame();
   const end = masking ? frame.after[0] : (await endsOf(settings.model))[0];
-  const [column = 'text'] = settings.textColumns ?? [];
+  const [column = 'text', more] = settings.textColumns ?? [];
+  if (more !== undefined) throw new LightPeftError('BAD_OPTION', '--text-columns: one column has the texts');
   const blocks = await readBlocks(file, column, tokenizer, { maxLength, frame, end });
   const told = (block: EncodedExample, i: number) =>
     masking ? masked(block, new Random(settings.seed, i), masking) : shifted(block);
@@ -60,7 +64,8 @@ async function blocksOf(bench: Workbench, file: string, validates: boolean): Pro
   };
 }
 
-const PRETRAIN: Phase = {
+/** @param initial what was written for this run alone, with a digest of what it was made from */
+const phaseFor = (initial?: { folder: string; source: string }): Phase => ({
   name: 'pretrain',
   read: blocksOf,
   async begin(bench, { labels, examples }) {
@@ -69,6 +74,7 @@ const PRETRAIN: Phase = {
     const first = Math.round(settings.causalShare * stepsOf(examples.length, settings));
     return {
       session: bench.session(bench.model, labels, []),
+      identity: { source: initial?.source ?? '' },
       pack: (chosen, step, micro) => {
         if (!masking || step < first) return { ...packBatch(chosen.map(shifted)), causal: true };
         const random = new Random(settings.seed, step, micro);
@@ -81,13 +87,16 @@ const PRETRAIN: Phase = {
   async save(bench, out, _, { tensors, steps }) {
     await writeCheckpoint(out, bench.settings.model, bench.family, tensors, { told: 'tokens' });
     // A run that was stopped goes on from there.
-    if (steps > 0) await removeFolder(join(out, INITIAL));
+    if (initial && steps > 0) await removeFolder(initial.folder);
   },
   savesUnfinished: true,
-};
+});
 
-const hasWeights = (folder: string): boolean =>
-  existsSync(folder) && readdirSync(folder).some((name) => /\.(safetensors|bin)(\.index\.json)?$/.test(name));
+/** By their usual names. */
+const WEIGHTS = /^(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?$/;
+
+const hasWeights = async (folder: string): Promise<boolean> =>
+  (await readdir(folder).catch((): string[] => [])).some((name) => WEIGHTS.test(name));
 
 /**
  * Trains all weights of a model on texts: encoders on masked tokens (Devlin et al. 2019), decoders on the next one; from
@@ -96,11 +105,19 @@ const hasWeights = (folder: string): boolean =>
 export async function pretrain(options: Options, run: RunOptions = {}): Promise<Report> {
   const settings = settle({ ...options, peft: 'none' });
   const { model, resume, scratch, seed } = settings;
-  const initial = join(needed(settings, 'out'), INITIAL);
-  if (!scratch && (hasWeights(model) || !existsSync(join(model, CONFIG))))
-    return runTraining({ ...options, peft: 'none' }, run, PRETRAIN);
+  const config = join(model, CONFIG);
+  if (!existsSync(config) || (!scratch && (await hasWeights(model))))
+    return runTraining({ ...options, peft: 'none' }, run, phaseFor());
+  const out = needed(settings, 'out');
+  await checkModelPlace(model, out);
+  const initial = join(out, INITIAL);
+  await checkOwn(initial);
+  const source = createHash('sha256')
+    .update(await readFile(config))
+    .digest('hex');
   // A resumed run goes on from the weights that it began with.
   if (!resume || !existsSync(join(initial, CONFIG))) await writeInitial(initial, model, seed);
   run.onNote?.(`begins with random weights, from seed ${seed}`);
-  return runTraining({ ...options, peft: 'none', model: initial }, run, PRETRAIN);
+  const phase = phaseFor({ folder: initial, source });
+  return runTraining({ ...options, peft: 'none', model: initial }, run, phase);
 }

@@ -5,7 +5,7 @@ import { type Adapter, compensation } from './adapter/compensation.ts';
 import { cutAdapter, mergeAdapter } from './adapter/cut.ts';
 import { type BaseDelta, foldedMasks, layerCuts } from './adapter/delta.ts';
 import { MOMENT_ALONG, MOMENT_PARTS, readMoments, writeMoments } from './adapter/moments.ts';
-import { readInfoIfAny } from './adapter/info.ts';
+import { readInfoIfAny, toldBy } from './adapter/info.ts';
 import { readPeftAdapter } from './adapter/peft.ts';
 import type { Dataset } from './data/dataset.ts';
 import { begun, type Session } from './engine.ts';
@@ -97,10 +97,11 @@ export async function startSmaller(
   const { settings, checkpoint, model } = bench;
   const { rewind, carryMoments, threads } = settings;
   const { tensors: trained, info } = await readPeftAdapter(from, bench.family);
-  if (info && (info.tells === 'tokens') !== (data.labels.kind === 'tokens'))
+  const kind = data.labels.kind === 'regression' ? 'classes' : data.labels.kind;
+  if (info && toldBy(info) !== kind)
     throw new LightPeftError(
       'BAD_OPTION',
-      `--from: what ${from} has learned tells ${info.tells ?? 'labels'}, and the data is for ${info.tells ? 'labels' : 'tokens'}`,
+      `--from: what ${from} has learned tells ${toldBy(info)}, and the data is for ${kind}`,
     );
   const estimate = await readEstimate(join(from, SCORES), {
     fingerprint: checkpoint.fingerprint,

@@ -1,3 +1,4 @@
+import { isTokenwise } from './data/labels.ts';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -55,7 +56,7 @@ async function measure(bench: Workbench, data: Dataset): Promise<Costs[]> {
   const [whole, lessHeads, lessNeurons] = (await timed(bench, cuts, data)) as [number, number, number];
   // Over layers times are shared as operations are.
   const lengths = data.examples.flatMap((example) => example.lengths ?? [example.ids.length]);
-  const operations = operationCosts(bench.checkpoint.spec, lengths, { every: data.labels.kind === 'tokens' });
+  const operations = operationCosts(bench.checkpoint.spec, lengths, { every: isTokenwise(data.labels) });
   const each = (kind: 'head' | 'neuron', less: number, removed: number, units: number) => {
     const sum = operations.reduce((all, layer) => all + layer[kind], 0);
     const time = Math.max((whole - less) / Math.max(1, removed), (LEAST * whole) / units);

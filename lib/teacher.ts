@@ -40,8 +40,7 @@ export function teacherOf(
 
 const shown = (of: LabelSet): string => {
   if (of.kind === 'classes') return of.names.join(', ');
-  if (of.kind === 'choices') return `${of.count} choices`;
-  return of.kind === 'tokens' ? 'tokens' : 'a value';
+  return of.kind === 'choices' ? `${of.count} choices` : 'a value';
 };
 
 /**

@@ -1,7 +1,6 @@
 import { answersOf, type SpanLogits } from './data/answers.ts';
 import { type EncodedExample, packBatch } from './data/batches.ts';
 import type { Dataset } from './data/dataset.ts';
-import { someUnanswerable } from './data/spans.ts';
 import type { Session } from './engine.ts';
 import { LightPeftError } from './errors.ts';
 import { batchesOf } from './evaluation-batches.ts';
@@ -74,10 +73,10 @@ export async function tagEvaluation(
   };
 }
 
-/** Where no question is known to be without an answer, each has one. */
 export async function predictAnswers(
   session: Session,
   { features, questions }: NonNullable<Dataset['asked']>,
+  unanswerable: boolean,
   run: RunOptions,
 ): Promise<AnswerPrediction[]> {
   const outputs = await outputsOf(session, features, run);
@@ -86,16 +85,17 @@ export async function predictAnswers(
     return { start: of(0), end: of(1) };
   });
   const contexts = questions.map(({ context }) => context);
-  const answers = answersOf(features, logits, contexts, { unanswerable: someUnanswerable(questions) });
+  const answers = answersOf(features, logits, contexts, { unanswerable });
   return questions.map(({ idx, id }, i) => ({ idx, ...(id !== undefined && { id }), answer: answers[i]! }));
 }
 
 export async function answerEvaluation(
   session: Session,
   asked: NonNullable<Dataset['asked']>,
+  unanswerable: boolean,
   run: RunOptions,
 ): Promise<Record<string, number>> {
-  const predicted = await predictAnswers(session, asked, run);
+  const predicted = await predictAnswers(session, asked, unanswerable, run);
   return {
     ...spanMetrics(
       predicted.map(({ answer }) => answer),

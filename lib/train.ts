@@ -29,6 +29,7 @@ const writeTrained = (
   return writeCheckpoint(out, bench.settings.model, bench.family, tensors, {
     told: info.tells ?? told,
     ...(names && { names }),
+    unanswerable: info.unanswerable ?? false,
     value: info.tells === undefined && told === 'classes' && names === undefined,
   });
 };

@@ -3,7 +3,7 @@ import { realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { BaseDelta } from './adapter/delta.ts';
 import type { AdapterInfo } from './adapter/info.ts';
-import { CONFIG } from './checkpoint/written.ts';
+import { checkOwn, CONFIG } from './checkpoint/written.ts';
 import type { EncodedExample } from './data/batches.ts';
 import type { Dataset } from './data/dataset.ts';
 import type { LabelSet } from './data/labels.ts';
@@ -67,10 +67,16 @@ export function checkVacant(out: string, writes: Phase['writes']): void {
       throw new LightPeftError('BAD_OPTION', `--out: ${out} holds another kind of result (${sign})`);
 }
 
-/** @throws {LightPeftError} BAD_OPTION: what is read would be written over */
-async function checkApart(model: string, out: string): Promise<void> {
-  const [from, to] = await Promise.all([model, out].map((path) => realpath(path)));
+/**
+ * What would be lost if a model were written there.
+ * @throws {LightPeftError} BAD_OPTION: what is read would be written over, or a model that was not written here
+ */
+export async function checkModelPlace(model: string, out: string): Promise<void> {
+  checkVacant(out, 'model');
+  if (!existsSync(out)) return;
+  const [from, to] = await Promise.all([model, out].map((path) => realpath(path).catch(() => path)));
   if (from === to) throw new LightPeftError('BAD_OPTION', `--out: ${out} is the model's own folder`);
+  await checkOwn(out);
 }
 
 const STOPS: readonly string[] = ['ABORTED', 'NOT_FINITE'];
@@ -87,6 +93,8 @@ export async function runTraining<S extends Start>(
   const settings = settle(options);
   const out = needed(settings, 'out');
   const trainFile = needed(settings, 'trainFile');
+  if (settings.peft === 'none') await checkModelPlace(settings.model, out);
+  else checkVacant(out, phase.writes);
   using bench = await Workbench.open(settings, run);
   const read = async (file: string, labels?: LabelSet) =>
     phase.read ? phase.read(bench, file, labels !== undefined) : bench.read(file, labels);
@@ -95,9 +103,6 @@ export async function runTraining<S extends Start>(
   const validation = settings.validationFile && (await read(settings.validationFile, train.labels));
   if (validation) noteTruncation(run, settings.validationFile!, validation);
   await makeFolder(out);
-  const writes = phase.writes === 'peft' && settings.peft === 'none' ? 'model' : phase.writes;
-  checkVacant(out, writes);
-  await checkApart(settings.model, out);
   const start = await phase.begin(bench, train, run);
   using session = start.session;
   const identity = {
@@ -169,7 +174,7 @@ async function unfinished(
     () => true,
     () => false,
   );
-  const has = saved ? `; ${out} has the adapter as it was then` : '';
+  const has = saved ? `; ${out} has what was learned by then` : '';
   const next = error.code === 'ABORTED' ? `; --resume goes on from there` : '';
   return new LightPeftError(error.code, `${error.message}${has}${next}`, { cause: error });
 }

@@ -4,7 +4,7 @@ import { type Checkpoint, openCheckpoint } from './checkpoint/folder.ts';
 import { sitesOf, type Told } from './checkpoint/spec.ts';
 import { type Dataset, readDataset } from './data/dataset.ts';
 import { type Reading, readingFor, readingOf } from './data/reading.ts';
-import { type LabelSet, outputsFor } from './data/labels.ts';
+import { isTokenwise, type LabelSet, outputsFor } from './data/labels.ts';
 import { Model, Session } from './engine.ts';
 import { endsOf } from './generation/ends.ts';
 import { LightPeftError } from './errors.ts';
@@ -40,14 +40,16 @@ export interface Report {
 export const isTarget = (name: string, target: string): boolean =>
   name === target || name.endsWith(`.${target}`);
 
-/** Kinds of labels that tokens have. */
-const tokenwise: readonly string[] = ['tags', 'spans', 'tokens'];
+/** A value is told by what tells classes. */
+const isOther = (a: LabelSet['kind'], b: LabelSet['kind']): boolean =>
+  a !== b && [a, b].some((kind) => kind !== 'classes' && kind !== 'regression');
 
 /** What the head of a run is to tell: what the flags say, or an adapter; undefined: what the checkpoint's own does. */
-async function askedOf({ adapter }: Settings, reading: Reading): Promise<Told | undefined> {
+async function askedOf({ adapter, trainFile }: Settings, reading: Reading): Promise<Told | undefined> {
   const info = adapter === undefined ? null : await readInfoIfAny(adapter);
   const kind = info ? toldBy(info) : (reading.told ?? reading.labels?.kind);
-  if (kind === undefined) return undefined;
+  // What is learned is told by the labels, whatever the checkpoint's head is for.
+  if (kind === undefined) return trainFile === undefined ? undefined : 'classes';
   return kind === 'choices' || kind === 'tags' || kind === 'spans' ? kind : 'classes';
 }
 
@@ -107,6 +109,12 @@ export class Workbench implements Disposable {
     unlabelled = false,
   ): Promise<Dataset> {
     const { settings, reading } = this;
+    const asked = reading.told ?? reading.labels?.kind;
+    if (asked !== undefined && isOther(asked, labels.kind))
+      throw new LightPeftError(
+        'BAD_OPTION',
+        `${settings.adapter ?? settings.model} tells ${labels.kind}, not ${asked}`,
+      );
     if (!info || settings.task !== undefined) return this.read(file, labels, unlabelled);
     const metrics = reading.metrics ?? [info.metric as MetricName];
     // Of tokens, the last column has what they tell.
@@ -172,7 +180,10 @@ export class Workbench implements Disposable {
     const config: SessionConfig = {
       modules,
       full: this.full,
-      told: tokenwise.includes(labels.kind) ? (labels.kind as SessionConfig['told']) : 'labels',
+      told:
+        labels.kind === 'tags' || labels.kind === 'spans' || labels.kind === 'tokens'
+          ? labels.kind
+          : 'labels',
       head: headConfig(this.checkpoint.spec, outputsFor(labels), !this.full && this.frozenHead.length > 0),
       choices: labels.kind === 'choices' ? labels.count : 1,
       regression: labels.kind === 'regression',
@@ -205,7 +216,7 @@ export class Workbench implements Disposable {
   }
 
   /** @throws {LightPeftError} BAD_OPTION: the model does not tell the token that comes next, or was masked */
-  private checkLanguage(masked: boolean): void {
+  checkLanguage(masked: boolean): void {
     const { spec, tensors } = this.checkpoint;
     if (masked && !tensors.has('vocabulary.bias'))
       throw new LightPeftError(
@@ -221,9 +232,9 @@ export class Workbench implements Disposable {
   }
 
   /** @throws {LightPeftError} BAD_OPTION: what a teacher says of each token is not learned */
-  private checkDistillation({ kind }: LabelSet): void {
+  private checkDistillation(labels: LabelSet): void {
     const { distill, distillStates } = this.settings;
-    if (tokenwise.includes(kind) && (distill > 0 || distillStates > 0))
+    if (isTokenwise(labels) && (distill > 0 || distillStates > 0))
       throw new LightPeftError('BAD_OPTION', '--distill: what a teacher says of each token is not learned');
   }
 
@@ -240,7 +251,9 @@ export class Workbench implements Disposable {
       fingerprint: this.checkpoint.fingerprint,
       labels: labels.kind === 'classes' || labels.kind === 'tags' ? labels.names : null,
       ...(this.reading.choices && { choices: this.reading.choices.map((texts) => [...texts]) }),
-      ...(tokenwise.includes(labels.kind) && { tells: labels.kind as NonNullable<AdapterInfo['tells']> }),
+      ...(isTokenwise(labels) && { tells: labels.kind as NonNullable<AdapterInfo['tells']> }),
+      ...(labels.kind === 'spans' && { unanswerable: labels.unanswerable ?? false }),
+      ...(labels.kind === 'choices' && labels.first !== undefined && { firstChoice: labels.first }),
       columns: this.reading.told
         ? [...this.reading.columns.text, this.reading.columns.label!]
         : this.reading.columns.text,

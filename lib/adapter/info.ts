@@ -14,6 +14,10 @@ export interface AdapterInfo {
   labels: string[] | null;
   /** How the texts of an example's choices are made of its columns, where these are told apart. */
   choices?: string[][] | undefined;
+  /** What their numbers begin with, where that is not 0. */
+  firstChoice?: number | undefined;
+  /** Whether a text may have no answer. */
+  unanswerable?: boolean | undefined;
   /** Where tokens tell something: the one that comes next, tags or spans; of the columns the last one's. */
   tells?: 'tokens' | 'tags' | 'spans' | undefined;
   columns: string[];
@@ -38,6 +42,8 @@ const schema: z.ZodType<AdapterInfo> = z
     fingerprint: z.string().min(1),
     labels: z.array(z.string()).min(1).nullable(),
     choices: z.array(z.array(z.string()).min(1).max(2)).min(2).optional(),
+    firstChoice: z.int().optional(),
+    unanswerable: z.boolean().optional(),
     tells: z.enum(['tokens', 'tags', 'spans']).optional(),
     columns: z.array(z.string()).min(1),
     metric: z.string().min(1),

@@ -17,6 +17,8 @@ export interface Config {
   /** By class number; null where the config does not say. */
   labels: string[] | null;
   problemType: string | null;
+  /** What this library wrote of a model that finds answers: whether a text may have none. */
+  unanswerable: boolean;
 }
 
 const bad = (message: string, cause?: unknown) => new LightPeftError('BAD_CONFIG', message, { cause });
@@ -26,6 +28,7 @@ const COMMON = z.object({
   architectures: z.array(z.string()).nullish(),
   // Some files have numbers for names.
   id2label: z.record(z.string(), z.union([z.string(), z.number()])).nullish(),
+  light_peft: z.object({ unanswerable: z.boolean().default(false) }).nullish(),
   num_labels: z.int().positive().max(100_000).nullish(),
   problem_type: z.enum(['regression', 'single_label_classification', 'multi_label_classification']).nullish(),
 });
@@ -87,5 +90,6 @@ export async function readConfig(file: string, asked?: Told): Promise<Config> {
     json,
     labels: labelsOf(common, file),
     problemType: common.problem_type ?? null,
+    unanswerable: common.light_peft?.unanswerable ?? false,
   };
 }

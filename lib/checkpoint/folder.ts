@@ -19,6 +19,8 @@ export interface Checkpoint {
   /** Names of the classes, by number; null where config.json has none. */
   labels: string[] | null;
   problemType: string | null;
+  /** Whether a text may have no answer, where that is told. */
+  unanswerable: boolean;
   /** The base's weights, by site. */
   tensors: Map<string, BaseTensor>;
   /** The head's, by site; empty where there is none that tells what is asked for. */
@@ -58,8 +60,8 @@ async function checkFolder(path: string): Promise<void> {
 export async function openCheckpoint(path: string, asked?: Told): Promise<Checkpoint> {
   await checkFolder(path);
   const config = await readConfig(join(path, 'config.json'), asked);
-  const { family, spec, own, labels, problemType } = config;
+  const { family, spec, own, labels, problemType, unanswerable } = config;
   const sites = findSites(path, config, await readWeightFiles(path));
   const fingerprint = await fingerprintOf(spec, sites.tensors);
-  return { folder: path, family, spec, own, labels, problemType, ...sites, fingerprint };
+  return { folder: path, family, spec, own, labels, problemType, unanswerable, ...sites, fingerprint };
 }

@@ -99,7 +99,9 @@ export function findSites(folder: string, config: Config, found: ReadonlyMap<str
     for (const site of vocabulary.keys())
       if (sites.tensors.delete(site)) sites.ignored.push(names.get(site)!);
   const rows = sites.head.get('classifier.out_proj.weight')?.shape[0];
-  const head = headShapes(spec, labels?.length ?? rows ?? 1);
+  // Names of classes say nothing of what is told of texts and spans.
+  const outputs = { choices: 1, spans: 2 }[spec.told as string] ?? labels?.length ?? rows ?? 1;
+  const head = headShapes(spec, outputs);
 
   // A part of a head is of no use, and none at all is the rule; but a pooler may stand alone.
   const pooler = sites.head.size > 0 && rows === undefined && spec.head.frozen;

@@ -1,19 +1,24 @@
 import { readFile } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { LightPeftError } from '../errors.ts';
 import type { NamedTensor } from '../native.ts';
 import { makeFolder, removeFile, writeWhole } from '../whole-file.ts';
+import { readConfig } from './config.ts';
 import type { Family } from './families.ts';
 import { writeSafetensors } from './safetensors.ts';
 import type { Told } from './spec.ts';
 
 export const CONFIG = 'config.json';
+/** A key of the config.json of models that were written here. */
+export const OWN = 'light_peft';
 const WEIGHTS = 'model.safetensors';
 
 /** What belongs to a tokenizer, and how a decoder generates. */
 const BESIDE = [
   ...['tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'added_tokens.json'],
-  ...['vocab.json', 'merges.txt', 'vocab.txt', 'generation_config.json'],
+  ...['vocab.json', 'merges.txt', 'vocab.txt', 'tokenizer.model', 'sentencepiece.bpe.model', 'spiece.model'],
+  ...['chat_template.jinja', 'generation_config.json'],
 ];
 
 /** What a written model tells. */
@@ -23,6 +28,8 @@ export interface Telling {
   names?: readonly string[];
   /** Whether it tells a value. */
   value?: boolean;
+  /** Whether a text may have no answer. */
+  unanswerable?: boolean;
 }
 
 type Placed = Pick<NamedTensor, 'shape' | 'data'>;
@@ -58,13 +65,15 @@ export async function writeCheckpoint(
   tensors: readonly NamedTensor[],
   telling: Telling,
 ): Promise<void> {
-  const config = JSON.parse(await readFile(join(source, CONFIG), 'utf8')) as Record<string, unknown>;
+  const { json: config } = await readConfig(join(source, CONFIG));
   const { id2label, label2id, num_labels, problem_type, torch_dtype, ...rest } = config;
   const heir = telling.told === 'tokens' ? { id2label, label2id, num_labels, problem_type } : {};
   const written = {
     ...rest,
     ...heir,
     ...labelsOf(telling),
+    // transformers keeps what it does not know. It also says that the folder may be written over.
+    [OWN]: { unanswerable: telling.unanswerable ?? false },
     architectures: [family.architecture(telling.told)],
     dtype: 'float32',
     ...(torch_dtype !== undefined && { torch_dtype: 'float32' }),
@@ -80,7 +89,15 @@ export async function writeCheckpoint(
   );
   await writeSafetensors(join(folder, WEIGHTS), named, { format: 'pt' });
   for (const name of BESIDE)
-    if (existsSync(join(source, name)))
-      await writeWhole(join(folder, name), [await readFile(join(source, name))]);
+    if (!existsSync(join(source, name))) await removeFile(join(folder, name));
+    else await writeWhole(join(folder, name), [await readFile(join(source, name))]);
   await writeWhole(join(folder, CONFIG), [`${JSON.stringify(written, null, 2)}\n`]);
+}
+
+/** @throws {LightPeftError} BAD_OPTION: the folder has a model that was not written here */
+export async function checkOwn(folder: string): Promise<void> {
+  const file = join(folder, CONFIG);
+  if (!existsSync(file)) return;
+  const own = await readFile(file, 'utf8').then((text) => text.includes(`"${OWN}"`));
+  if (!own) throw new LightPeftError('BAD_OPTION', `${folder} holds a model that was not written here`);
 }

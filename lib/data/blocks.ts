@@ -39,6 +39,9 @@ export async function readBlocks(
   tokenizer: Tokenizer,
   { maxLength, frame, end }: { maxLength: number; frame: Frame; end: number | undefined },
 ): Promise<EncodedExample[]> {
+  const width = maxLength - frame.before.length - frame.after.length;
+  if (width < 1)
+    throw new LightPeftError('BAD_OPTION', `a maximal length of ${maxLength} leaves no room for text`);
   const cells = new Cells(file);
   const all = new Tokens();
   let some: [string][] = [];
@@ -56,9 +59,6 @@ export async function readBlocks(
     if (some.length === CHUNK) await take();
   }
   await take();
-  const width = maxLength - frame.before.length - frame.after.length;
-  if (width < 1)
-    throw new LightPeftError('BAD_OPTION', `a maximal length of ${maxLength} leaves no room for text`);
   const zeros = new Int32Array(maxLength);
   const blocks: EncodedExample[] = [];
   for (let begin = 0; begin < all.length; begin += width) {

@@ -7,7 +7,7 @@ import { encodeCompletions, UNTOLD } from './completions.ts';
 import { type Example, readExamples } from './examples.ts';
 import { encodeLabel, inferLabels, type LabelSet } from './labels.ts';
 import type { Reading } from './reading.ts';
-import { type Asked, encodeSpans, readSpans, type SpanFeature } from './spans.ts';
+import { type Asked, encodeSpans, readSpans, someUnanswerable, type SpanFeature } from './spans.ts';
 import { type EncodedTags, encodeTags, inferTags, readTagged } from './tags.ts';
 
 /** The sequences of an example's choices, one behind the other. */
@@ -71,7 +71,7 @@ async function readTags(
   const [words] = columns.text;
   const rows = await readTagged(file, { words, tags: columns.label! }, { tagsOptional: unlabelled });
   const names = labels?.kind === 'tags' ? labels.names : inferTags(rows);
-  const tagged = await encodeTags(rows, names, tokenizer, { maxLength, file });
+  const tagged = await encodeTags(rows, names, tokenizer, { maxLength, file, unlabelled });
   const set: LabelSet = { kind: 'tags', names };
   if (metrics) checkMetrics(metrics, set);
   return {
@@ -83,7 +83,7 @@ async function readTags(
 /** Of questions and the texts that answer them. */
 async function readQuestions(
   file: string,
-  { columns, metrics, stride }: Reading,
+  { columns, labels: given, metrics, stride }: Reading,
   tokenizer: Tokenizer,
   { maxLength, unlabelled }: { maxLength: number; unlabelled: boolean },
 ): Promise<Dataset> {
@@ -91,7 +91,8 @@ async function readQuestions(
   const names = { question, context: context!, answers: columns.label! };
   const questions = await readSpans(file, names, { answersOptional: unlabelled });
   const features = await encodeSpans(questions, tokenizer, { maxLength, stride, file });
-  const labels: LabelSet = { kind: 'spans' };
+  const unanswerable = given?.kind === 'spans' ? given.unanswerable : undefined;
+  const labels: LabelSet = { kind: 'spans', unanswerable: unanswerable ?? someUnanswerable(questions) };
   if (metrics) checkMetrics(metrics, labels);
   return {
     ...{ examples: features, asked: { features, questions }, labels },

@@ -7,8 +7,13 @@ export type LabelSet =
   /** `first` is the number of the first of them; undefined: 0. */
   | { kind: 'choices'; count: number; first?: number }
   | { kind: 'tags'; names: string[] }
-  | { kind: 'spans' }
+  /** Whether a text may have none; undefined: the examples tell. */
+  | { kind: 'spans'; unanswerable?: boolean }
   | { kind: 'tokens'; masked?: boolean };
+
+/** Whether each token is told something, and not a text as a whole. */
+export const isTokenwise = ({ kind }: LabelSet): boolean =>
+  kind === 'tags' || kind === 'spans' || kind === 'tokens';
 
 /** How many numbers a head gives for a sequence or a token. */
 export const outputsFor = (labels: LabelSet): number => {

@@ -1,9 +1,9 @@
 import { LightPeftError } from '../errors.ts';
 import type { MetricName } from '../metrics.ts';
-import type { Settings } from '../options.ts';
+import { flagOf, type Settings } from '../options.ts';
 import { type Task, taskOf } from '../tasks.ts';
 import type { Columns, Template } from './examples.ts';
-import type { LabelSet } from './labels.ts';
+import { isTokenwise, type LabelSet } from './labels.ts';
 
 /** How a file's rows become examples. */
 export interface Reading {
@@ -41,10 +41,14 @@ function tagsOf(settings: Settings, task?: Task): Reading {
   const [words, more] = settings.textColumns ?? task?.columns.text ?? ['tokens'];
   if (more !== undefined) throw bad('--tag-column: the words are in one column');
   const names = settings.labelNames;
+  const usual = task?.columns.label ?? 'ner_tags';
+  const label = settings.tagColumn ?? settings.labelColumn ?? usual;
+  // Of another column the task's names say nothing.
+  const known = label === usual ? task?.labels : undefined;
   return {
-    columns: { text: [words!], label: settings.tagColumn ?? task?.columns.label ?? 'ner_tags' },
+    columns: { text: [words!], label },
     told: 'tags',
-    labels: names ? { kind: 'tags', names } : task?.labels,
+    labels: names ? { kind: 'tags', names } : known,
     metrics: settings.metric ? [settings.metric] : undefined,
   };
 }
@@ -55,7 +59,10 @@ function spansOf(settings: Settings, task?: Task): Reading {
   if (text.length !== 2)
     throw bad('--answer-column: --text-columns names the questions and the texts that answer them');
   return {
-    columns: { text, label: settings.answerColumn ?? task?.columns.label ?? 'answers' },
+    columns: {
+      text,
+      label: settings.answerColumn ?? settings.labelColumn ?? task?.columns.label ?? 'answers',
+    },
     told: 'spans',
     labels: { kind: 'spans' },
     metrics: settings.metric ? [settings.metric] : undefined,
@@ -63,17 +70,27 @@ function spansOf(settings: Settings, task?: Task): Reading {
   };
 }
 
-function checkOne(settings: Settings): void {
-  const columns = ['completionColumn', 'choiceColumns', 'tagColumn', 'answerColumn'] as const;
-  const flags = ['--completion-column', '--choice-columns', '--tag-column', '--answer-column'];
-  const given = flags.filter((_, i) => settings[columns[i]!] !== undefined);
-  if (given.length > 1) throw bad(`${given.join(' and ')} exclude each other`);
+/** What flags of their own say is told. */
+const FLAGS = {
+  completionColumn: 'tokens',
+  choiceColumns: 'choices',
+  tagColumn: 'tags',
+  answerColumn: 'spans',
+} as const satisfies Partial<Record<keyof Settings, LabelSet['kind']>>;
+
+/** @throws {LightPeftError} BAD_OPTION: two things are to be told */
+function checkOne(settings: Settings, task: Task | undefined): void {
+  const given = (Object.keys(FLAGS) as (keyof typeof FLAGS)[]).filter((name) => settings[name] !== undefined);
+  if (given.length > 1) throw bad(`${given.map(flagOf).join(' and ')} exclude each other`);
+  const [one] = given;
+  if (one && task && isTokenwise(task.labels) && task.labels.kind !== FLAGS[one])
+    throw bad(`${flagOf(one)} is not for --task ${settings.task!}`);
 }
 
 /** What a named task says, where no flag says otherwise. */
 export function readingOf(settings: Settings): Reading {
-  checkOne(settings);
   const task = settings.task === undefined ? undefined : taskOf(settings.task);
+  checkOne(settings, task);
   const completion = settings.completionColumn ?? task?.completion;
   if (completion !== undefined) return completionOf(settings, completion, task?.columns.text);
   if (settings.tagColumn !== undefined || task?.labels.kind === 'tags') return tagsOf(settings, task);

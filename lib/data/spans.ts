@@ -37,8 +37,8 @@ export interface Asked {
 export interface SpanFeature extends EncodedExample {
   /** Which example it is of. */
   example: number;
-  /** The first and the last token of the first answer; 0 and 0 where not all of it is in here; undefined: unlabelled. */
-  spans: [number, number] | undefined;
+  /** The first and the last token of the first answer; 0 and 0 where not all of it is in here; -1: unlabelled. */
+  spans: [number, number];
   /** [T]: the part of the context that a token stands for, in UTF-16 code units; -1 for what is not of the context. */
   begins: Int32Array;
   ends: Int32Array;
@@ -111,6 +111,9 @@ export async function readSpans(
 export const someUnanswerable = (examples: readonly Pick<Asked, 'answers'>[]): boolean =>
   examples.some(({ answers }) => answers?.every(({ text }) => text === '') ?? false);
 
+/** Of what is not labelled. */
+const UNKNOWN: [number, number] = [-1, -1];
+
 const LEADING = /^\s*/;
 
 /** The first and last token of an answer; 0 and 0, the first token of all, where not all of it is in the window. */
@@ -156,7 +159,7 @@ export async function encodeSpans(
         offsets.map((offset, t) => (sequence[t] === 1 ? offset : -1));
       return {
         ...{ idx, example, label: NaN, ids, typeIds, truncated },
-        spans: answers === null ? undefined : spanIn(window, answers[0]),
+        spans: answers === null ? UNKNOWN : spanIn(window, answers[0]),
         begins: inContext(window.begins),
         ends: inContext(window.ends),
       };

@@ -114,7 +114,7 @@ export async function encodeTags(
   examples: readonly Tagged[],
   names: readonly string[],
   tokenizer: Tokenizer,
-  { maxLength, file }: { maxLength: number; file: string },
+  { maxLength, file, unlabelled = false }: { maxLength: number; file: string; unlabelled?: boolean },
 ): Promise<EncodedTags[]> {
   const all = await tokenizer.encodeLocated(
     examples.map(({ words }): Texts => [words.join(' ')]),
@@ -128,8 +128,10 @@ export async function encodeTags(
     const words = firstTokens(texts, all[i]!);
     const tokenLabels = new Int32Array(ids.length).fill(UNTOLD);
     tags?.forEach((tag, w) => {
-      const label = encodeLabel(tag, set, `${file}, example ${i}, word ${w}`);
-      if (words[w]! >= 0) tokenLabels[words[w]!] = label;
+      const label = encodeLabel(tag, set, `${file}, example ${i}, word ${w}`, {
+        unlabelled: unlabelled ? 'allow' : 'refuse',
+      });
+      if (words[w]! >= 0 && !Number.isNaN(label)) tokenLabels[words[w]!] = label;
     });
     return { idx, label: NaN, ids, typeIds, truncated, tokenLabels, words };
   });

@@ -106,13 +106,21 @@ const Backbone::Part& Backbone::part_of(const void* thing) const {
   return parts_[found->second];
 }
 
-void Backbone::linear(const Linear& linear, const Tensor& x, const Tensor& dy) {
-  const Part& part = part_of(&linear);
+void Backbone::weight(const Part& part, const Tensor& x, const Tensor& dy) {
   Tensor grad = parameters_[part.weight].grad;
   if (x.scalar_type() == at::kFloat)
     grad.addmm_(dy.t(), x);
   else
     grad.add_(at::mm(dy.t(), x));
+}
+
+void Backbone::table(const Tensor& table, const Tensor& x, const Tensor& dy) {
+  weight(part_of(&table), x, dy);
+}
+
+void Backbone::linear(const Linear& linear, const Tensor& x, const Tensor& dy) {
+  const Part& part = part_of(&linear);
+  weight(part, x, dy);
   if (part.biased) parameters_[part.bias].grad.add_(dy.sum(0, false, at::kFloat));
 }
 

@@ -11,8 +11,8 @@ namespace lp {
 
 class Backbone {
  public:
-  /// Declares the weights of a copy of the model, by the names of its sites; those that tell tokens where that
-  /// is what it is for.
+  /// Declares the weights of a copy of the model, by the names of its sites; those that tell tokens where
+  /// that is what it is for.
   Backbone(const Model& model, bool vocabulary, Parameters& parameters);
 
   /// The copy, in the compute dtype; what it has are not the parameters themselves, but follows them.
@@ -27,7 +27,9 @@ class Backbone {
   void norm(const NormWeights& part, const Tensor& dy, const NormSaved& saved);
   /// d [T, width] of any floating type, of the rows of an embedding table that `rows` [T] says.
   void rows(const Tensor& table, const Tensor& rows, const Tensor& d);
-  /// Of a table or a bias as a whole, fp32.
+  /// The table as the weight of a linear layer.
+  void table(const Tensor& part, const Tensor& x, const Tensor& dy);
+  /// Of a bias, fp32.
   void all(const Tensor& part, const Tensor& d);
 
  private:
@@ -46,6 +48,7 @@ class Backbone {
   void add(const std::string& site, NormWeights& norm);
   void add(const std::string& site, Tensor& table);
   const Part& part_of(const void* thing) const;
+  void weight(const Part& part, const Tensor& x, const Tensor& dy);
 
   Parameters& parameters_;
   std::shared_ptr<Model> model_;

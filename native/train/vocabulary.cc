@@ -79,7 +79,7 @@ Tensor Vocabulary::loss(const Tensor& states, const std::vector<int32_t>& labels
     if (backbone_ && bias_.defined()) backbone_->all(model_->vocabulary_bias, d.sum(0));
     const Tensor narrow = d.to(weight_.scalar_type());
     d_out.narrow(0, begin, n).copy_(at::mm(narrow, weight_));
-    if (backbone_) backbone_->all(model_->tied ? model_->word : model_->vocabulary, at::mm(narrow.t(), out));
+    if (backbone_) backbone_->table(model_->tied ? model_->word : model_->vocabulary, out, narrow);
   }
   if (!right) gradient.index_copy_(0, places, read_backward(d_out, told));
   return gradient;

@@ -170,6 +170,17 @@ describe('pretraining', () => {
     ).equal(true);
   });
 
+  it('writes over nothing that it has not written', async () => {
+    const shape = folder.file('shape');
+    cpSync(encoder, shape, { recursive: true });
+    const own = await errorOf(pretrain(options(shape, { out: shape })));
+    expect(own.message).match(/is the model's own folder/);
+    const other = folder.file('other');
+    cpSync(fixture('roberta-tiny', 'base'), other, { recursive: true });
+    const lost = await errorOf(pretrain(options(encoder, { out: other, maxSteps: 1 })));
+    expect(lost).include({ code: 'BAD_OPTION', message: `${other} holds a model that was not written here` });
+  });
+
   it('refuses what it cannot learn from', async () => {
     const failure = (changes: Partial<Options>, model = encoder) =>
       errorOf(pretrain(options(model, { out: folder.file('bad'), ...changes })));

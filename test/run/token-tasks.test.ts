@@ -76,6 +76,72 @@ describe('tags of words and answers in texts', () => {
     expect(again.metrics).deep.equal(full.metrics);
   });
 
+  it('nothing need be known of what is to be told', async () => {
+    const bare = rows.map(({ tokens, id, question, context }) =>
+      JSON.stringify({ tokens, id, question, context }),
+    );
+    const input = folder.write('bare.jsonl', bare.join('\n'));
+    const answers = await predict({ model: ENCODER, adapter: folder.file('spans'), input });
+    expect(answers[3]).deep.equal({ idx: 3, id: 'q3', answer: rows[3]!.answers.text[0] });
+    const tags = await predict({ model: ENCODER, adapter: folder.file('tags'), input });
+    expect(tags[3]).deep.equal({ idx: 3, tags: rows[3]!.ner_tags });
+  });
+
+  it('a question may have no answer where some of those learned from have none', async () => {
+    const some = rows.map((row, i) =>
+      i % 4 ? row : { ...row, question: 'Which river?', answers: { text: [], answer_start: [] } },
+    );
+    const path = folder.write('some.jsonl', some.map((row) => JSON.stringify(row)).join('\n'));
+    const asked = { task: 'squad_v2', trainFile: path, validationFile: path };
+    const report = await vanillaTrain(options({ ...asked, out: folder.file('some') }));
+    expect(report.metrics['exact_match']).above(0.95);
+    const bare = some.map(({ id, question, context }) => JSON.stringify({ id, question, context }));
+    const input = folder.write('bare.jsonl', bare.join('\n'));
+    const [first] = await predict({ model: ENCODER, adapter: folder.file('some'), input });
+    expect(first).deep.equal({ idx: 0, id: 'q0', answer: '' });
+  });
+
+  it('a head for something else is not taken, one for the same names is, in their order', async () => {
+    const names = ['B-LOC', 'O', 'B-PER'];
+    const tags = (changes: Partial<Options>) =>
+      options({
+        textColumns: ['tokens'],
+        tagColumn: 'ner_tags',
+        peft: 'none',
+        learningRate: 3e-4,
+        ...changes,
+      });
+    await vanillaTrain(tags({ labelNames: names, out: folder.file('tagger') }));
+    const model = folder.file('tagger');
+    const config = JSON.parse(readFileSync(folder.file('tagger', 'config.json'), 'utf8')) as Record<
+      string,
+      unknown
+    >;
+    expect(config).deep.include({
+      architectures: ['RobertaForTokenClassification'],
+      id2label: { 0: 'B-LOC', 1: 'O', 2: 'B-PER' },
+    });
+    expect((await evaluate({ model, validationFile: file() })).metrics['f1']).equal(1);
+    const more = await vanillaTrain(
+      tags({ model, maxSteps: 1, learningRate: 0, out: folder.file('tagger-again') }),
+    );
+    expect(more.metrics['f1']).equal(1);
+    const classes = rows.map(({ context }, i) => JSON.stringify({ sentence: context, label: i % 3 }));
+    const path = folder.write('classes.jsonl', classes.join('\n'));
+    const notes: string[] = [];
+    const whole = { model, trainFile: path, validationFile: path, maxSteps: 1, peft: 'none' as const };
+    await vanillaTrain(options({ ...whole, out: folder.file('classifier') }), {
+      onNote: (note) => notes.push(note),
+    });
+    expect(notes.join('\n')).match(/has no task head/);
+    const written = readFileSync(folder.file('classifier', 'config.json'), 'utf8');
+    expect(written).match(/RobertaForSequenceClassification/);
+    const other = errorOf(
+      evaluate({ model: ENCODER, adapter: folder.file('tags'), validationFile: path, task: 'cb' }),
+    );
+    expect((await other).message).match(/tells tags, not classes/);
+  });
+
   it('a text chosen for a blank is learned', async () => {
     const blanks = rows.map(({ context }, i) => ({
       sentence: context.replace(
@@ -89,6 +155,14 @@ describe('tags of words and answers in texts', () => {
     const task = { task: 'winogrande', trainFile: path, validationFile: path, out: folder.file('blanks') };
     const report = await vanillaTrain(options(task));
     expect(report.metrics['accuracy']).above(0.9);
+    const told = await predict({
+      model: ENCODER,
+      adapter: folder.file('blanks'),
+      input: path,
+      task: 'winogrande',
+    });
+    const right = told.filter((one, i) => 'label' in one && String(one.label) === blanks[i]!.answer).length;
+    expect(right / told.length).equal(report.metrics['accuracy']);
     expect(peftConfig('blanks')).deep.include({ task_type: null, modules_to_save: ['classifier', 'pooler'] });
   });
 
