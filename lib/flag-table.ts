@@ -156,7 +156,7 @@ export const FLAGS: readonly Flag[] = [
   {
     name: 'maxLength',
     takes: 'n',
-    help: 'longest text in tokens',
+    help: 'longest text in tokens; default: as in training, or 128',
     of: [...CLASSIFYING, 'pretrain'],
     parse: number,
   },

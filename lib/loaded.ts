@@ -35,7 +35,7 @@ function labelsOf(
   const asked = bench.reading.labels;
   const { told } = bench.checkpoint.spec;
   if (told === 'spans')
-    return { kind: 'spans', unanswerable: info?.unanswerable ?? bench.checkpoint.unanswerable };
+    return { kind: 'spans', unanswerable: (info ?? bench.checkpoint.trained).unanswerable ?? false };
   const choices = known?.length ?? (asked?.kind === 'choices' ? asked.count : undefined);
   if (outputs === 1 && asked?.kind === 'choices' && asked.count === choices) return asked;
   if (outputs === 1 && choices !== undefined)

@@ -64,7 +64,7 @@ const SCHEMA = z.strictObject({
   /** By PEFT's rule: a module's full name, or the end of it after a dot; all linear layers of the encoder if none is named. */
   targetModules: z.array(z.string()).min(1).optional(),
   /** Longer texts are cut and counted. */
-  maxLength: count.default(128),
+  maxLength: count.optional(),
   batchSize: count.default(32),
   learningRate: z.number().nonnegative().default(3e-4),
   epochs: z.number().positive().default(3),

@@ -14,6 +14,8 @@ import { stepsOf } from './fit.ts';
 import { endsOf } from './generation/ends.ts';
 import { needed, type Options, settle } from './options.ts';
 import type { RunOptions } from './run.ts';
+import { STATE } from './training-state.ts';
+import { Tokenizer } from './tokenizer.ts';
 import { checkModelPlace, type Phase, runTraining } from './training.ts';
 import { removeFolder } from './whole-file.ts';
 import type { Report, Workbench } from './workbench.ts';
@@ -46,7 +48,7 @@ async function maskingOf({ checkpoint, tokenizer, settings }: Workbench): Promis
 async function blocksOf(bench: Workbench, file: string, validates: boolean): Promise<Dataset> {
   const { settings, tokenizer, checkpoint } = bench;
   bench.checkLanguage(!checkpoint.spec.causal);
-  const maxLength = Math.min(settings.maxLength, checkpoint.spec.maxLength);
+  const maxLength = bench.maxLength();
   const masking = await maskingOf(bench);
   const frame = await tokenizer.frame();
   const end = masking ? frame.after[0] : (await endsOf(settings.model))[0];
@@ -103,6 +105,8 @@ const hasWeights = async (folder: string): Promise<boolean> =>
  * its weights, or, where it has none or is told so, from random ones.
  */
 export async function pretrain(options: Options, run: RunOptions = {}): Promise<Report> {
+  if (options.peft === 'lora')
+    throw new LightPeftError('BAD_OPTION', '--peft lora: all weights are pretrained');
   const settings = settle({ ...options, peft: 'none' });
   const { model, resume, scratch, seed } = settings;
   const config = join(model, CONFIG);
@@ -112,6 +116,8 @@ export async function pretrain(options: Options, run: RunOptions = {}): Promise<
   await checkModelPlace(model, out);
   const initial = join(out, INITIAL);
   await checkOwn(initial);
+  // It would be missed there, under another name.
+  await Tokenizer.fromFolder(model);
   const source = createHash('sha256')
     .update(await readFile(config))
     .digest('hex');
@@ -119,5 +125,11 @@ export async function pretrain(options: Options, run: RunOptions = {}): Promise<
   if (!resume || !existsSync(join(initial, CONFIG))) await writeInitial(initial, model, seed);
   run.onNote?.(`begins with random weights, from seed ${seed}`);
   const phase = phaseFor({ folder: initial, source });
-  return runTraining({ ...options, peft: 'none', model: initial }, run, phase);
+  try {
+    return await runTraining({ ...options, peft: 'none', model: initial }, run, phase);
+  } catch (error) {
+    // Of no use where there is no state to go on from.
+    if (!existsSync(join(out, STATE))) await removeFolder(initial);
+    throw error;
+  }
 }

@@ -1,5 +1,6 @@
 import { answersOf, type SpanLogits } from './data/answers.ts';
 import { type EncodedExample, packBatch } from './data/batches.ts';
+import { UNTOLD } from './data/completions.ts';
 import type { Dataset } from './data/dataset.ts';
 import type { Session } from './engine.ts';
 import { LightPeftError } from './errors.ts';
@@ -56,7 +57,7 @@ export async function predictTags(
   });
 }
 
-/** Of words that were not cut off. */
+/** Of words that were not cut off and are to be told. */
 export async function tagEvaluation(
   session: Session,
   tagged: NonNullable<Dataset['tagged']>,
@@ -64,7 +65,9 @@ export async function tagEvaluation(
   run: RunOptions,
 ): Promise<Record<string, number>> {
   const predicted = await predictTags(session, tagged, names, run);
-  const kept = tagged.map(({ words }) => [...words.keys()].filter((w) => words[w]! >= 0));
+  const kept = tagged.map(({ words, tokenLabels }) =>
+    [...words.keys()].filter((w) => words[w]! >= 0 && tokenLabels[words[w]!] !== UNTOLD),
+  );
   return {
     ...tagMetrics(
       predicted.map(({ tags }, i) => kept[i]!.map((w) => tags[w]!)),

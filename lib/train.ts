@@ -29,7 +29,7 @@ const writeTrained = (
   return writeCheckpoint(out, bench.settings.model, bench.family, tensors, {
     told: info.tells ?? told,
     ...(names && { names }),
-    unanswerable: info.unanswerable ?? false,
+    trained: { unanswerable: info.unanswerable, maxLength: info.maxLength, docStride: info.docStride },
     value: info.tells === undefined && told === 'classes' && names === undefined,
   });
 };

@@ -15,6 +15,7 @@ import type { Settings } from './options.ts';
 import { encoderCost, parameterCosts } from './plan/costs.ts';
 import { estimatorOf, moduleEstimatorOf, trainsMasks } from './plan/estimators.ts';
 import type { RunOptions } from './run.ts';
+import type { TextLengths } from './checkpoint/config.ts';
 import { headConfig } from './head-config.ts';
 import { frozenHeadOf } from './head-tensors.ts';
 import { Tokenizer } from './tokenizer.ts';
@@ -39,6 +40,9 @@ export interface Report {
 /** Whether a module is meant by a target, by PEFT's rule: its full name, or the end of it after a dot. */
 export const isTarget = (name: string, target: string): boolean =>
   name === target || name.endsWith(`.${target}`);
+
+/** Of texts, where nothing else is asked for. */
+const USUAL_LENGTH = 128;
 
 /** A value is told by what tells classes. */
 const isOther = (a: LabelSet['kind'], b: LabelSet['kind']): boolean =>
@@ -88,17 +92,26 @@ export class Workbench implements Disposable {
     return new Workbench(settings, checkpoint, tokenizer, model, reading, frozen, onNote);
   }
 
-  read(file: string, labels?: LabelSet, unlabelled = false): Promise<Dataset> {
-    return this.readAs(
-      labels ? readingFor(this.reading, labels, this.settings) : this.reading,
-      file,
-      unlabelled,
-    );
+  read(file: string, labels?: LabelSet): Promise<Dataset> {
+    const reading = labels ? readingFor(this.reading, labels, this.settings) : this.reading;
+    return this.readAs(reading, file, false, {});
   }
 
-  private readAs(reading: Reading, file: string, unlabelled: boolean): Promise<Dataset> {
-    const maxLength = Math.min(this.settings.maxLength, this.checkpoint.spec.maxLength);
-    return readDataset(file, reading, this.tokenizer, { maxLength, unlabelled });
+  /** @param lengths those of training, for where no flag says otherwise */
+  private readAs(
+    reading: Reading,
+    file: string,
+    unlabelled: boolean,
+    lengths: Partial<TextLengths>,
+  ): Promise<Dataset> {
+    const stride = reading.stride ?? lengths.docStride;
+    const maxLength = this.maxLength(lengths);
+    return readDataset(file, { ...reading, stride }, this.tokenizer, { maxLength, unlabelled });
+  }
+
+  /** Of a text, in tokens. */
+  maxLength({ maxLength }: Partial<TextLengths> = {}): number {
+    return Math.min(this.settings.maxLength ?? maxLength ?? USUAL_LENGTH, this.checkpoint.spec.maxLength);
   }
 
   /** As an adapter was trained, where neither a task nor a flag says otherwise. */
@@ -115,7 +128,9 @@ export class Workbench implements Disposable {
         'BAD_OPTION',
         `${settings.adapter ?? settings.model} tells ${labels.kind}, not ${asked}`,
       );
-    if (!info || settings.task !== undefined) return this.read(file, labels, unlabelled);
+    const lengths = info ?? this.checkpoint.trained;
+    if (!info || settings.task !== undefined)
+      return this.readAs(readingFor(reading, labels, settings), file, unlabelled, lengths);
     const metrics = reading.metrics ?? [info.metric as MetricName];
     // Of tokens, the last column has what they tell.
     const [given, told] = info.tells
@@ -125,19 +140,20 @@ export class Workbench implements Disposable {
     if (info.tells === 'tokens') {
       const completion = settings.completionColumn ?? told!;
       const columns = { text: [...text, completion] as Reading['columns']['text'], label: null };
-      return this.readAs({ ...reading, columns, metrics, labels }, file, unlabelled);
+      return this.readAs({ ...reading, columns, metrics, labels }, file, unlabelled, lengths);
     }
     if (info.tells) {
       const label = settings.tagColumn ?? settings.answerColumn ?? told;
       const { stride } = readingFor(reading, labels, settings);
       const own = { ...reading, columns: { text, label }, stride, metrics: reading.metrics, labels };
-      return this.readAs({ ...own, told: info.tells }, file, unlabelled);
+      return this.readAs({ ...own, told: info.tells }, file, unlabelled, lengths);
     }
     const choices = reading.choices ?? (info.choices as Reading['choices']);
     return this.readAs(
       { ...reading, columns: { ...reading.columns, text }, choices, metrics, labels },
       file,
       unlabelled,
+      lengths,
     );
   }
 
@@ -258,7 +274,8 @@ export class Workbench implements Disposable {
         ? [...this.reading.columns.text, this.reading.columns.label!]
         : this.reading.columns.text,
       metric: metrics[0]!,
-      maxLength: settings.maxLength,
+      maxLength: settings.maxLength ?? USUAL_LENGTH,
+      ...(settings.docStride !== undefined && { docStride: settings.docStride }),
       r: settings.loraR,
       alpha: settings.loraAlpha,
       dropout: settings.loraDropout,

@@ -23,6 +23,8 @@ export interface AdapterInfo {
   columns: string[];
   metric: string;
   maxLength: number;
+  /** Of windows over long texts, where that was given. */
+  docStride?: number | undefined;
   r: number;
   alpha: number;
   dropout: number;
@@ -48,6 +50,7 @@ const schema: z.ZodType<AdapterInfo> = z
     columns: z.array(z.string()).min(1),
     metric: z.string().min(1),
     maxLength: z.int().positive(),
+    docStride: z.int().min(0).optional(),
     r: z.int().positive(),
     alpha: z.number().positive(),
     dropout: z.number().min(0).lt(1),

@@ -17,9 +17,27 @@ export interface Config {
   /** By class number; null where the config does not say. */
   labels: string[] | null;
   problemType: string | null;
-  /** What this library wrote of a model that finds answers: whether a text may have none. */
-  unanswerable: boolean;
+  /** What this library wrote of a model that it trained. */
+  trained: Trained;
 }
+
+/** Of texts, in tokens. */
+export interface TextLengths {
+  maxLength?: number | undefined;
+  /** That two windows over a long text share. */
+  docStride?: number | undefined;
+}
+
+export interface Trained extends TextLengths {
+  /** Whether a text may have no answer. */
+  unanswerable?: boolean | undefined;
+}
+
+const TRAINED: z.ZodType<Trained> = z.object({
+  unanswerable: z.boolean().optional(),
+  maxLength: z.int().positive().optional(),
+  docStride: z.int().min(0).optional(),
+});
 
 const bad = (message: string, cause?: unknown) => new LightPeftError('BAD_CONFIG', message, { cause });
 
@@ -28,7 +46,7 @@ const COMMON = z.object({
   architectures: z.array(z.string()).nullish(),
   // Some files have numbers for names.
   id2label: z.record(z.string(), z.union([z.string(), z.number()])).nullish(),
-  light_peft: z.object({ unanswerable: z.boolean().default(false) }).nullish(),
+  light_peft: TRAINED.nullish(),
   num_labels: z.int().positive().max(100_000).nullish(),
   problem_type: z.enum(['regression', 'single_label_classification', 'multi_label_classification']).nullish(),
 });
@@ -90,6 +108,6 @@ export async function readConfig(file: string, asked?: Told): Promise<Config> {
     json,
     labels: labelsOf(common, file),
     problemType: common.problem_type ?? null,
-    unanswerable: common.light_peft?.unanswerable ?? false,
+    trained: common.light_peft ?? {},
   };
 }

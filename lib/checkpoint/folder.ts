@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { LightPeftError, messageOf } from '../errors.ts';
-import { readConfig } from './config.ts';
+import { readConfig, type Trained } from './config.ts';
 import type { Family } from './families.ts';
 import { fingerprintOf } from './fingerprint.ts';
 import { type BaseTensor, findSites, type HeadTensor } from './sites.ts';
@@ -19,8 +19,8 @@ export interface Checkpoint {
   /** Names of the classes, by number; null where config.json has none. */
   labels: string[] | null;
   problemType: string | null;
-  /** Whether a text may have no answer, where that is told. */
-  unanswerable: boolean;
+  /** What this library wrote of a model that it trained. */
+  trained: Trained;
   /** The base's weights, by site. */
   tensors: Map<string, BaseTensor>;
   /** The head's, by site; empty where there is none that tells what is asked for. */
@@ -60,8 +60,8 @@ async function checkFolder(path: string): Promise<void> {
 export async function openCheckpoint(path: string, asked?: Told): Promise<Checkpoint> {
   await checkFolder(path);
   const config = await readConfig(join(path, 'config.json'), asked);
-  const { family, spec, own, labels, problemType, unanswerable } = config;
+  const { family, spec, own, labels, problemType, trained } = config;
   const sites = findSites(path, config, await readWeightFiles(path));
   const fingerprint = await fingerprintOf(spec, sites.tensors);
-  return { folder: path, family, spec, own, labels, problemType, unanswerable, ...sites, fingerprint };
+  return { folder: path, family, spec, own, labels, problemType, trained, ...sites, fingerprint };
 }

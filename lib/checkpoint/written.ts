@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { LightPeftError } from '../errors.ts';
 import type { NamedTensor } from '../native.ts';
 import { makeFolder, removeFile, writeWhole } from '../whole-file.ts';
-import { readConfig } from './config.ts';
+import { readConfig, type Trained } from './config.ts';
 import type { Family } from './families.ts';
 import { writeSafetensors } from './safetensors.ts';
 import type { Told } from './spec.ts';
@@ -28,8 +28,8 @@ export interface Telling {
   names?: readonly string[];
   /** Whether it tells a value. */
   value?: boolean;
-  /** Whether a text may have no answer. */
-  unanswerable?: boolean;
+  /** How its texts were read. */
+  trained?: Trained;
 }
 
 type Placed = Pick<NamedTensor, 'shape' | 'data'>;
@@ -73,7 +73,7 @@ export async function writeCheckpoint(
     ...heir,
     ...labelsOf(telling),
     // transformers keeps what it does not know. It also says that the folder may be written over.
-    [OWN]: { unanswerable: telling.unanswerable ?? false },
+    [OWN]: telling.trained ?? {},
     architectures: [family.architecture(telling.told)],
     dtype: 'float32',
     ...(torch_dtype !== undefined && { torch_dtype: 'float32' }),

@@ -40,7 +40,8 @@ export async function readBlocks(
   { maxLength, frame, end }: { maxLength: number; frame: Frame; end: number | undefined },
 ): Promise<EncodedExample[]> {
   const width = maxLength - frame.before.length - frame.after.length;
-  if (width < 1)
+  // A single token tells nothing of another.
+  if (width < 1 || maxLength < 2)
     throw new LightPeftError('BAD_OPTION', `a maximal length of ${maxLength} leaves no room for text`);
   const cells = new Cells(file);
   const all = new Tokens();
@@ -63,7 +64,6 @@ export async function readBlocks(
   const blocks: EncodedExample[] = [];
   for (let begin = 0; begin < all.length; begin += width) {
     const ids = Int32Array.from([...frame.before, ...all.slice(begin, begin + width), ...frame.after]);
-    // A single token tells nothing of another.
     if (ids.length < 2) continue;
     blocks.push({
       ids,

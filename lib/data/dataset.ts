@@ -72,6 +72,8 @@ async function readTags(
   const rows = await readTagged(file, { words, tags: columns.label! }, { tagsOptional: unlabelled });
   const names = labels?.kind === 'tags' ? labels.names : inferTags(rows);
   const tagged = await encodeTags(rows, names, tokenizer, { maxLength, file, unlabelled });
+  if (!unlabelled && tagged.every(({ tokenLabels }) => tokenLabels.every((label) => label === UNTOLD)))
+    throw new LightPeftError('BAD_DATA', `${file}: no word is left to be told`);
   const set: LabelSet = { kind: 'tags', names };
   if (metrics) checkMetrics(metrics, set);
   return {

@@ -18,7 +18,7 @@ export interface Tagged {
   /** The row's `idx` column where every row has a 32-bit integer there, else its 0-based order. */
   idx: number;
   words: string[]; // [W]
-  /** [W]: names or class indices; null: unlabelled. */
+  /** [W]: names or class indices, -100 for a word that is not to be told; null: unlabelled. */
   tags: (string | number)[] | null;
 }
 
@@ -82,7 +82,9 @@ export async function readTagged(
  * @throws {LightPeftError} as `inferLabels` does
  */
 export function inferTags(examples: readonly Pick<Tagged, 'tags'>[], given?: readonly string[]): string[] {
-  const labels = examples.flatMap(({ tags }) => (tags ?? []).map((label) => ({ label })));
+  const labels = examples.flatMap(({ tags }) =>
+    (tags ?? []).filter((tag) => tag !== UNTOLD).map((label) => ({ label })),
+  );
   const set = inferLabels(labels, given);
   if (set.kind !== 'classes')
     throw new LightPeftError('BAD_LABEL', 'the tags are numbers that are not whole');
@@ -128,6 +130,7 @@ export async function encodeTags(
     const words = firstTokens(texts, all[i]!);
     const tokenLabels = new Int32Array(ids.length).fill(UNTOLD);
     tags?.forEach((tag, w) => {
+      if (tag === UNTOLD) return;
       const label = encodeLabel(tag, set, `${file}, example ${i}, word ${w}`, {
         unlabelled: unlabelled ? 'allow' : 'refuse',
       });

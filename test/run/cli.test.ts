@@ -31,6 +31,19 @@ const run = (...args: string[]): Promise<Ended> =>
   });
 
 describe('the command line', () => {
+  it('is reached by a script for each command, which runs nothing else before it', async () => {
+    const root = join(import.meta.dirname, '../..');
+    for (const name of ['train', 'pretrain']) {
+      const { status, stdout } = await new Promise<{ status: unknown; stdout: string }>((resolve) => {
+        execFile('npm', ['run', '-s', name, '--', '--help'], { cwd: root }, (error, stdout) =>
+          resolve({ status: error?.code ?? 0, stdout }),
+        );
+      });
+      expect(status, name).to.equal(0);
+      expect(stdout).to.match(new RegExp(`^Usage: light-peft ${name} `));
+    }
+  });
+
   const folder = new Folder();
   after(() => folder.remove());
   const { trainFile, validationFile } = folder.options();

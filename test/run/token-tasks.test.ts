@@ -87,6 +87,37 @@ describe('tags of words and answers in texts', () => {
     expect(tags[3]).deep.equal({ idx: 3, tags: rows[3]!.ner_tags });
   });
 
+  it('texts are as long as they were in training, and words of -100 are not told', async () => {
+    const path = folder.write(
+      'untold.jsonl',
+      rows
+        .map((row, i) =>
+          JSON.stringify({ ...row, ner_tags: row.tokens.map((_, w) => (w === 2 ? i % 2 : -100)) }),
+        )
+        .join('\n'),
+    );
+    const data = { trainFile: path, validationFile: path, textColumns: ['tokens'], tagColumn: 'ner_tags' };
+    const report = await vanillaTrain(
+      options({ ...data, maxLength: 6, maxSteps: 2, out: folder.file('short') }),
+    );
+    const again = await evaluate({ model: ENCODER, adapter: folder.file('short'), validationFile: path });
+    expect(again.metrics).deep.equal(report.metrics);
+    const [first] = (await predict({ model: ENCODER, adapter: folder.file('short'), input: path })) as {
+      tags: unknown[];
+    }[];
+    expect(first!.tags).lengthOf(10);
+    expect(first!.tags.at(-1)).equal(null);
+    const nothing = folder.write(
+      'nothing.jsonl',
+      JSON.stringify({ tokens: ['a', 'b'], ner_tags: [-100, -100] }),
+    );
+    expect(
+      await errorOf(
+        vanillaTrain(options({ ...data, trainFile: nothing, labelNames: ['O', 'X'], out: folder.file('y') })),
+      ),
+    ).include({ code: 'BAD_DATA' });
+  });
+
   it('a question may have no answer where some of those learned from have none', async () => {
     const some = rows.map((row, i) =>
       i % 4 ? row : { ...row, question: 'Which river?', answers: { text: [], answer_start: [] } },
