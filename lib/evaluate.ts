@@ -15,12 +15,10 @@ export async function evaluate(options: Options, run: RunOptions = {}): Promise<
     noteTruncation(run, settings.validationFile!, data);
     const evaluation = await evaluateAll(session, data, run);
     const { seconds, tokensPerSecond } = evaluation;
-    return bench.report(
-      { seconds, tokensPerSecond, steps: 0 },
-      evaluation,
-      await bench.trained(session),
-      kept,
-    );
+    const trained = await bench.trained(session);
+    const report = bench.report({ seconds, tokensPerSecond, steps: 0 }, evaluation, trained, kept);
+    // Nothing is written.
+    return { ...report, out: null };
   } finally {
     session.dispose();
   }

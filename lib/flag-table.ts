@@ -9,7 +9,7 @@ export const COMMANDS: Record<Command, string> = {
     'Trains LoRA on the whole base and writes a Hugging Face PEFT adapter, or the model itself (--peft none).',
   pretrain: 'Trains a model on texts, encoders on masked tokens and decoders on the next one, and writes it.',
   evaluate: "Measures a base with an adapter, or a checkpoint's own head, on a file.",
-  predict: 'Prints logits and label of each text as JSON lines.',
+  predict: 'Prints what is told of each text as JSON lines, with logits where it is told as a whole.',
   generate: 'Continues prompts with a decoder, alone or with an adapter.',
 };
 

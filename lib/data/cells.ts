@@ -52,7 +52,10 @@ export class Cells {
 
   /** That a column holds something else than what is needed. */
   wrong(row: Row, column: string, needed: string): LightPeftError {
-    return this.bad(row, `column "${column}" holds ${kindOf(row.values[column])} where ${needed} is needed`);
+    return this.bad(
+      row,
+      `column "${column}" holds ${kindOf(row.values[column], needed)} where ${needed} is needed`,
+    );
   }
 
   bad({ line }: Row, what: string): LightPeftError {
@@ -60,8 +63,8 @@ export class Cells {
   }
 }
 
-const kindOf = (value: unknown): string => {
+const kindOf = (value: unknown, needed: string): string => {
   if (value === null) return 'null';
-  if (Array.isArray(value)) return 'an array';
+  if (Array.isArray(value)) return needed.startsWith('a list') ? 'a list of something else' : 'a list';
   return typeof value === 'object' ? 'an object' : `a ${typeof value}`;
 };

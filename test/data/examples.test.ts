@@ -56,7 +56,7 @@ describe('examples', () => {
     const examples = await read(labels.map(labelled));
     expect(examples.map(({ label }) => label)).to.deep.equal([0, 2.5, 'x', ' ', null, null, 1, 0]);
     expect(await refusal([labelled([1])])).to.equal(
-      'BAD_DATA x.jsonl:1: column "label" holds an array where a label is needed',
+      'BAD_DATA x.jsonl:1: column "label" holds a list where a label is needed',
     );
   });
 
