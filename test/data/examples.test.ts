@@ -44,7 +44,7 @@ describe('examples', () => {
 
   it('take numbers for texts, and nothing else', async () => {
     expect((await read([{ a: 3.5, b: -1, label: 0 }]))[0]!.texts).to.deep.equal(['3.5', '-1']);
-    const kinds = { null: null, 'an array': ['x'], 'an object': {}, 'a boolean': true };
+    const kinds = { null: null, 'a list': ['x'], 'an object': {}, 'a boolean': true };
     for (const [kind, value] of Object.entries(kinds))
       expect(await refusal([labelled(0), { a: 'x', b: value, label: 0 }])).to.equal(
         `BAD_DATA x.jsonl:2: column "b" holds ${kind} where a text is needed`,
