@@ -1,4 +1,5 @@
-import { type EncodedExample, inBatches } from './data/batches.ts';
+import { type EncodedExample, inBatches, packBatch, type PackedBatch } from './data/batches.ts';
+import type { Session } from './engine.ts';
 import { LightPeftError } from './errors.ts';
 import type { RunOptions } from './run.ts';
 
@@ -17,5 +18,23 @@ export function* batchesOf<T extends EncodedExample>(
   for (const chosen of inBatches(all, EVALUATION_BATCH)) {
     if (signal?.aborted) throw new LightPeftError('ABORTED', 'stopped during the evaluation');
     yield [...chosen].map((i) => examples[i]!);
+  }
+}
+
+/**
+ * What a head gives for all examples, batch by batch.
+ * @throws {LightPeftError} ABORTED; NOT_FINITE
+ */
+export async function* evaluated(
+  session: Session,
+  examples: readonly EncodedExample[],
+  run: RunOptions,
+): AsyncGenerator<{ batch: PackedBatch; logits: Float32Array }> {
+  for (const chosen of batchesOf(examples, run)) {
+    const batch = packBatch(chosen);
+    const { logits } = await session.evaluate(batch);
+    if (!logits.every(Number.isFinite))
+      throw new LightPeftError('NOT_FINITE', 'the model gives logits that are not finite');
+    yield { batch, logits };
   }
 }

@@ -3,7 +3,7 @@ import type { Dataset } from './data/dataset.ts';
 import { logitsFor, type WholeLabels } from './data/labels.ts';
 import type { Session } from './engine.ts';
 import { LightPeftError } from './errors.ts';
-import { batchesOf } from './evaluation-batches.ts';
+import { batchesOf, evaluated } from './evaluation-batches.ts';
 import { computeMetrics } from './metrics.ts';
 import type { RunOptions } from './run.ts';
 import {
@@ -44,16 +44,11 @@ async function predictWhole(
 ): Promise<Prediction[]> {
   const width = logitsFor(labels);
   const out: Prediction[] = [];
-  for (const chosen of batchesOf(examples, run)) {
-    const batch = packBatch(chosen);
-    const { logits } = await session.evaluate(batch);
-    if (!logits.every(Number.isFinite))
-      throw new LightPeftError('NOT_FINITE', 'the model gives logits that are not finite');
+  for await (const { batch, logits } of evaluated(session, examples, run))
     for (const [b, idx] of batch.idx.entries()) {
       const row = [...logits.subarray(b * width, (b + 1) * width)];
       out.push({ idx, logits: row, label: labelOf(row, labels) });
     }
-  }
   return out;
 }
 

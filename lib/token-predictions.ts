@@ -1,10 +1,9 @@
 import { answersOf, type SpanLogits } from './data/answers.ts';
-import { type EncodedExample, packBatch } from './data/batches.ts';
+import type { EncodedExample } from './data/batches.ts';
 import { UNTOLD } from './data/completions.ts';
 import type { Dataset } from './data/dataset.ts';
 import type { Session } from './engine.ts';
-import { LightPeftError } from './errors.ts';
-import { batchesOf } from './evaluation-batches.ts';
+import { evaluated } from './evaluation-batches.ts';
 import type { RunOptions } from './run.ts';
 import { spanMetrics } from './span-metrics.ts';
 import { tagMetrics } from './tag-metrics.ts';
@@ -29,13 +28,9 @@ async function outputsOf(
   run: RunOptions,
 ): Promise<Float32Array[]> {
   const found: Float32Array[] = [];
-  for (const chosen of batchesOf(examples, run)) {
-    const batch = packBatch(chosen);
-    const { logits } = await session.evaluate(batch);
-    if (!logits.every(Number.isFinite))
-      throw new LightPeftError('NOT_FINITE', 'the model gives logits that are not finite');
+  for await (const { batch, logits } of evaluated(session, examples, run)) {
     const width = logits.length / batch.ids.length;
-    for (let b = 0; b < chosen.length; b++)
+    for (let b = 0; b + 1 < batch.cuSeqlens.length; b++)
       found.push(logits.slice(batch.cuSeqlens[b]! * width, batch.cuSeqlens[b + 1]! * width));
   }
   return found;

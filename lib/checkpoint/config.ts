@@ -6,6 +6,8 @@ import { ARCHITECTURES } from './naming.ts';
 import { parseFields } from './parse-fields.ts';
 import { type Spec, type Told, TOLD } from './spec.ts';
 
+export const CONFIG = 'config.json';
+
 export interface Config {
   /** With the names of the head that the spec has. */
   family: Family;

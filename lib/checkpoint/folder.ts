@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { LightPeftError, messageOf } from '../errors.ts';
-import { readConfig, type Trained } from './config.ts';
+import { CONFIG, readConfig, type Trained } from './config.ts';
 import type { Family } from './families.ts';
 import { fingerprintOf } from './fingerprint.ts';
 import { type BaseTensor, findSites, type HeadTensor } from './sites.ts';
@@ -59,7 +59,7 @@ async function checkFolder(path: string): Promise<void> {
  */
 export async function openCheckpoint(path: string, asked?: Told): Promise<Checkpoint> {
   await checkFolder(path);
-  const config = await readConfig(join(path, 'config.json'), asked);
+  const config = await readConfig(join(path, CONFIG), asked);
   const { family, spec, own, labels, problemType, trained } = config;
   const sites = findSites(path, config, await readWeightFiles(path));
   const fingerprint = await fingerprintOf(spec, sites.tensors);

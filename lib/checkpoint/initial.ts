@@ -3,10 +3,10 @@ import { z } from 'zod';
 import { Random } from '../data/random.ts';
 import { LightPeftError } from '../errors.ts';
 import type { NamedTensor } from '../native.ts';
-import { readConfig } from './config.ts';
+import { CONFIG, readConfig } from './config.ts';
 import { baseShapes, vocabularyShapes } from './shapes.ts';
 import { parseFields } from './parse-fields.ts';
-import { CONFIG, writeCheckpoint } from './written.ts';
+import { writeCheckpoint } from './written.ts';
 
 const FIELDS = z.object({ initializer_range: z.number().positive().default(0.02) });
 

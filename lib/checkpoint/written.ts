@@ -4,12 +4,11 @@ import { join } from 'node:path';
 import { LightPeftError } from '../errors.ts';
 import type { NamedTensor } from '../native.ts';
 import { makeFolder, removeFile, writeWhole } from '../whole-file.ts';
-import { readConfig, type Trained } from './config.ts';
+import { CONFIG, readConfig, type Trained } from './config.ts';
 import type { Family } from './families.ts';
 import { writeSafetensors } from './safetensors.ts';
 import type { Told } from './spec.ts';
 
-export const CONFIG = 'config.json';
 /** A key of the config.json of models that were written here. */
 export const OWN = 'light_peft';
 const WEIGHTS = 'model.safetensors';

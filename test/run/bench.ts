@@ -3,7 +3,8 @@ import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type DemoExample, generateTask } from '../../demo/task.ts';
-import type { Options } from '../../lib/index.ts';
+import { expect } from 'chai';
+import type { Options, RunOptions } from '../../lib/index.ts';
 
 export const ENCODER = join(import.meta.dirname, '../../demo/encoder');
 
@@ -53,4 +54,16 @@ export async function errorOf(work: Promise<unknown>): Promise<{ code?: string; 
     return error as Error;
   }
   throw new Error('this should have failed');
+}
+
+/** Runs until that step, and is stopped there. */
+export async function stopAt(step: number, work: (run: RunOptions) => Promise<unknown>): Promise<void> {
+  const abort = new AbortController();
+  const stopped = work({
+    signal: abort.signal,
+    onProgress: (progress) => {
+      if (progress.step >= step) abort.abort();
+    },
+  });
+  expect(await errorOf(stopped)).include({ code: 'ABORTED' });
 }
