@@ -12,7 +12,7 @@ class ModelHandle : public Napi::ObjectWrap<ModelHandle> {
   std::shared_ptr<const Model> model(Napi::Env env) const;
 
  private:
-  Napi::Value load(const Napi::CallbackInfo& info);   // (spec, weights, dtype) -> Promise<void>
+  Napi::Value load(const Napi::CallbackInfo& info);   // (spec, weights, dtype, device) -> Promise<void>
   Napi::Value cut(const Napi::CallbackInfo& info);    // (from, layers) -> Promise<void>
   Napi::Value norms(const Napi::CallbackInfo& info);  // () -> Promise<four lists, one vector for each layer>
   Napi::Value shifts(

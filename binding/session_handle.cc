@@ -101,7 +101,7 @@ Napi::Value SessionHandle::scores(const Napi::CallbackInfo& info) {
 Napi::Value SessionHandle::tensors(const Napi::CallbackInfo& info) {
   return post(info.Env(), [part = to_part(info[0])](Session& s) {
     std::vector<Parameter> all = s.network().parameters().all();
-    for (auto& p : all) p.value = (p.*part).clone();
+    for (auto& p : all) p.value = (p.*part).to(at::kCPU, at::kFloat, false, /*copy=*/true);
     return [all = std::move(all)](Napi::Env env) -> Napi::Value {
       auto list = Napi::Array::New(env, all.size());
       for (uint32_t i = 0; i < all.size(); ++i) {
@@ -141,7 +141,7 @@ Napi::Value SessionHandle::set_tensors(const Napi::CallbackInfo& info) {
       pairs.emplace_back(found, &data);
     }
     for (const auto& [p, data] : pairs)
-      std::memcpy((p->*part).mutable_data_ptr<float>(), data->data(), data->size() * sizeof(float));
+      (p->*part).copy_(at::from_blob(const_cast<float*>(data->data()), p->shape, at::kFloat));
     s.network().follow();
     return [](Napi::Env env) { return env.Undefined(); };
   });
@@ -156,7 +156,7 @@ Napi::Value SessionHandle::threads(const Napi::CallbackInfo& info) {
 Napi::Value SessionHandle::state(const Napi::CallbackInfo& info) {
   return post(info.Env(), [](Session& s) {
     auto all = s.state();
-    for (auto& entry : all) entry.second = entry.second.clone();
+    for (auto& [name, t] : all) t = t.to(at::kCPU, t.scalar_type(), false, /*copy=*/true);
     return [all = std::move(all), steps = s.steps_done()](Napi::Env env) -> Napi::Value {
       auto tensors = Napi::Object::New(env);
       for (const auto& [name, t] : all) {
@@ -180,17 +180,17 @@ Napi::Value SessionHandle::set_state(const Napi::CallbackInfo& info) {
     const auto bytes = static_cast<Napi::Value>(value).As<Napi::Uint8Array>();
     given[key.ToString().Utf8Value()] = {bytes.Data(), bytes.Data() + bytes.ElementLength()};
   }
-  return post(info.Env(),
-              [given = std::move(given), steps = o.Get("stepsDone").ToNumber().Int64Value()](Session& s) {
-                for (auto& [name, t] : s.state())
-                  if (!given.count(name) || given.at(name).size() != t.nbytes())
-                    throw Error("BAD_STATE", "the checkpoint is of another run: " + name + " does not fit");
-                for (auto& [name, t] : s.state())
-                  std::memcpy(t.mutable_data_ptr(), given.at(name).data(), t.nbytes());
-                s.network().follow();
-                s.resume_at(steps);
-                return [](Napi::Env env) { return env.Undefined(); };
-              });
+  return post(
+      info.Env(), [given = std::move(given), steps = o.Get("stepsDone").ToNumber().Int64Value()](Session& s) {
+        for (auto& [name, t] : s.state())
+          if (!given.count(name) || given.at(name).size() != t.nbytes())
+            throw Error("BAD_STATE", "the checkpoint is of another run: " + name + " does not fit");
+        for (auto& [name, t] : s.state())
+          t.copy_(at::from_blob(const_cast<uint8_t*>(given.at(name).data()), t.sizes(), t.scalar_type()));
+        s.network().follow();
+        s.resume_at(steps);
+        return [](Napi::Env env) { return env.Undefined(); };
+      });
 }
 
 void SessionHandle::dispose(const Napi::CallbackInfo&) {

@@ -44,12 +44,16 @@ export class Model implements Disposable {
   /** @throws {LightPeftError} BAD_CHECKPOINT, NATIVE_MISSING, OUT_OF_MEMORY */
   static async load(
     checkpoint: Checkpoint,
-    { dtype = 'auto', threads = 0 }: { dtype?: Dtype; threads?: number } = {},
+    {
+      dtype = 'auto',
+      threads = 0,
+      device = 'cpu',
+    }: { dtype?: Dtype; threads?: number; device?: string } = {},
   ): Promise<Model> {
     const weights: WeightRef[] = [...checkpoint.tensors].map(([site, tensor]) => ({ site, ...tensor }));
     const compute = computeDtype(dtype);
     const handle = new (native().Model)(threads);
-    await coded(() => handle.load(checkpoint.spec, weights, compute));
+    await coded(() => handle.load(checkpoint.spec, weights, compute, device));
     return new Model(checkpoint, compute, handle);
   }
 

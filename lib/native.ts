@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Site, Spec } from './checkpoint/spec.ts';
 import type { PackedBatch } from './data/batches.ts';
@@ -172,7 +172,8 @@ export interface LayerCut {
 }
 
 export interface NativeModel {
-  load(spec: Spec, weights: WeightRef[], dtype: ComputeDtype): Promise<void>;
+  /** @param device cpu or cuda:N */
+  load(spec: Spec, weights: WeightRef[], dtype: ComputeDtype, device: string): Promise<void>;
   cut(from: NativeModel, layers: LayerCut[]): Promise<void>;
   norms(): Promise<WeightNorms>;
   shifts(
@@ -237,7 +238,9 @@ export function native(): Native {
   const root = packageRoot();
   try {
     const { addon } = JSON.parse(readFileSync(join(root, 'build/current.json'), 'utf8')) as { addon: string };
-    loaded = createRequire(import.meta.url)(resolve(root, addon)) as Native;
+    // Tests name another one, which lies beside it.
+    const file = join(dirname(resolve(root, addon)), process.env['LIGHT_PEFT_ADDON'] || basename(addon));
+    loaded = createRequire(import.meta.url)(file) as Native;
   } catch (error) {
     throw new LightPeftError(
       'NATIVE_MISSING',

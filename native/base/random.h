@@ -14,11 +14,11 @@ struct Dropout {
   uint32_t threshold = 0;  // drop when the 16 random bits are below it
   float scale = 1.f;       // 1 / (1 - p)
 
-  bool active() const { return threshold != 0; }
+  constexpr bool active() const { return threshold != 0; }
 };
 
 /// Finaliser of SplitMix64 (Steele, Lea, Flood 2014).
-inline uint64_t mix64(uint64_t x) {
+constexpr uint64_t mix64(uint64_t x) {
   x += 0x9E3779B97F4A7C15ull;
   x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ull;
   x = (x ^ (x >> 27)) * 0x94D049BB133111EBull;
@@ -43,7 +43,7 @@ inline Dropout make_dropout(double p, uint64_t seed, uint64_t step, uint64_t mic
 constexpr uint32_t kMix0 = 0x9E3779B1u, kMix1 = 0x7FEB352Du, kMix2 = 0x846CA68Bu;
 
 /// 32 bits for position `counter` of a stream; they serve two decisions.
-inline uint32_t mix32(uint32_t counter, uint32_t key0, uint32_t key1) {
+constexpr uint32_t mix32(uint32_t counter, uint32_t key0, uint32_t key1) {
   uint32_t x = counter * kMix0 + key0;
   x = (x ^ (x >> 16)) * kMix1;
   x = (x ^ (x >> 15) ^ key1) * kMix2;
@@ -51,12 +51,12 @@ inline uint32_t mix32(uint32_t counter, uint32_t key0, uint32_t key1) {
 }
 
 /// Counters in one row of `width` elements: 16 for each 32 columns.
-inline uint32_t dropout_stride(int64_t width) { return static_cast<uint32_t>((width + 31) / 32 * 16); }
+constexpr uint32_t dropout_stride(int64_t width) { return static_cast<uint32_t>((width + 31) / 32 * 16); }
 
 /// The factor of element (row, column) of a [rows, width] tensor: 0 or 1 / (1 - p). Columns c and c + 16 of
 /// each 32 share one draw (its low and its high half); the vector kernels compute the same thing 32 columns
 /// at a time.
-inline float dropout_factor(const Dropout& d, int64_t row, int64_t column, int64_t width) {
+constexpr float dropout_factor(const Dropout& d, int64_t row, int64_t column, int64_t width) {
   if (!d.active()) return 1.f;
   const uint32_t counter = static_cast<uint32_t>(row) * dropout_stride(width) +
                            static_cast<uint32_t>(column / 32 * 16 + column % 16);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "ops/device.h"
 
 namespace lp {
 namespace {
@@ -20,12 +21,12 @@ at::ScalarType dtype_of(const std::string& name) {
 
 /// The linear with some of its outputs.
 Linear some_rows(const Linear& l, const Tensor& rows, at::ScalarType dtype) {
-  return {l.weight().index_select(0, rows), l.biased() ? l.bias().index_select(0, rows) : Tensor(), dtype};
+  return {gathered(l.weight(), rows, {}, {}), l.biased() ? l.bias().index_select(0, rows) : Tensor(), dtype};
 }
 
 /// The values of some heads among those of all, `each` of a head.
 Tensor values_of(const Tensor& heads, int64_t each) {
-  return (heads.unsqueeze(1) * each + at::arange(each, at::kLong)).flatten();
+  return (heads.unsqueeze(1) * each + at::arange(each, heads.options())).flatten();
 }
 
 /// The sums over each head's rows, [heads].
@@ -36,9 +37,7 @@ Tensor by_head(const Tensor& rows, int64_t heads) { return rows.view({heads, -1}
 Linear narrowed(const Linear& l, const Tensor& kept, const Tensor& scale, const Tensor& shift,
                 at::ScalarType dtype) {
   if (!kept.defined() && !scale.defined() && !shift.defined()) return l;
-  Tensor weight = l.weight();
-  if (kept.defined()) weight = weight.index_select(1, kept);
-  if (scale.defined()) weight = weight.to(at::kFloat) * scale;
+  const Tensor weight = gathered(l.weight(), {}, kept, scale);
   if (shift.defined()) return {weight, l.bias() + shift, dtype};
   return {weight, l.biased() ? l.bias() : Tensor(), dtype};
 }
@@ -71,7 +70,8 @@ Stage stage_of(int site) {
 
 Tensor fused_rows(const Spec& spec, int part, const Tensor& heads, int64_t all_heads) {
   const int64_t d = spec.head_size;
-  if (spec.fused_by_head) return (heads.unsqueeze(1) * 3 * d + part * d + at::arange(d, at::kLong)).flatten();
+  if (spec.fused_by_head)
+    return (heads.unsqueeze(1) * 3 * d + part * d + at::arange(d, heads.options())).flatten();
   return values_of(heads, d) + part * all_heads * d;
 }
 
@@ -95,14 +95,18 @@ namespace {
 /// What a checkpoint has, by site.
 class Weights {
  public:
-  Weights(const std::vector<WeightRef>& weights, const Spec& spec, at::ScalarType dtype)
-      : tensors_(map_weights(weights)), spec_(spec), dtype_(dtype) {}
+  Weights(const std::vector<WeightRef>& weights, const Spec& spec, at::ScalarType dtype,
+          const at::Device& device)
+      : tensors_(map_weights(weights)), spec_(spec), dtype_(dtype), device_(device) {}
+
+  /// Where they go.
+  const at::Device& device() const { return device_; }
 
   bool has(const std::string& site) const { return tensors_.count(site) > 0; }
-  const Tensor& get(const std::string& site) const {
+  Tensor get(const std::string& site) const {
     const auto found = tensors_.find(site);
     if (found == tensors_.end()) throw Error("BAD_CHECKPOINT", "the checkpoint lacks " + site);
-    return found->second;
+    return placed(found->second, device_);
   }
   Tensor find(const std::string& site) const { return has(site) ? get(site) : Tensor(); }
   NormWeights norm(const std::string& at) const {
@@ -114,6 +118,7 @@ class Weights {
   std::map<std::string, Tensor> tensors_;
   const Spec& spec_;
   at::ScalarType dtype_;
+  at::Device device_;
 };
 
 Layer layer_of(const Weights& weights, const Spec& spec, int64_t index) {
@@ -130,7 +135,7 @@ Layer layer_of(const Weights& weights, const Spec& spec, int64_t index) {
     layer.query_norm = weights.norm(at + "query.norm");
     layer.key_norm = weights.norm(at + "key.norm");
   }
-  if (!spec.slopes.empty()) layer.slopes = at::tensor(spec.slopes);
+  if (!spec.slopes.empty()) layer.slopes = at::tensor(spec.slopes).to(weights.device());
   if (!spec.windows.empty()) layer.window = spec.windows[index];
   return layer;
 }
@@ -138,8 +143,8 @@ Layer layer_of(const Weights& weights, const Spec& spec, int64_t index) {
 }  // namespace
 
 std::shared_ptr<const Model> Model::load(const Spec& spec, const std::vector<WeightRef>& refs,
-                                         at::ScalarType dtype) {
-  const Weights weights(refs, spec, dtype);
+                                         at::ScalarType dtype, const at::Device& device) {
+  const Weights weights(refs, spec, dtype, device);
   // A row of a norm lies on the stack.
   if (std::max({spec.hidden, spec.embedding, spec.query_key_norm ? spec.head_size : 0}) > kMaxNormWidth)
     throw Error("UNSUPPORTED_MODEL",
@@ -178,14 +183,15 @@ std::vector<LayerNorms> Model::norms() const {
     const Tensor context = squares(kAttentionOutput, 0), out = squares(kOutput, 0);
     Tensor heads = by_head(context, layer.heads), neurons = squares(kIntermediate, 1) + out;
     if (spec.fused) {
-      const Tensor rows = squares(kFused, 1), each = at::arange(layer.heads, at::kLong);
+      const Tensor rows = squares(kFused, 1), each = at::arange(layer.heads, rows.options().dtype(at::kLong));
       for (int part = 0; part < 3; ++part)
         heads = heads + by_head(rows.index_select(0, fused_rows(spec, part, each, layer.heads)), layer.heads);
     } else {
       for (const int site : {kQuery, kKey, kValue}) heads = heads + by_head(squares(site, 1), layer.heads);
     }
     if (spec.gated) neurons = neurons + squares(kGate, 1);
-    all.push_back({context.sqrt(), out.sqrt(), heads.sqrt(), neurons.sqrt()});
+    const auto root = [](const Tensor& squared) { return squared.sqrt().cpu(); };
+    all.push_back({root(context), root(out), root(heads), root(neurons)});
   }
   return all;
 }
@@ -196,13 +202,13 @@ std::vector<LayerShift> Model::shifts(const std::vector<LayerCut>& plan,
     throw Error("BAD_PLAN", "the Plan has another number of layers than the model");
   std::vector<LayerShift> all;
   for (size_t l = 0; l < layers.size(); ++l) {
-    const auto removed = [](const Tensor& mean, const std::vector<int64_t>& kept, int64_t each) {
+    const auto removed = [this](const Tensor& mean, const std::vector<int64_t>& kept, int64_t each) {
       Tensor rest = mean.clone();
       if (!kept.empty()) rest.view({-1, each}).index_fill_(0, at::tensor(kept, at::kLong), 0);
-      return rest;
+      return rest.to(device());
     };
     const auto shift = [&](int site, const Tensor& mean) {
-      return at::mv(layers[l].linear[site].weight().to(at::kFloat), mean);
+      return at::mv(layers[l].linear[site].weight().to(at::kFloat), mean).cpu();
     };
     all.push_back(
         {shift(kAttentionOutput, removed(means[l].context, plan[l].heads, spec.group * spec.head_size)),
@@ -225,7 +231,7 @@ std::shared_ptr<const Model> Model::cut(const std::vector<LayerCut>& plan) const
       layer.linear[site] = some_rows(layer.linear[site], rows, dtype);
     };
     if (static_cast<int64_t>(cut.heads.size()) < layer.heads) {
-      const Tensor heads = at::tensor(cut.heads, at::kLong);
+      const Tensor heads = at::tensor(cut.heads, at::kLong).to(device());
       context = values_of(heads, each);
       if (spec.fused) {
         std::vector<Tensor> parts;
@@ -239,14 +245,16 @@ std::shared_ptr<const Model> Model::cut(const std::vector<LayerCut>& plan) const
       layer.heads = heads.size(0);
     }
     if (static_cast<int64_t>(cut.neurons.size()) < layer.linear[kIntermediate].out()) {
-      neurons = at::tensor(cut.neurons, at::kLong);
+      neurons = at::tensor(cut.neurons, at::kLong).to(device());
       keep(kIntermediate, neurons);
       if (spec.gated) keep(kGate, neurons);
     }
-    const Tensor head_scale = cut.head_scale.defined() ? cut.head_scale.repeat_interleave(each) : Tensor();
+    const auto there = [this](const Tensor& t) { return t.defined() ? t.to(device()) : t; };
+    const Tensor head_scale =
+        cut.head_scale.defined() ? there(cut.head_scale.repeat_interleave(each)) : Tensor();
     Linear &after_heads = layer.linear[kAttentionOutput], &after_neurons = layer.linear[kOutput];
-    after_heads = narrowed(after_heads, context, head_scale, cut.attention_shift, dtype);
-    after_neurons = narrowed(after_neurons, neurons, cut.neuron_scale, cut.output_shift, dtype);
+    after_heads = narrowed(after_heads, context, head_scale, there(cut.attention_shift), dtype);
+    after_neurons = narrowed(after_neurons, neurons, there(cut.neuron_scale), there(cut.output_shift), dtype);
   }
   return small;
 }

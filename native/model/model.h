@@ -96,12 +96,13 @@ struct Model {
   std::vector<Layer> layers;
   std::vector<WeightRef> refs;  // where the files have it all
 
+  at::Device device() const { return word.device(); }
   /// Of what the head reads.
   int64_t state_width() const { return projection_back.out() > 0 ? projection_back.out() : spec.hidden; }
 
   /// Every site must be in `weights`, of the shapes that the Spec implies (lib/checkpoint has checked both).
   static std::shared_ptr<const Model> load(const Spec& spec, const std::vector<WeightRef>& weights,
-                                           at::ScalarType dtype);
+                                           at::ScalarType dtype, const at::Device& device);
   /// The smaller model that keeps the given heads and neurons of each layer; embeddings are shared.
   std::shared_ptr<const Model> cut(const std::vector<LayerCut>& plan) const;
 

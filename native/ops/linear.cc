@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/isa.h"
 #include "base/team.h"
+#include "ops/device.h"
 
 namespace lp {
 namespace {
@@ -66,12 +67,14 @@ Linear::Linear(const Tensor& weight, const Tensor& bias, at::ScalarType dtype)
       out_(weight.size(0)),
       dtype_(dtype),
       biased_(bias.defined()),
-      bias_(bias.defined() ? bias.to(at::kFloat).contiguous() : at::zeros({weight.size(0)}, at::kFloat)) {
-  if (packs(dtype)) {
+      bias_(bias.defined() ? bias.to(at::kFloat).contiguous()
+                           : at::zeros({weight.size(0)}, weight.options().dtype(at::kFloat))) {
+  if (packs(dtype) && !device_kernels(weight)) {
     forward_ = pack(weight.to(dtype).t());
     backward_ = std::make_shared<Backward>();
   } else {
     weight_ = weight.to(dtype).contiguous();
+    typed_bias_ = bias_.to(dtype);
   }
 }
 
@@ -92,7 +95,7 @@ const Tensor& Linear::backward_panels() const {
 Tensor linear_forward(const Tensor& x, const Linear& linear, const LowRank* branch, Tensor* ratio) {
   require(x.size(1) == linear.in(), "a linear layer reads as many values as it has inputs");
   if (!linear.packed()) {
-    Tensor y = at::addmm(linear.bias().to(x.scalar_type()), x, linear.weight().t());
+    Tensor y = at::addmm(linear.typed_bias(), x, linear.weight().t());
     if (!branch) return y;
     const Tensor found =
         rank_expand(branch->p, branch->w, y, branch->scale, branch->dropout, ratio != nullptr);

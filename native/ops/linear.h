@@ -22,6 +22,7 @@ class Linear {
   /// [out, in], laid out plainly again where it is packed.
   Tensor weight() const;
   const Tensor& bias() const { return bias_; }
+  const Tensor& typed_bias() const { return typed_bias_; }
   /// Whether it was made with a bias.
   bool biased() const { return biased_; }
   /// What it gives where it has no inputs, [rows, out].
@@ -37,6 +38,7 @@ class Linear {
   at::ScalarType dtype_ = at::kFloat;
   bool biased_ = false;
   Tensor weight_, bias_, forward_;
+  Tensor typed_bias_;  // in `dtype`, beside a weight that is not packed
   std::shared_ptr<Backward> backward_;
 };
 

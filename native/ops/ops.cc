@@ -2,47 +2,36 @@
 
 #include <cmath>
 
-#include "base/error.h"
 #include "base/team.h"
+#include "ops/arguments.h"
+#include "ops/device.h"
 
 namespace lp {
 namespace {
 
-const TypedKernels& typed(const Tensor& t) {
-  if (t.scalar_type() == at::kFloat) return kernels().f32;
-  require(t.scalar_type() == at::kBFloat16, "activations are fp32 or bf16");
-  return kernels().bf16;
-}
-
-const float* floats(const Tensor& t) { return t.defined() ? t.const_data_ptr<float>() : nullptr; }
-float* mutable_floats(const Tensor& t) { return t.defined() ? t.mutable_data_ptr<float>() : nullptr; }
-const void* data(const Tensor& t) { return t.defined() ? t.const_data_ptr() : nullptr; }
-
 // Rows that make a share worth a thread: about 16 thousand elements.
-template <class Work>
-void over_rows(int64_t rows, int64_t width, const Work& work) {
-  parallel(rows, std::max<int64_t>(1, 16384 / std::max<int64_t>(1, width)), work);
+template <class Arguments>
+void by_rows(void (*DeviceKernels::*device)(const Arguments&, const Launch&),
+             void (*TypedKernels::*host)(const Arguments&, int64_t, int64_t), const Arguments& a,
+             const Tensor& x, const Tensor& room = {}) {
+  if (const DeviceKernels* kernels = device_kernels(x)) return (kernels->*device)(a, launch_on(x, room));
+  const auto kernel = typed(x).*host;
+  parallel(x.size(0), std::max<int64_t>(1, 16384 / std::max<int64_t>(1, x.size(1))),
+           [&](int64_t begin, int64_t end) { kernel(a, begin, end); });
 }
 
-template <class Work>
-void over_columns(int64_t width, int64_t rows, const Work& work) {
-  parallel((width + 31) / 32, std::max<int64_t>(1, 512 / std::max<int64_t>(1, rows)), work);
-}
-
-/// At least so many floats of the calling thread's own, until it asks again.
-float* thread_scratch(int64_t floats) {
-  thread_local Tensor scratch;
-  if (!scratch.defined() || scratch.numel() < floats) scratch = at::empty({floats}, at::kFloat);
-  return scratch.mutable_data_ptr<float>();
-}
-
-// (sequence, head) pairs cost what the sequence's length squared says, so threads take them one at a time;
-// each writes a place of its own, and the result does not depend on who takes which.
-template <class Work>
-void over_heads(const Sequences& s, int64_t heads, int64_t size, const Work& work) {
-  const int64_t pairs = (s.cu_q.size(0) - 1) * heads;
-  const int64_t floats = kernels().attention_scratch(s.longest_q, s.longest_k, size);
-  parallel_tasks(pairs, [&](int64_t i) { work(thread_scratch(floats), i / heads, i % heads); });
+/// The same of what is summed over rows, so many sums for each column.
+template <class Arguments>
+void by_columns(void (*DeviceKernels::*device)(const Arguments&, const Launch&),
+                void (*TypedKernels::*host)(const Arguments&, int64_t, int64_t), const Arguments& a,
+                const Tensor& x, int64_t sums) {
+  if (const DeviceKernels* kernels = device_kernels(x)) {
+    const Tensor room = at::empty({row_chunks(x.size(0)), sums, x.size(1)}, x.options().dtype(at::kFloat));
+    return (kernels->*device)(a, launch_on(x, room));
+  }
+  const auto kernel = typed(x).*host;
+  parallel((x.size(1) + 31) / 32, std::max<int64_t>(1, 512 / std::max<int64_t>(1, x.size(0))),
+           [&](int64_t begin, int64_t end) { kernel(a, begin, end); });
 }
 
 }  // namespace
@@ -50,8 +39,7 @@ void over_heads(const Sequences& s, int64_t heads, int64_t size, const Work& wor
 Tensor activation_forward(const Tensor& z, const Tensor& mask, Activation kind) {
   Tensor g = at::empty_like(z);
   const ActivationForward a{z.const_data_ptr(), floats(mask), g.mutable_data_ptr(), z.size(1), kind};
-  const auto kernel = typed(z).activation_forward;
-  over_rows(z.size(0), z.size(1), [&](int64_t b, int64_t e) { kernel(a, b, e); });
+  by_rows(&DeviceKernels::activation_forward, &TypedKernels::activation_forward, a, z);
   return g;
 }
 
@@ -63,16 +51,15 @@ void activation_backward(Tensor z, Tensor dg, const Tensor& mask, const MaskTota
                              z.size(1),
                              z.size(0),
                              kind};
-  const auto kernel = typed(z).activation_backward;
-  over_columns(z.size(1), z.size(0), [&](int64_t b, int64_t e) { kernel(a, b, e); });
+  by_columns(&DeviceKernels::activation_backward, &TypedKernels::activation_backward, a, z,
+             totals.any() ? 2 : 0);
 }
 
 Tensor gated_forward(const Tensor& z, const Tensor& u, const Tensor& mask, Activation kind) {
   Tensor y = at::empty_like(z);
   const GatedForward a{z.const_data_ptr(),   u.const_data_ptr(), floats(mask),
                        y.mutable_data_ptr(), z.size(1),          kind};
-  const auto kernel = typed(z).gated_forward;
-  over_rows(z.size(0), z.size(1), [&](int64_t b, int64_t e) { kernel(a, b, e); });
+  by_rows(&DeviceKernels::gated_forward, &TypedKernels::gated_forward, a, z);
   return y;
 }
 
@@ -86,14 +73,12 @@ void gated_backward(Tensor z, Tensor u, Tensor dy, const Tensor& mask, const Mas
                         z.size(1),
                         z.size(0),
                         kind};
-  const auto kernel = typed(z).gated_backward;
-  over_columns(z.size(1), z.size(0), [&](int64_t b, int64_t e) { kernel(a, b, e); });
+  by_columns(&DeviceKernels::gated_backward, &TypedKernels::gated_backward, a, z, totals.any() ? 2 : 0);
 }
 
 void add_moments(const Tensor& x, Tensor sum, Tensor square) {
   const Moments a{x.const_data_ptr(), mutable_floats(sum), mutable_floats(square), x.size(1), x.size(0)};
-  const auto kernel = typed(x).moments;
-  over_columns(x.size(1), x.size(0), [&](int64_t b, int64_t e) { kernel(a, b, e); });
+  by_columns(&DeviceKernels::moments, &TypedKernels::moments, a, x, 2);
 }
 
 Tensor norm_forward(const Tensor& z, const Tensor& residual, const NormWeights& w, const Dropout& dropout,
@@ -101,7 +86,7 @@ Tensor norm_forward(const Tensor& z, const Tensor& residual, const NormWeights& 
   Tensor y = at::empty_like(z), normalized, rstd;
   if (sum) *sum = at::empty_like(z);
   if (saved) {
-    rstd = at::empty({z.size(0)}, at::kFloat);
+    rstd = at::empty({z.size(0)}, w.gamma.options());
     if (w.keep_normalized) normalized = at::empty_like(z);
   }
   const NormForward a{z.const_data_ptr(),
@@ -116,8 +101,7 @@ Tensor norm_forward(const Tensor& z, const Tensor& residual, const NormWeights& 
                       static_cast<float>(w.eps),
                       w.centered(),
                       dropout};
-  const auto kernel = typed(z).norm_forward;
-  over_rows(z.size(0), z.size(1), [&](int64_t b, int64_t e) { kernel(a, b, e); });
+  by_rows(&DeviceKernels::norm_forward, &TypedKernels::norm_forward, a, z);
   if (saved) *saved = {y, normalized, rstd, dropout};
   return y;
 }
@@ -138,8 +122,7 @@ NormGrads norm_backward(const Tensor& dy, const NormWeights& w, const NormSaved&
                        dy.size(1),
                        w.centered(),
                        saved.dropout};
-  const auto kernel = typed(dy).norm_backward;
-  over_rows(dy.size(0), dy.size(1), [&](int64_t b, int64_t e) { kernel(a, b, e); });
+  by_rows(&DeviceKernels::norm_backward, &TypedKernels::norm_backward, a, dy);
   return grads;
 }
 
@@ -148,23 +131,21 @@ void norm_gradient(const Tensor& dy, const NormWeights& w, const NormSaved& save
   const NormGradient a{dy.const_data_ptr(),    data(saved.y),  data(saved.normalized),
                        floats(w.gamma),        floats(w.beta), mutable_floats(d_gamma),
                        mutable_floats(d_beta), dy.size(1),     dy.size(0)};
-  const auto kernel = typed(dy).norm_gradient;
-  over_columns(dy.size(1), dy.size(0), [&](int64_t b, int64_t e) { kernel(a, b, e); });
+  by_columns(&DeviceKernels::norm_gradient, &TypedKernels::norm_gradient, a, dy, 2);
 }
 
 Tensor apply_dropout(const Tensor& x, const Dropout& dropout) {
   if (!dropout.active()) return x;
   Tensor y = at::empty_like(x);
   const DropoutApply a{x.const_data_ptr(), y.mutable_data_ptr(), x.size(1), dropout};
-  const auto kernel = typed(x).dropout_apply;
-  over_rows(x.size(0), x.size(1), [&](int64_t b, int64_t e) { kernel(a, b, e); });
+  by_rows(&DeviceKernels::dropout_apply, &TypedKernels::dropout_apply, a, x);
   return y;
 }
 
 Tensor rank_project(const Tensor& x, const Tensor& w, double scale, const Dropout& dropout) {
   const int64_t rank = w.size(0), width = w.size(1);
-  Tensor p = at::empty({x.size(0), rank}, at::kFloat), panels;
-  if (x.scalar_type() == at::kBFloat16 && kernels().pack_ranks) {
+  Tensor p = at::empty({x.size(0), rank}, w.options()), panels;
+  if (x.scalar_type() == at::kBFloat16 && !device_kernels(x) && kernels().pack_ranks) {
     const int64_t pairs = (width + 1) / 2;
     panels = at::empty({(rank + kPanelRanks - 1) / kPanelRanks, pairs, 2 * kPanelRanks, 2}, x.options());
     const RankPanels a{floats(w), panels.mutable_data_ptr(), width, rank};
@@ -172,27 +153,27 @@ Tensor rank_project(const Tensor& x, const Tensor& w, double scale, const Dropou
   }
   const RankProject a{x.const_data_ptr(),        floats(w), data(panels), mutable_floats(p), width, rank,
                       static_cast<float>(scale), dropout};
-  const auto kernel = typed(x).rank_project;
-  over_rows(x.size(0), x.size(1), [&](int64_t b, int64_t e) { kernel(a, b, e); });
+  by_rows(&DeviceKernels::rank_project, &TypedKernels::rank_project, a, x);
   return p;
 }
 
 Tensor rank_expand(const Tensor& p, const Tensor& w, Tensor y, double scale, const Dropout& dropout,
                    bool want_ratio) {
   Tensor ratio;
-  if (want_ratio) ratio = at::empty({y.size(0)}, at::kFloat);
+  if (want_ratio) ratio = at::empty({y.size(0)}, p.options());
   const RankExpand a{floats(p), floats(w), y.mutable_data_ptr(),      mutable_floats(ratio),
                      y.size(1), w.size(0), static_cast<float>(scale), dropout};
-  const auto kernel = typed(y).rank_expand;
-  over_rows(y.size(0), y.size(1), [&](int64_t b, int64_t e) { kernel(a, b, e); });
+  const Tensor room = want_ratio && device_kernels(y)
+                          ? at::empty({y.size(0), column_tiles(y.size(1)), 2}, p.options())
+                          : Tensor();
+  by_rows(&DeviceKernels::rank_expand, &TypedKernels::rank_expand, a, y, room);
   return ratio;
 }
 
 void rank_outer(const Tensor& p, const Tensor& x, Tensor grad, const Dropout& dropout) {
   const RankOuter a{floats(p), x.const_data_ptr(), mutable_floats(grad), x.size(1), p.size(1), x.size(0),
                     dropout};
-  const auto kernel = typed(x).rank_outer;
-  over_columns(x.size(1), x.size(0), [&](int64_t b, int64_t e) { kernel(a, b, e); });
+  by_columns(&DeviceKernels::rank_outer, &TypedKernels::rank_outer, a, x, p.size(1));
 }
 
 Tensor rotated(const Tensor& x, const Angles& angles, int64_t size, bool back) {
@@ -201,81 +182,26 @@ Tensor rotated(const Tensor& x, const Angles& angles, int64_t size, bool back) {
   const Rotate a{x.const_data_ptr(),     floats(angles.cos), floats(angles.sin),
                  y.mutable_data_ptr(),   x.size(1) / size,   size,
                  2 * angles.cos.size(1), angles.interleaved, back ? -1.f : 1.f};
-  const auto kernel = typed(x).rotate;
-  over_rows(x.size(0), x.size(1), [&](int64_t b, int64_t e) { kernel(a, b, e); });
+  by_rows(&DeviceKernels::rotate, &TypedKernels::rotate, a, x);
   return y;
 }
 
-namespace {
-
-AttentionBias bias_of(const AttentionConfig& g) { return {g.causal, g.window, floats(g.slopes)}; }
-
-}  // namespace
-
-Tensor attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, const Sequences& s,
-                         const AttentionConfig& config, const Tensor& head_mask, const Dropout& dropout,
-                         AttentionSaved* saved) {
-  const int64_t heads = config.heads, all = heads * config.group, size = q.size(1) / all;
-  Tensor context = at::empty_like(q), unmasked, lse = at::empty({all, q.size(0)}, at::kFloat);
-  if (saved && head_mask.defined()) unmasked = at::empty_like(q);
-  const AttentionForward a{q.const_data_ptr(),
-                           k.const_data_ptr(),
-                           v.const_data_ptr(),
-                           s.cu_q.const_data_ptr<int32_t>(),
-                           s.k_begin.const_data_ptr<int32_t>(),
-                           s.k_end.const_data_ptr<int32_t>(),
-                           floats(head_mask),
-                           context.mutable_data_ptr(),
-                           unmasked.defined() ? unmasked.mutable_data_ptr() : nullptr,
-                           mutable_floats(lse),
-                           heads,
-                           config.group,
-                           size,
-                           q.size(0),
-                           static_cast<float>(config.scale),
-                           bias_of(config),
-                           dropout};
-  const auto kernel = typed(q).attention_forward;
-  over_heads(s, heads, size, [&](float* scratch, int64_t b, int64_t h) { kernel(a, scratch, b, h); });
-  if (saved) *saved = {q, k, v, unmasked.defined() ? unmasked : context, lse, dropout};
-  return context;
-}
-
-AttentionGrads attention_backward(const Tensor& d_context, const AttentionSaved& saved, const Sequences& s,
-                                  const AttentionConfig& config, const Tensor& head_mask,
-                                  const MaskTotals& totals) {
-  const int64_t heads = config.heads, size = d_context.size(1) / (heads * config.group);
-  AttentionGrads grads{at::empty_like(saved.q), at::empty_like(saved.k), at::empty_like(saved.v)};
-  const auto partial = [&](const Tensor& total) {
-    return total.defined() ? at::empty({s.cu_q.size(0) - 1, heads}, at::kFloat) : Tensor();
-  };
-  Tensor gradient = partial(totals.gradient), salience = partial(totals.salience);
-  const AttentionBackward a{saved.q.const_data_ptr(),
-                            saved.k.const_data_ptr(),
-                            saved.v.const_data_ptr(),
-                            saved.unmasked.const_data_ptr(),
-                            d_context.const_data_ptr(),
-                            s.cu_q.const_data_ptr<int32_t>(),
-                            s.k_begin.const_data_ptr<int32_t>(),
-                            s.k_end.const_data_ptr<int32_t>(),
-                            floats(head_mask),
-                            floats(saved.lse),
-                            grads.q.mutable_data_ptr(),
-                            grads.k.mutable_data_ptr(),
-                            grads.v.mutable_data_ptr(),
-                            {mutable_floats(gradient), mutable_floats(salience)},
-                            heads,
-                            config.group,
-                            size,
-                            d_context.size(0),
-                            static_cast<float>(config.scale),
-                            bias_of(config),
-                            saved.dropout};
-  const auto kernel = typed(d_context).attention_backward;
-  over_heads(s, heads, size, [&](float* scratch, int64_t b, int64_t h) { kernel(a, scratch, b, h); });
-  if (gradient.defined()) totals.gradient.add_(gradient.sum(0));
-  if (salience.defined()) totals.salience.add_(salience.sum(0));
-  return grads;
+Tensor gathered(const Tensor& matrix, const Tensor& rows, const Tensor& columns, const Tensor& scale) {
+  const DeviceKernels* const kernels = device_kernels(matrix);
+  if (!kernels) {
+    Tensor m = matrix;
+    if (rows.defined()) m = m.index_select(0, rows);
+    if (columns.defined()) m = m.index_select(1, columns);
+    return scale.defined() ? m.to(at::kFloat) * scale : m;
+  }
+  const auto numbers = [](const Tensor& t) { return t.defined() ? t.const_data_ptr<int64_t>() : nullptr; };
+  const Tensor found = at::empty(
+      {rows.defined() ? rows.size(0) : matrix.size(0), columns.defined() ? columns.size(0) : matrix.size(1)},
+      matrix.options());
+  const Gather a{matrix.const_data_ptr(), found.mutable_data_ptr(), numbers(rows), numbers(columns),
+                 floats(scale),           matrix.size(1),           found.size(1)};
+  kernels->gather(a, launch_on(found));
+  return found;
 }
 
 }  // namespace lp

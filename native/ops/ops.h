@@ -13,6 +13,7 @@ Tensor activation_forward(const Tensor& z, const Tensor& mask, Activation kind);
 /// the sizes of these products. fp32 [units] each, added to; either may be undefined.
 struct MaskTotals {
   Tensor gradient, salience;
+  bool any() const { return gradient.defined() || salience.defined(); }
 };
 
 /// Overwrites dg with dz and z with the activation's output.
@@ -63,8 +64,13 @@ Tensor rank_expand(const Tensor& p, const Tensor& w, Tensor y, double scale, con
 /// grad [r, h] += p^T dropout(x).
 void rank_outer(const Tensor& p, const Tensor& x, Tensor grad, const Dropout& dropout);
 
+/// The rows and columns of a matrix whose numbers (int64) are given, all where they are undefined, its
+/// columns times `scale`, fp32, where that is.
+Tensor gathered(const Tensor& matrix, const Tensor& rows, const Tensor& columns, const Tensor& scale);
+
 struct Sequences {
   Tensor cu_q;            // int32 [B + 1]
+  Tensor cu_k;            // the same of keys, where they lie side by side as queries do; else undefined
   Tensor k_begin, k_end;  // int32 [B]
   int64_t longest_q = 0, longest_k = 0;
 };
@@ -89,6 +95,7 @@ struct AttentionConfig {
 struct AttentionSaved {
   Tensor q, k, v, unmasked, lse;
   Dropout dropout;
+  Tensor random, unused;  // of LibTorch's flash attention, where that was used
 };
 /// Context [Tq, H * group * d] of packed sequences, each head's times head_mask [H] where that is defined.
 Tensor attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, const Sequences& s,

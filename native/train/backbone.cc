@@ -133,9 +133,14 @@ void Backbone::norm(const NormWeights& norm, const Tensor& dy, const NormSaved& 
 void Backbone::rows(const Tensor& table, const Tensor& rows, const Tensor& d) {
   const Tensor values = d.to(at::kFloat).contiguous();
   const int64_t width = values.size(1), count = values.size(0);
+  Tensor into = parameters_[part_of(&table).weight].grad;
+  if (!values.is_cpu()) {
+    into.index_add_(0, rows, values);
+    return;
+  }
   const int64_t* row = rows.const_data_ptr<int64_t>();
   const float* from = values.const_data_ptr<float>();
-  float* grad = parameters_[part_of(&table).weight].grad.mutable_data_ptr<float>();
+  float* grad = into.mutable_data_ptr<float>();
   // Columns are shared out: a row may come more than once.
   parallel(width, 64, [&](int64_t begin, int64_t end) {
     for (int64_t t = 0; t < count; ++t)

@@ -17,11 +17,13 @@ int64_t one(const Model&, const Layer&) { return 1; }
 
 }  // namespace
 
-RunningSum::RunningSum(std::string name, const std::vector<int64_t>& sizes) : name_(std::move(name)) {
+RunningSum::RunningSum(std::string name, const std::vector<int64_t>& sizes, const at::Device& device)
+    : name_(std::move(name)) {
   int64_t total = 0;
   for (const int64_t n : sizes) total += n;
-  all_now_ = at::zeros({total}, at::kFloat);
-  sum_ = at::zeros({total}, at::kDouble);
+  const at::TensorOptions options(device);
+  all_now_ = at::zeros({total}, options.dtype(at::kFloat));
+  sum_ = at::zeros({total}, options.dtype(at::kDouble));
   int64_t offset = 0;
   for (const int64_t n : sizes) {
     now_.push_back(all_now_.narrow(0, offset, n));
@@ -34,26 +36,26 @@ std::vector<Tensor> RunningSum::over(const Tensor& by) const {
   int64_t offset = 0;
   for (size_t i = 0; i < now_.size(); ++i) {
     const Tensor n = by.size(0) == 1 ? by[0] : by[static_cast<int64_t>(i)];
-    pieces.push_back((sum_.narrow(0, offset, now_[i].size(0)) / n.clamp_min(1)).to(at::kFloat));
+    pieces.push_back((sum_.narrow(0, offset, now_[i].size(0)) / n.clamp_min(1)).to(at::kCPU, at::kFloat));
     offset += now_[i].size(0);
   }
   return pieces;
 }
 
 Importance::Importance(const Model& model, const std::vector<int64_t>& module_ranks, bool masks)
-    : head_taylor("headTaylor", by_layer(model, masks, heads_of)),
-      neuron_taylor("neuronTaylor", by_layer(model, masks, neurons_of)),
-      head_salience("headSalience", by_layer(model, masks, heads_of)),
-      neuron_salience("neuronSalience", by_layer(model, masks, neurons_of)),
-      context_sum("contextMean", by_layer(model, true, width_of)),
-      context_square("contextSquare", by_layer(model, true, width_of)),
-      neuron_sum("neuronMean", by_layer(model, true, neurons_of)),
-      neuron_square("neuronSquare", by_layer(model, true, neurons_of)),
-      tokens("tokens", by_layer(model, true, one)),
-      ratios("ratios", std::vector<int64_t>(module_ranks.size(), 1)),
-      ranks("ranks", module_ranks),
-      rank_taylor("rankTaylor", module_ranks),
-      steps(at::zeros({1}, at::kDouble)) {}
+    : head_taylor("headTaylor", by_layer(model, masks, heads_of), model.device()),
+      neuron_taylor("neuronTaylor", by_layer(model, masks, neurons_of), model.device()),
+      head_salience("headSalience", by_layer(model, masks, heads_of), model.device()),
+      neuron_salience("neuronSalience", by_layer(model, masks, neurons_of), model.device()),
+      context_sum("contextMean", by_layer(model, true, width_of), model.device()),
+      context_square("contextSquare", by_layer(model, true, width_of), model.device()),
+      neuron_sum("neuronMean", by_layer(model, true, neurons_of), model.device()),
+      neuron_square("neuronSquare", by_layer(model, true, neurons_of), model.device()),
+      tokens("tokens", by_layer(model, true, one), model.device()),
+      ratios("ratios", std::vector<int64_t>(module_ranks.size(), 1), model.device()),
+      ranks("ranks", module_ranks, model.device()),
+      rank_taylor("rankTaylor", module_ranks, model.device()),
+      steps(at::zeros({1}, at::TensorOptions(model.device()).dtype(at::kDouble))) {}
 
 std::vector<RunningSum*> Importance::all() {
   return {&head_taylor, &neuron_taylor, &head_salience, &neuron_salience, &context_sum, &context_square,

@@ -7,11 +7,13 @@ namespace lp {
 /// A sum over steps of one measure, for several pieces: layers, or modules.
 class RunningSum {
  public:
-  RunningSum(std::string name, const std::vector<int64_t>& sizes);
+  RunningSum(std::string name, const std::vector<int64_t>& sizes, const at::Device& device);
 
   const std::string& name() const { return name_; }
   /// Of the step under way, fp32 [size]; views to be added to.
   Tensor now(size_t piece) const { return now_[piece]; }
+  /// The same of all pieces, in a row.
+  const Tensor& all_now() const { return all_now_; }
   void begin() { all_now_.zero_(); }
   /// The step counts, with this weight.
   void accept(double weight) { sum_.add_(all_now_, weight); }

@@ -14,19 +14,21 @@ int64_t begin_of(size_t sequence, const KeyValueCache* cache, const Batch& batch
   return cache ? cache->length(sequence) - (batch.cu_seqlens[sequence + 1] - batch.cu_seqlens[sequence]) : 0;
 }
 
-Sequences sequences_of(const Batch& batch, const KeyValueCache* cache) {
+Sequences sequences_of(const Batch& batch, const KeyValueCache* cache, const at::Device& device) {
   Sequences s;
-  s.cu_q = at::tensor(at::ArrayRef<int32_t>(batch.cu_seqlens), at::kInt);
+  s.cu_q = at::tensor(at::ArrayRef<int32_t>(batch.cu_seqlens), at::kInt).to(device);
   const int64_t count = s.cu_q.size(0) - 1;
   for (int64_t b = 0; b < count; ++b)
     s.longest_q = std::max<int64_t>(s.longest_q, batch.cu_seqlens[b + 1] - batch.cu_seqlens[b]);
   s.k_begin = cache ? cache->k_begin() : s.cu_q.narrow(0, 0, count);
   s.k_end = cache ? cache->k_end() : s.cu_q.narrow(0, 1, count);
+  if (!cache) s.cu_k = s.cu_q;
   s.longest_k = cache ? cache->longest() : s.longest_q;
   return s;
 }
 
-Angles angles_of(const Rotary& rotary, const Batch& batch, const KeyValueCache* cache) {
+Angles angles_of(const Rotary& rotary, const Batch& batch, const KeyValueCache* cache,
+                 const at::Device& device) {
   const auto pairs = static_cast<int64_t>(rotary.frequencies.size());
   if (pairs == 0) return {};
   const auto tokens = static_cast<int64_t>(batch.ids.size());
@@ -42,12 +44,14 @@ Angles angles_of(const Rotary& rotary, const Batch& batch, const KeyValueCache* 
         *sin++ = static_cast<float>(std::sin(angle) * rotary.factor);
       }
   }
+  angles.cos = angles.cos.to(device);
+  angles.sin = angles.sin.to(device);
   return angles;
 }
 
-Layout layout_of(const Spec& spec, const Batch& batch, const KeyValueCache* cache) {
-  const Angles angles = angles_of(spec.rotary, batch, cache);
-  return {sequences_of(batch, cache), angles, angles, spec.causal || batch.causal};
+Layout layout_of(const Model& model, const Batch& batch, const KeyValueCache* cache) {
+  const Angles angles = angles_of(model.spec.rotary, batch, cache, model.device());
+  return {sequences_of(batch, cache, model.device()), angles, angles, model.spec.causal || batch.causal};
 }
 
 /// Of the tokens that a head reads.
@@ -57,8 +61,10 @@ Rows rows_of(const Spec& spec, const Layout& all) {
   Rows rows;
   rows.which =
       spec.causal ? s.cu_q.narrow(0, 1, count).to(at::kLong) - 1 : s.cu_q.narrow(0, 0, count).to(at::kLong);
-  rows.layout = {
-      {at::arange(count + 1, at::kInt), s.k_begin, s.k_end, 1, s.longest_k}, {}, all.keys, all.causal};
+  rows.layout = {{at::arange(count + 1, s.cu_q.options()), s.cu_k, s.k_begin, s.k_end, 1, s.longest_k},
+                 {},
+                 all.keys,
+                 all.causal};
   if (all.queries.cos.defined())
     rows.layout.queries = {all.queries.cos.index_select(0, rows.which),
                            all.queries.sin.index_select(0, rows.which), all.queries.interleaved};
@@ -124,10 +130,11 @@ Network::Network(std::shared_ptr<const Model> model, const NetworkConfig& config
           at + ".neurons", {model_->layers[l].linear[kIntermediate].out()}, config.neuron_mask_rate, false));
     }
   if (config.told != Told::tokens) head_.emplace(config.head, model_->state_width(), parameters_);
-  parameters_.freeze();
+  parameters_.freeze(model_->device());
   // The last layer computes only what the head reads: it is no part of a prefix.
   if (config.prefix_cache > 0 && lowest_ > 0 && lowest_ < layers)
-    prefix_cache_.emplace(model_->spec.hidden, model_->dtype, config.prefix_cache, config.prefix_folder);
+    prefix_cache_.emplace(model_->spec.hidden, at::TensorOptions(model_->device()).dtype(model_->dtype),
+                          config.prefix_cache, config.prefix_folder);
   // As PEFT initialises: A uniform with Kaiming's bound for a = sqrt(5), B zero.
   for (size_t i = 0; i < modules_.size(); ++i)
     if (modules_[i]) {
@@ -156,10 +163,8 @@ Dropout Network::dropout(double p, const Pass& pass, size_t layer, int place) co
 Tensor Network::embed(const Batch& batch, const Pass& pass, EmbeddingSaved* saved) {
   const Spec& spec = model_->spec;
   const int64_t tokens = static_cast<int64_t>(batch.ids.size());
-  Tensor ids = at::empty({tokens}, at::kLong), types = at::empty({tokens}, at::kLong),
-         positions = at::empty({tokens}, at::kLong);
-  int64_t *id = ids.mutable_data_ptr<int64_t>(), *type = types.mutable_data_ptr<int64_t>(),
-          *position = positions.mutable_data_ptr<int64_t>();
+  const Tensor places = at::empty({3, tokens}, at::kLong);  // one copy to a device
+  int64_t *id = places.mutable_data_ptr<int64_t>(), *type = id + tokens, *position = type + tokens;
   for (size_t b = 0; b + 1 < batch.cu_seqlens.size(); ++b) {
     // A pad token inside a text keeps the pad's position, as transformers counts.
     int64_t next = spec.position_offset + begin_of(b, pass.cache, batch);
@@ -173,6 +178,7 @@ Tensor Network::embed(const Batch& batch, const Pass& pass, EmbeddingSaved* save
         throw Error("BAD_DATA", "a sequence is longer than the model's positions");
     }
   }
+  const Tensor there = places.to(model_->device()), ids = there[0], types = there[1], positions = there[2];
   Tensor sum = model_->word.index_select(0, ids).to(at::kFloat);
   const bool late = model_->position.defined() && model_->position.size(1) != sum.size(1);
   const auto place = [&](Tensor to) {
@@ -240,7 +246,7 @@ Tensor Network::prefix(const Batch& batch) {
     places.push_back(b);
   }
   if (!places.empty()) {
-    const Layout layout = layout_of(model_->spec, missing, nullptr);
+    const Layout layout = layout_of(*model_, missing, nullptr);
     Tensor x = embed(missing, Pass{}, nullptr);
     for (size_t l = 0; l < lowest_; ++l) x = layer_forward(l, x, layout, nullptr, Pass{}, nullptr);
     for (size_t i = 0; i < places.size(); ++i) {
@@ -249,6 +255,7 @@ Tensor Network::prefix(const Batch& batch) {
       prefix_cache_->put(texts[places[i]], rows[places[i]]);
     }
   }
+  for (Tensor& some : rows) some = some.to(model_->device());  // a file's are in the host's memory
   return at::cat(rows);
 }
 
@@ -263,7 +270,7 @@ Tensor Network::finish(const Tensor& last, Saved* saved) {
 
 Tensor Network::encode(const Batch& batch, const Pass& how, Saved* saved, Importance* scored) {
   if (how.cache) how.cache->extend(batch.cu_seqlens);
-  const Layout layout = layout_of(model_->spec, batch, how.cache);
+  const Layout layout = layout_of(*model_, batch, how.cache);
   std::optional<Rows> rows;
   if (!how.every) rows = rows_of(model_->spec, layout);
   if (saved) {

@@ -8,7 +8,17 @@ namespace lp {
 namespace {
 
 // Elements that are worth a turn of a thread.
-constexpr int64_t kPiece = 1 << 13;
+constexpr int64_t kPiece = kAdamPiece;
+
+AdamW arguments(const OptimizerSettings& o, int64_t count) {
+  AdamW a{};
+  a.beta1 = static_cast<float>(o.beta1);
+  a.beta2 = static_cast<float>(o.beta2);
+  a.eps = static_cast<float>(o.eps);
+  a.correction1 = static_cast<float>(1 - std::pow(o.beta1, count));
+  a.correction2_sqrt = static_cast<float>(std::sqrt(1 - std::pow(o.beta2, count)));
+  return a;
+}
 
 }  // namespace
 
@@ -26,8 +36,9 @@ size_t Parameters::add(std::string name, std::vector<int64_t> shape, double rate
   return all_.size() - 1;
 }
 
-void Parameters::freeze() {
-  for (Tensor* t : {&value_, &grad_, &m_, &v_}) *t = at::zeros({size_}, at::kFloat);
+void Parameters::freeze(const at::Device& device) {
+  for (Tensor* t : {&value_, &grad_, &m_, &v_})
+    *t = at::zeros({size_}, at::TensorOptions(device).dtype(at::kFloat));
   for (auto& p : all_) {
     const auto view = [&](const Tensor& t) { return t.narrow(0, p.offset, p.size).view(p.shape); };
     p.value = view(value_);
@@ -35,9 +46,54 @@ void Parameters::freeze() {
     p.moment1 = view(m_);
     p.moment2 = view(v_);
   }
+  if (device_kernels(value_)) pieces_ = on_device_of(value_, pieces());
+}
+
+std::vector<AdamPiece> Parameters::pieces() const {
+  std::vector<AdamPiece> pieces;
+  for (const Parameter& p : all_)
+    for (int64_t begin = 0; begin < p.size; begin += kPiece)
+      pieces.push_back({p.offset + begin, p.offset + std::min(p.size, begin + kPiece),
+                        static_cast<float>(p.rate), p.decays});
+  return pieces;
+}
+
+Tensor Parameters::squares_on(const DeviceKernels& kernels) const {
+  const auto count = pieces_.numel() / static_cast<int64_t>(sizeof(AdamPiece));
+  Tensor squares = at::empty({count}, value_.options().dtype(at::kDouble));
+  Launch launch = launch_on(grad_);
+  launch.rows = count;
+  kernels.square_sums(grad_.const_data_ptr<float>(), static_cast<const AdamPiece*>(pieces_.const_data_ptr()),
+                      squares.mutable_data_ptr<double>(), launch);
+  return squares;
+}
+
+double Parameters::step_on(const DeviceKernels& kernels, const OptimizerSettings& o, double learning_rate,
+                           int64_t count) {
+  const Tensor squares = squares_on(kernels), norm = at::empty({1}, squares.options());
+  AdamPieces a{};
+  a.all = arguments(o, count);
+  const std::vector<double> schedule{learning_rate, a.all.correction1, a.all.correction2_sqrt};
+  const Tensor there = on_device_of(value_, schedule);
+  a.all.parameter = value_.mutable_data_ptr<float>();
+  a.all.grad = grad_.const_data_ptr<float>();
+  a.all.m = m_.mutable_data_ptr<float>();
+  a.all.v = v_.mutable_data_ptr<float>();
+  a.all.weight_decay = static_cast<float>(o.weight_decay);
+  a.pieces = static_cast<const AdamPiece*>(pieces_.const_data_ptr());
+  a.squares = squares.const_data_ptr<double>();
+  a.norm = norm.mutable_data_ptr<double>();
+  a.max_norm = o.max_grad_norm;
+  a.schedule = static_cast<const double*>(there.const_data_ptr());
+  Launch launch = launch_on(grad_);
+  launch.rows = squares.size(0);
+  kernels.adamw(a, launch);
+  return norm.item<double>();
 }
 
 double Parameters::gradient_norm() const {
+  if (const DeviceKernels* kernels = device_kernels(grad_))
+    return std::sqrt(squares_on(*kernels).sum().item<double>());
   const float* grad = grad_.const_data_ptr<float>();
   // Each piece has a sum of its own, so that the norm does not depend on the threads. The padding is zero.
   const int64_t pieces = (size_ + kPiece - 1) / kPiece;
@@ -52,38 +108,23 @@ double Parameters::gradient_norm() const {
 }
 
 double Parameters::step(const OptimizerSettings& o, double learning_rate, int64_t count) {
+  if (const DeviceKernels* kernels = device_kernels(value_))
+    return step_on(*kernels, o, learning_rate, count);
   const double norm = gradient_norm();
   if (!std::isfinite(norm)) return norm;
-  const double clip = o.max_grad_norm > 0 ? std::min(1.0, o.max_grad_norm / (norm + 1e-6)) : 1.0;
-  AdamW a{};
-  a.beta1 = static_cast<float>(o.beta1);
-  a.beta2 = static_cast<float>(o.beta2);
-  a.eps = static_cast<float>(o.eps);
-  a.grad_scale = static_cast<float>(clip);
-  a.correction1 = static_cast<float>(1 - std::pow(o.beta1, count));
-  a.correction2_sqrt = static_cast<float>(std::sqrt(1 - std::pow(o.beta2, count)));
-  struct Piece {
-    const Parameter* parameter;
-    int64_t begin, end;
-  };
-  std::vector<Piece> pieces;
-  for (const auto& p : all_)
-    for (int64_t begin = 0; begin < p.size; begin += kPiece)
-      pieces.push_back({&p, begin, std::min(p.size, begin + kPiece)});
-  float *value = value_.mutable_data_ptr<float>(), *m = m_.mutable_data_ptr<float>(),
-        *v = v_.mutable_data_ptr<float>();
-  const float* grad = grad_.const_data_ptr<float>();
-  parallel(static_cast<int64_t>(pieces.size()), 4, [&](int64_t begin, int64_t end) {
+  AdamW a = arguments(o, count);
+  a.grad_scale = static_cast<float>(o.max_grad_norm > 0 ? std::min(1.0, o.max_grad_norm / (norm + 1e-6)) : 1);
+  a.parameter = value_.mutable_data_ptr<float>();
+  a.m = m_.mutable_data_ptr<float>();
+  a.v = v_.mutable_data_ptr<float>();
+  a.grad = grad_.const_data_ptr<float>();
+  const std::vector<AdamPiece> all = pieces();
+  parallel(static_cast<int64_t>(all.size()), 4, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const Parameter& p = *pieces[i].parameter;
       AdamW of = a;
-      of.parameter = value + p.offset;
-      of.grad = grad + p.offset;
-      of.m = m + p.offset;
-      of.v = v + p.offset;
-      of.learning_rate = static_cast<float>(learning_rate * p.rate);
-      of.weight_decay = p.decays ? static_cast<float>(o.weight_decay) : 0.f;
-      kernels().adamw(of, pieces[i].begin, pieces[i].end);
+      of.learning_rate = static_cast<float>(learning_rate * all[i].rate);
+      of.weight_decay = all[i].decays ? static_cast<float>(o.weight_decay) : 0.f;
+      kernels().adamw(of, all[i].begin, all[i].end);
     }
   });
   return norm;

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "ops/device.h"
 #include "ops/ops.h"
 
 namespace lp {
@@ -25,7 +26,7 @@ class Parameters {
  public:
   /// Declares a parameter; its index. Sizes are padded to 32 floats so that every view is aligned.
   size_t add(std::string name, std::vector<int64_t> shape, double rate, bool decays);
-  void freeze();
+  void freeze(const at::Device& device);
   Parameter& operator[](size_t i) { return all_[i]; }
   std::vector<Parameter>& all() { return all_; }
   void zero_grad() { grad_.zero_(); }
@@ -35,13 +36,21 @@ class Parameters {
   double step(const OptimizerSettings& o, double learning_rate, int64_t count);
 
   Tensor value() const { return value_; }
+  Tensor grad() const { return grad_; }
   Tensor moment1() const { return m_; }
   Tensor moment2() const { return v_; }
 
  private:
+  std::vector<AdamPiece> pieces() const;
+  /// Squares of the gradient of each piece, fp64.
+  Tensor squares_on(const DeviceKernels& kernels) const;
+  double step_on(const DeviceKernels& kernels, const OptimizerSettings& o, double learning_rate,
+                 int64_t count);
+
   std::vector<Parameter> all_;
   int64_t size_ = 0;
   Tensor value_, grad_, m_, v_;
+  Tensor pieces_;  // AdamPiece of all, on a device
 };
 
 }  // namespace lp

@@ -29,19 +29,19 @@ at::Tensor mapped(const std::string& folder, int64_t bytes) {
 
 }  // namespace
 
-PrefixCache::PrefixCache(int64_t width, at::ScalarType dtype, int64_t budget, std::string folder)
-    : width_(width), dtype_(dtype), budget_(budget), folder_(std::move(folder)) {}
+PrefixCache::PrefixCache(int64_t width, const at::TensorOptions& options, int64_t budget, std::string folder)
+    : width_(width), options_(options), budget_(budget), folder_(std::move(folder)) {}
 
 bool PrefixCache::reserve(int64_t rows) {
   if (!chunks_.empty() && used_ + rows <= chunks_.back().size(0)) return true;
-  const int64_t each = width_ * static_cast<int64_t>(at::elementSize(dtype_));
+  const int64_t each = width_ * static_cast<int64_t>(options_.dtype().itemsize());
   const int64_t room = std::max(rows, std::min(kChunkBytes, std::max<int64_t>(0, budget_)) / each),
                 bytes = room * each;
   if (bytes_ + bytes <= budget_)
-    chunks_.push_back(at::empty({room, width_}, dtype_));
+    chunks_.push_back(at::empty({room, width_}, options_));
   else if (const at::Tensor memory = folder_.empty() ? at::Tensor() : mapped(folder_, bytes);
            memory.defined())
-    chunks_.push_back(memory.view(dtype_).view({room, width_}));
+    chunks_.push_back(memory.view(options_.dtype().toScalarType()).view({room, width_}));
   else {
     folder_.clear();  // a full disk is full for the next text, too
     return false;

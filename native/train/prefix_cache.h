@@ -10,10 +10,10 @@ namespace lp {
 
 class PrefixCache {
  public:
-  /// Rows of `width` values of `dtype`; up to `budget` bytes in memory, then in a file in `folder` that has
-  /// no name and goes with the process. Without a folder, or where it has no room, nothing is kept past the
-  /// budget.
-  PrefixCache(int64_t width, at::ScalarType dtype, int64_t budget, std::string folder);
+  /// Rows of `width` values, of the dtype and the device that `options` say; up to `budget` bytes in memory,
+  /// then in a file in `folder` that has no name and goes with the process. Without a folder, or where it has
+  /// no room, nothing is kept past the budget.
+  PrefixCache(int64_t width, const at::TensorOptions& options, int64_t budget, std::string folder);
 
   /// A text is named by all that its rows depend on. [n, width], or undefined.
   at::Tensor find(const std::string& text) const;
@@ -29,7 +29,7 @@ class PrefixCache {
   bool reserve(int64_t rows);
 
   int64_t width_;
-  at::ScalarType dtype_;
+  at::TensorOptions options_;
   int64_t budget_;
   std::string folder_;
   int64_t bytes_ = 0, used_ = 0;  // of all chunks; rows of the last one

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/team.h"
+#include "ops/device.h"
 #include "train/losses.h"
 
 namespace lp {
@@ -55,35 +56,29 @@ int64_t Session::counted(const Batch& batch) const {
   return std::count_if(batch.labels.begin(), batch.labels.end(), [](float l) { return !std::isnan(l); });
 }
 
-Tensor Session::loss_of(const Tensor& outputs, const Batch& batch, double denominator, double* loss,
-                        int64_t* labelled) const {
-  if (config_.network.told == Told::tags)
-    return tag_loss(outputs, batch.token_labels, denominator, loss, labelled);
-  if (config_.network.told == Told::spans) return span_loss(outputs, batch, denominator, loss, labelled);
-  const Tensor logits = by_example(outputs);
-  const Tensor d = loss_and_gradient(logits, batch.labels, config_.regression, denominator, loss, labelled);
-  add_teacher(logits, batch, config_.distillation, config_.regression, denominator, d, loss);
-  return d.view_as(outputs);
+Tensor Session::loss_of(const Tensor& outputs, const Batch& batch, double denominator, LossSum& loss) const {
+  if (config_.network.told == Told::tags) return tag_loss(outputs, batch.token_labels, denominator, loss);
+  if (config_.network.told == Told::spans) return span_loss(outputs, batch, denominator, loss);
+  return label_loss(by_example(outputs), batch, config_.distillation, config_.regression, denominator, loss)
+      .view_as(outputs);
 }
 
-double Session::learn(const Batch& batch, const Pass& pass, double denominator, Importance* scored) {
+void Session::learn(const Batch& batch, const Pass& pass, double denominator, Importance* scored,
+                    LossSum& loss) {
   Saved saved;
-  double loss = 0;
-  int64_t labelled = 0;
   const Tensor states = network_.encode(batch, pass, &saved, scored);
   Tensor d_read;
   if (config_.network.told == Told::tokens) {
-    d_read = network_.vocabulary().loss(states, batch.token_labels, denominator, &loss, &labelled);
+    d_read = network_.vocabulary().loss(states, batch.token_labels, denominator, loss);
   } else {
     const Tensor outputs = network_.outputs(states, pass, &saved);
-    const Tensor d = loss_of(outputs, batch, denominator, &loss, &labelled);
-    const Tensor d_states = states_gradient(states, batch, config_.distillation, denominator, &loss);
+    const Tensor d = loss_of(outputs, batch, denominator, loss);
+    const Tensor d_states = states_gradient(states, batch, config_.distillation, denominator, loss);
     d_read = network_.outputs_backward(d, saved);
     if (d_states.defined()) d_read = d_read + d_states;
   }
   metrics_.activation_bytes = std::max(metrics_.activation_bytes, saved.bytes());
   network_.backward(d_read, saved, scored);
-  return loss;
 }
 
 void Session::step(const std::vector<Batch>& batches, double learning_rate, bool score) {
@@ -93,7 +88,7 @@ void Session::step(const std::vector<Batch>& batches, double learning_rate, bool
   for (const auto& batch : batches) examples += counted(batch);
   Parameters& parameters = network_.parameters();
   parameters.zero_grad();
-  double loss = 0;
+  LossSum losses;
   int64_t tokens = 0;
   Importance* const scored = score ? &importance_ : nullptr;
   if (scored) scored->begin();
@@ -103,16 +98,16 @@ void Session::step(const std::vector<Batch>& batches, double learning_rate, bool
     pass.every = config_.network.told != Told::labels;
     pass.step = static_cast<uint64_t>(steps_);
     pass.micro = i;
-    loss += learn(batches[i], pass, static_cast<double>(std::max<int64_t>(1, examples)), scored);
+    learn(batches[i], pass, static_cast<double>(std::max<int64_t>(1, examples)), scored, losses);
     tokens += static_cast<int64_t>(batches[i].ids.size());
   }
-  loss /= std::max<int64_t>(1, examples);
   // Taken of the values before the update, kept only if there is one.
   if (score) {
     score_units();
     score_ranks();
   }
   network_.penalize(config_.l1_heads, config_.l1_neurons);
+  const double loss = losses.value() / static_cast<double>(std::max<int64_t>(1, examples));
   const double norm = std::isfinite(loss) ? parameters.step(config_.optimizer, learning_rate,
                                                             config_.optimizer_steps + steps_ + 1)
                                           : std::nan("");
@@ -140,6 +135,15 @@ void Session::score_units() {
 void Session::score_ranks() {
   Parameters& parameters = network_.parameters();
   const auto& modules = config_.network.modules;
+  if (const DeviceKernels* kernels = device_kernels(parameters.value())) {
+    if (!rank_rows_.defined()) rank_rows_ = rank_rows();
+    const RankScores a{parameters.value().const_data_ptr<float>(), parameters.grad().const_data_ptr<float>(),
+                       static_cast<const RankRow*>(rank_rows_.const_data_ptr()),
+                       importance_.ranks.all_now().mutable_data_ptr<float>(),
+                       importance_.rank_taylor.all_now().mutable_data_ptr<float>()};
+    kernels->rank_scores(a, launch_on(importance_.ranks.all_now()));
+    return;
+  }
   parallel(static_cast<int64_t>(modules.size()), 4, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const LoraModule& m = *network_.module(modules[i].layer, modules[i].site);
@@ -160,20 +164,36 @@ void Session::score_ranks() {
   });
 }
 
+Tensor Session::rank_rows() {
+  std::vector<RankRow> rows;
+  for (const ModuleConfig& at : config_.network.modules) {
+    const LoraModule& m = *network_.module(at.layer, at.site);
+    const Parameter& a = network_.parameters()[m.a];
+    const int64_t in = a.shape[1], out = network_.parameters()[m.b].shape[0];
+    for (int64_t k = 0; k < m.rank; ++k)
+      rows.push_back({a.offset + k * in, in, 1.f / static_cast<float>(in) + 1.f / static_cast<float>(out)});
+  }
+  return on_device_of(network_.parameters().value(), rows);
+}
+
 Session::Evaluation Session::evaluate(const Batch& batch) {
   check(batch);
   Evaluation result;
+  LossSum losses;
   Pass pass;
   pass.every = config_.network.told != Told::labels;
   result.states = network_.encode(batch, pass, nullptr, nullptr).contiguous();
   if (config_.network.told == Told::tokens) {
-    network_.vocabulary().loss(result.states, batch.token_labels, 1, &result.loss, &result.labelled,
-                               &result.logits);
-    return result;
+    network_.vocabulary().loss(result.states, batch.token_labels, 1, losses, &result.logits);
+  } else {
+    const Tensor outputs = network_.outputs(result.states, pass, nullptr).contiguous();
+    loss_of(outputs, batch, 1, losses);
+    result.logits = by_example(outputs);
   }
-  const Tensor outputs = network_.outputs(result.states, pass, nullptr).contiguous();
-  loss_of(outputs, batch, 1, &result.loss, &result.labelled);
-  result.logits = by_example(outputs);
+  result.loss = losses.value();
+  result.labelled = losses.labelled;
+  result.logits = result.logits.cpu();
+  result.states = result.states.cpu();
   return result;
 }
 
@@ -182,7 +202,7 @@ Tensor Session::logits(const Batch& batch) {
   batch.check();
   Pass pass;
   pass.every = true;
-  return network_.vocabulary().logits(network_.encode(batch, pass, nullptr, nullptr));
+  return network_.vocabulary().logits(network_.encode(batch, pass, nullptr, nullptr)).cpu();
 }
 
 void Session::require_vocabulary() const {
@@ -204,7 +224,7 @@ Tensor Session::next(const Batch& batch) {
   cache.swap(cache_);
   Pass pass;
   pass.cache = &*cache;
-  const Tensor logits = network_.vocabulary().logits(network_.encode(batch, pass, nullptr, nullptr));
+  const Tensor logits = network_.vocabulary().logits(network_.encode(batch, pass, nullptr, nullptr)).cpu();
   cache_.swap(cache);
   return logits;
 }
@@ -225,8 +245,8 @@ Metrics Session::take_metrics() {
 Scores Session::scores() {
   Scores s;
   for (size_t l = 0; config_.network.masks && l < network_.model().layers.size(); ++l) {
-    s.heads.push_back(network_.head_mask(l).clone());
-    s.neurons.push_back(network_.neuron_mask(l).clone());
+    s.heads.push_back(network_.head_mask(l).to(at::kCPU, at::kFloat, false, /*copy=*/true));
+    s.neurons.push_back(network_.neuron_mask(l).to(at::kCPU, at::kFloat, false, /*copy=*/true));
   }
   s.steps = static_cast<int64_t>(importance_.steps.item<double>());
   s.measures = importance_.means();

@@ -70,23 +70,25 @@ class Session {
   void check(const Batch& batch) const;
   /// Logits [N, choices] of outputs [N * choices, 1].
   Tensor by_example(const Tensor& outputs) const;
-  /// The gradient by a head's outputs, and the sum of the losses.
-  Tensor loss_of(const Tensor& outputs, const Batch& batch, double denominator, double* loss,
-                 int64_t* labelled) const;
-  /// The sum of a micro-batch's losses; adds to all gradients.
-  double learn(const Batch& batch, const Pass& pass, double denominator, Importance* scored);
+  /// The gradient by a head's outputs.
+  Tensor loss_of(const Tensor& outputs, const Batch& batch, double denominator, LossSum& loss) const;
+  /// Adds a micro-batch's losses, and to all gradients.
+  void learn(const Batch& batch, const Pass& pass, double denominator, Importance* scored, LossSum& loss);
   /// Throws BAD_OPTION where labels are told.
   void require_vocabulary() const;
   /// How many labels of a batch count.
   int64_t counted(const Batch& batch) const;
   void score_units();
   void score_ranks();
+  /// RankRow of each rank, on the device.
+  Tensor rank_rows();
 
   SessionConfig config_;
   Network network_;
   int64_t steps_ = 0;
   Metrics metrics_;
   Importance importance_;
+  Tensor rank_rows_;  // made when a device first scores ranks
   std::optional<KeyValueCache> cache_;
 };
 

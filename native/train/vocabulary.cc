@@ -43,7 +43,7 @@ Tensor Vocabulary::products(const Tensor& out) const {
 Tensor Vocabulary::logits(const Tensor& states) const { return products(read(states, false).out); }
 
 Tensor Vocabulary::loss(const Tensor& states, const std::vector<int32_t>& labels, double denominator,
-                        double* loss, int64_t* counted, Tensor* right) const {
+                        LossSum& loss, Tensor* right) const {
   if (static_cast<int64_t>(labels.size()) != states.size(0))
     throw Error("BAD_DATA", "there is not one label for each token");
   const int64_t size = weight_.size(0);
@@ -54,27 +54,27 @@ Tensor Vocabulary::loss(const Tensor& states, const std::vector<int32_t>& labels
     rows.push_back(static_cast<int64_t>(t));
     wanted.push_back(labels[t]);
   }
-  *loss = 0;
-  *counted = static_cast<int64_t>(rows.size());
-  if (right) *right = at::full({states.size(0)}, std::nan(""), at::kFloat);
+  const auto counted = static_cast<int64_t>(rows.size());
+  loss.labelled += counted;
+  if (right) *right = at::full({states.size(0)}, std::nan(""), states.options());
   Tensor gradient = at::zeros_like(states);
   if (rows.empty()) return gradient;
-  const Tensor places = at::tensor(at::ArrayRef<int64_t>(rows), at::kLong);
+  const Tensor places = at::tensor(at::ArrayRef<int64_t>(rows), at::kLong).to(states.device()),
+               labels_there = at::tensor(at::ArrayRef<int64_t>(wanted), at::kLong).to(states.device());
   const Read told = read(states.index_select(0, places), !right);
-  Tensor d_out = at::empty(told.out.sizes(), at::kFloat);
+  Tensor d_out = at::empty(told.out.sizes(), states.options());
   const int64_t each = std::max<int64_t>(1, kAtOnce / size);
-  for (int64_t begin = 0; begin < *counted; begin += each) {
-    const int64_t n = std::min(each, *counted - begin);
-    const Tensor out = told.out.narrow(0, begin, n),
-                 label = at::tensor(at::ArrayRef<int64_t>(wanted.data() + begin, n), at::kLong).unsqueeze(1);
+  for (int64_t begin = 0; begin < counted; begin += each) {
+    const int64_t n = std::min(each, counted - begin);
+    const Tensor out = told.out.narrow(0, begin, n), label = labels_there.narrow(0, begin, n).unsqueeze(1);
     const Tensor log_p = at::log_softmax(products(out), 1);
-    *loss -= log_p.gather(1, label).sum(at::kDouble).item<double>();
+    loss.add(log_p.gather(1, label).sum(at::kDouble), -1);
     if (right) {
       right->index_copy_(0, places.narrow(0, begin, n), log_p.argmax(1).eq(label.squeeze(1)).to(at::kFloat));
       continue;
     }
     Tensor d = log_p.exp();
-    d.scatter_add_(1, label, at::full({n, 1}, -1.f));
+    d.scatter_add_(1, label, at::full({n, 1}, -1.f, d.options()));
     d.div_(denominator);
     if (backbone_ && bias_.defined()) backbone_->all(model_->vocabulary_bias, d.sum(0));
     const Tensor narrow = d.to(weight_.scalar_type());

@@ -1,6 +1,7 @@
 #pragma once
 // Logits of tokens, the one that comes next or one that was masked, and their loss.
 #include "train/backbone.h"
+#include "train/losses.h"
 
 namespace lp {
 
@@ -13,13 +14,13 @@ class Vocabulary {
   /// fp32 [N, vocab] of states [N, h].
   Tensor logits(const Tensor& states) const;
 
-  /// The gradient, [T, h] in fp32, of the mean cross entropy over `denominator` tokens; the sum of losses in
-  /// `loss`. Tokens whose label is negative do not count, and the logits of a few others exist at a time.
+  /// The gradient, [T, h] in fp32, of the mean cross entropy over `denominator` tokens. Tokens whose label is
+  /// negative do not count, and the logits of a few others exist at a time.
   /// @throws BAD_LABEL: a label is outside the vocabulary
   /// `right`, where it is given, receives of each token whether its label is the likeliest: 1 or 0, NaN where
   /// it does not count, fp32 [T]; there is no gradient then.
-  Tensor loss(const Tensor& states, const std::vector<int32_t>& labels, double denominator, double* loss,
-              int64_t* counted, Tensor* right = nullptr) const;
+  Tensor loss(const Tensor& states, const std::vector<int32_t>& labels, double denominator, LossSum& loss,
+              Tensor* right = nullptr) const;
 
  private:
   struct Read {

@@ -12,11 +12,11 @@ interface Comparison {
 }
 
 /** What test/native prints: each op against float64, its gradients against autograd's. */
-function comparisons(): Comparison[] {
+function comparisons(...given: string[]): Comparison[] {
   const root = join(import.meta.dirname, '../..');
   const { addon } = JSON.parse(readFileSync(join(root, 'build/current.json'), 'utf8')) as { addon: string };
   const program = join(root, dirname(addon), 'op_check');
-  const { status, stdout, stderr } = spawnSync(program, { encoding: 'utf8', maxBuffer: 2 ** 26 });
+  const { status, stdout, stderr } = spawnSync(program, given, { encoding: 'utf8', maxBuffer: 2 ** 26 });
   expect(status, stderr).equal(0);
   return stdout
     .trim()
@@ -24,26 +24,42 @@ function comparisons(): Comparison[] {
     .map((line) => JSON.parse(line) as Comparison);
 }
 
-describe('every op is its float64 reference', () => {
-  const all = comparisons();
-  for (const kind of [
+const KINDS = [
+  ...[
     'activation',
+    'gate',
+    'moments',
     'norm',
+    'rms',
     'dropout',
+    'gather',
     'linear',
     'attention',
-    'loss',
-    'teacher',
-    'adamw',
-    'threads',
-  ])
-    for (const dtype of ['float32', 'bfloat16']) {
-      const some = all.filter((one) => one.op.split(' ')[0] === kind && one.dtype === dtype);
-      if (some.length > 0)
-        it(`${kind} in ${dtype}: ${some.length} values and gradients`, () => {
-          const wrong = some.filter(({ error, bound }) => !(error <= bound));
-          expect(wrong).deep.equal([]);
-        });
-    }
-  it('none is left out', () => expect(all.length).greaterThan(900));
-});
+    'heads',
+    'rotation',
+  ],
+  ...['loss', 'teacher', 'adamw', 'threads'],
+];
+
+const kindOf = ({ op }: Comparison): string => op.split(' ')[0]!;
+
+for (const [kernels, flags] of [
+  ['', []],
+  [' by the CUDA kernels, as the host runs them', ['--emulated']],
+] as const)
+  describe(`every op is its float64 reference${kernels}`, () => {
+    const all = comparisons(...flags);
+    for (const kind of KINDS)
+      for (const dtype of ['float32', 'bfloat16']) {
+        const some = all.filter((one) => kindOf(one) === kind && one.dtype === dtype);
+        if (some.length > 0)
+          it(`${kind} in ${dtype}: ${some.length} values and gradients`, () => {
+            const wrong = some.filter(({ error, bound }) => !(error <= bound));
+            expect(wrong).deep.equal([]);
+          });
+      }
+    it('none is left out', () => {
+      expect(all.length).greaterThan(2600);
+      expect(all.filter((one) => !KINDS.includes(kindOf(one)))).deep.equal([]);
+    });
+  });

@@ -1,4 +1,5 @@
 #include "check.h"
+#include "ops/device.h"
 
 namespace lp::check {
 namespace {
@@ -129,6 +130,38 @@ void attention() {
           compare(op, "dmask", dtype, mask_grad, mask64.grad(), bound, products);
           compare(op, "salience", dtype, salience, 1 + products, bound);
         }
+}
+
+void head_parts() {
+  const DeviceKernels* kernels = device_kernels(at::empty({1}));
+  if (!kernels) return;  // they stand beside a device's attention alone
+  for (const auto dtype : kTypes) {
+    constexpr int64_t rows = 45, heads = 3, group = 2, size = 12, width = heads * group * size;
+    const Tensor x = random({rows, width}, dtype, 1), y = random({rows, width}, dtype, 2),
+                 mask = random({heads}, at::kFloat, 3), scaled = at::empty_like(x), cu = ends({5, 40}),
+                 sums = at::empty({2, 2, heads}), room = at::empty({heads * group, rows});
+    const HeadScale scale{x.const_data_ptr(), mask.const_data_ptr<float>(), scaled.mutable_data_ptr(), heads,
+                          group * size};
+    kernels->scale_heads(scale, launch_on(x));
+    const Tensor truth = x.to(at::kDouble).view({rows, heads, -1}) * mask.to(at::kDouble).view({1, heads, 1});
+    compare("heads", "scaled", dtype, scaled, truth.view({rows, width}), 1e-7);
+    AttentionBackward a{};
+    a.unmasked = x.const_data_ptr();
+    a.d_context = y.const_data_ptr();
+    a.cu_q = cu.const_data_ptr<int32_t>();
+    a.sums = {sums.mutable_data_ptr<float>(), sums.select(0, 1).mutable_data_ptr<float>()};
+    a.heads = heads;
+    a.group = group;
+    a.size = size;
+    a.q_rows = rows;
+    kernels->head_sums(a, 2, launch_on(x, room));
+    const Tensor products = (x.to(at::kDouble) * y.to(at::kDouble)).view({rows, heads, group, size}).sum(3);
+    for (int64_t b = 0; b < 2; ++b) {
+      const Tensor some = products.narrow(0, b * 5, b == 0 ? 5 : 40), sizes = some.abs().sum({0, 2});
+      compare("heads", "products", at::kFloat, sums[0][b], some.sum({0, 2}), 1e-6, sizes);
+      compare("heads", "sizes of products", at::kFloat, sums[1][b], sizes, 1e-6);
+    }
+  }
 }
 
 void rotations() {

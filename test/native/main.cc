@@ -3,6 +3,8 @@
 
 #include "base/arena.h"
 #include "check.h"
+#include "ops/cuda/launches.h"
+#include "ops/device.h"
 
 namespace lp::check {
 
@@ -35,7 +37,7 @@ void compare(const std::string& op, const std::string& what, at::ScalarType dtyp
 
 }  // namespace lp::check
 
-// Without arguments: every op against float64. With sequences, length, hidden size, FFN width and heads: their times.
+// Without arguments: every op against float64; with --emulated the CUDA kernels', run by the host. With sequences, length, hidden size, FFN width and heads: their times.
 // With tokens, hidden size and FFN width: the peak of the products.
 int main(int count, char** given) {
   using namespace lp::check;
@@ -50,15 +52,19 @@ int main(int count, char** given) {
             std::atoll(given[5]));
       return 0;
     }
+    if (count == 2 && std::string(given[1]) == "--emulated") lp::emulate_device(&lp::cuda::table);
     activations();
     moments();
     norms();
     dropouts();
+    gathers();
     linears();
     attention();
+    head_parts();
     rotations();
     gates();
     losses();
+    spans();
     teacher();
     threads();
     optimizer();

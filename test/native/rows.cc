@@ -7,8 +7,9 @@ namespace {
 struct Size {
   int64_t rows, width;
 };
-// Below, at and past the 32 columns of a block; one row; more rows than a thread takes at once.
-constexpr Size kSizes[] = {{1, 1}, {3, 31}, {5, 33}, {64, 96}, {300, 1000}};
+// Below, at and past the 32 columns of a block; one row; more rows than a thread takes at once; rows that a block of
+// a GPU's threads reads several times.
+constexpr Size kSizes[] = {{1, 1}, {3, 31}, {5, 33}, {64, 96}, {300, 1000}, {2, 5001}, {2, 9000}};
 
 std::string at_size(Size s) { return std::to_string(s.rows) + "x" + std::to_string(s.width); }
 
@@ -109,12 +110,12 @@ void norms() {
             for (const bool centered : {true, false}) {
             NormWeights w{random({s.width}, at::kFloat, 4, 0.1) + 1, random({s.width}, at::kFloat, 5), 1e-5, keeps};
             if (!centered) w.beta = Tensor();
-            const Tensor z64 = leaf(z), r64 = residual ? leaf(r) : Tensor();
+            const Tensor z64 = leaf(z), r64 = residual ? leaf(r) : Tensor(), gamma64 = leaf(w.gamma),
+                         beta64 = centered ? leaf(w.beta) : Tensor();
             Tensor sum = z64 * factors(dropout, s.rows, s.width);
             if (residual) sum = sum + r64;
-            const Tensor gamma = w.gamma.to(at::kDouble);
-            const Tensor y64 = centered ? at::layer_norm(sum, {s.width}, gamma, w.beta.to(at::kDouble), 1e-5)
-                                        : sum * (sum.square().mean(1, true) + 1e-5).rsqrt() * gamma;
+            const Tensor y64 = centered ? at::layer_norm(sum, {s.width}, gamma64, beta64, 1e-5)
+                                        : sum * (sum.square().mean(1, true) + 1e-5).rsqrt() * gamma64;
             const Tensor past = random({s.rows, s.width}, dtype, 6);
             (y64 * dy.to(at::kDouble) + sum * past.to(at::kDouble)).sum().backward();
             NormSaved saved;
@@ -128,8 +129,24 @@ void norms() {
             const double bound = dtype == at::kFloat ? 2e-5 : 0x1p-7;
             compare(op, "dz", dtype, grads.z, z64.grad(), bound);
             if (residual) compare(op, "dresidual", dtype, grads.residual, r64.grad(), bound);
+            const Tensor d_gamma = at::ones({s.width}), d_beta = centered ? at::ones({s.width}) : Tensor();
+            norm_gradient(dy, w, saved, d_gamma, d_beta);
+            // Sums of products that may cancel.
+            const Tensor sizes = (y64 * dy.to(at::kDouble)).abs().sum(0) + dy.to(at::kDouble).abs().sum(0);
+            compare(op, "dgamma", dtype, d_gamma, 1 + gamma64.grad(), bound, sizes);
+            if (centered) compare(op, "dbeta", dtype, d_beta, 1 + beta64.grad(), bound, sizes);
             }
           }
+}
+
+void gathers() {
+  for (const auto dtype : kTypes) {
+    const Tensor m = random({40, 33}, dtype, 1), rows = at::tensor({39, 0, 7, 7}, at::kLong),
+                 columns = at::tensor({1, 32, 5}, at::kLong), scale = random({3}, at::kFloat, 2);
+    compare("gather", "rows", dtype, gathered(m, rows, {}, {}), m.index_select(0, rows), 0);
+    const Tensor some = m.to(at::kDouble).index_select(0, rows).index_select(1, columns);
+    compare("gather", "both, scaled", dtype, gathered(m, rows, columns, scale), some * scale.to(at::kDouble), 1e-7);
+  }
 }
 
 void dropouts() {
@@ -163,7 +180,7 @@ void linears() {
           Parameters parameters;
           const LoraModule m{parameters.add("a", {rank, s.in}, 1, true), parameters.add("b", {s.out, rank}, 1, true),
                              rank, 2, 0};
-          parameters.freeze();
+          parameters.freeze(at::kCPU);
           parameters[m.a].value.copy_(random({rank, s.in}, at::kFloat, 4));
           parameters[m.b].value.copy_(random({s.out, rank}, at::kFloat, 5, 0.1));
           const Tensor x64 = leaf(x), a64 = leaf(parameters[m.a].value), b64 = leaf(parameters[m.b].value);

@@ -14,14 +14,34 @@ void losses() {
     const Tensor truth = regression ? at::mse_loss(kept.squeeze(1), classes.to(at::kDouble), at::Reduction::Sum)
                                     : at::nll_loss(at::log_softmax(kept, 1), classes, {}, at::Reduction::Sum);
     (truth / 5).backward();
-    double loss = 0;
-    int64_t labelled = 0;
-    const Tensor d = loss_and_gradient(x, labels, regression, 5, &loss, &labelled);
+    LossSum loss;
+    Batch batch;
+    batch.labels = labels;
+    const Tensor d = label_loss(x, batch, {}, regression, 5, loss);
     const std::string op = regression ? "loss squared" : "loss cross-entropy";
-    compare(op, "value", at::kFloat, at::tensor(loss, at::kDouble), truth, 1e-7);
+    compare(op, "value", at::kFloat, at::tensor(loss.value(), at::kDouble), truth, 1e-7);
     compare(op, "dlogits", at::kFloat, d, x64.grad(), 1e-6);
-    compare(op, "labelled", at::kFloat, at::tensor(labelled), at::tensor(int64_t{5}), 0);
+    compare(op, "labelled", at::kFloat, at::tensor(loss.labelled), at::tensor(int64_t{5}), 0);
   }
+}
+
+void spans() {
+  Batch batch;
+  batch.cu_seqlens = {0, 3, 40, 45};
+  batch.spans = {0, 2, -1, -1, 1, 4};
+  const Tensor outputs = random({45, 2}, at::kFloat, 1, 3), x64 = leaf(outputs);
+  Tensor truth = at::zeros({}, at::kDouble);
+  for (const int64_t b : {0, 2})
+    for (int64_t end = 0; end < 2; ++end) {
+      const int64_t begin = batch.cu_seqlens[b], length = batch.cu_seqlens[b + 1] - begin;
+      truth = truth - at::log_softmax(x64.narrow(0, begin, length).select(1, end), 0)[batch.spans[2 * b + end]] / 2;
+    }
+  (truth / 7).backward();
+  LossSum loss;
+  const Tensor d = span_loss(outputs, batch, 7, loss);
+  compare("loss spans", "value", at::kFloat, at::tensor(loss.value(), at::kDouble), truth, 1e-7);
+  compare("loss spans", "dlogits", at::kFloat, d, x64.grad(), 1e-6);
+  compare("loss spans", "labelled", at::kFloat, at::tensor(loss.labelled), at::tensor(int64_t{2}), 0);
 }
 
 void teacher() {
@@ -48,13 +68,11 @@ void teacher() {
     const Tensor difference = (s64 - taught.to(at::kDouble)).index_select(0, rows);
     const Tensor truth = label * 0.7 + from_teacher * 0.3 + difference.square().sum() * (0.7 / 8);
     (truth / 5).backward();
-    double loss = 0;
-    int64_t labelled = 0;
-    const Tensor gradient = loss_and_gradient(logits, batch.labels, regression, 5, &loss, &labelled);
-    add_teacher(logits, batch, d, regression, 5, gradient, &loss);
-    const Tensor of_states = states_gradient(states, batch, d, 5, &loss);
+    LossSum loss;
+    const Tensor gradient = label_loss(logits, batch, d, regression, 5, loss);
+    const Tensor of_states = states_gradient(states, batch, d, 5, loss);
     const std::string op = regression ? "teacher squared" : "teacher divergence";
-    compare(op, "value", at::kFloat, at::tensor(loss, at::kDouble), truth, 1e-7);
+    compare(op, "value", at::kFloat, at::tensor(loss.value(), at::kDouble), truth, 1e-7);
     compare(op, "dlogits", at::kFloat, gradient, x64.grad(), 1e-6);
     compare(op, "dstates", at::kFloat, of_states, s64.grad(), 1e-6);
   }
@@ -65,7 +83,7 @@ void optimizer() {
   Parameters parameters;
   parameters.add("w", {7, 5}, 1, true);
   parameters.add("mask", {37}, 3, false);
-  parameters.freeze();
+  parameters.freeze(at::kCPU);
   Tensor value[2], m[2], v[2];
   for (size_t i = 0; i < 2; ++i) {
     parameters[i].value.copy_(random(parameters[i].shape, at::kFloat, i));

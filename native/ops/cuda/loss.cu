@@ -1,0 +1,78 @@
+// Losses of labels and of spans, and a teacher's, with their gradients (train/losses.h). A warp has a row.
+#include "ops/cuda/device.h"
+
+namespace lp::cuda {
+namespace {
+
+constexpr int kWarps = 4;
+
+/// Where a row's values lie.
+struct Row {
+  int64_t begin, count, step;
+};
+
+__device__ __forceinline__ Row row_of(const LossRows& a, int64_t row) {
+  if (!a.cu) return {row * a.count, a.count, 1};
+  const int64_t begin = a.cu[row / 2];
+  return {begin * 2 + row % 2, a.cu[row / 2 + 1] - begin, 2};
+}
+
+/// The log of the sum of exp(x / temperature), in every lane.
+__device__ __forceinline__ double log_sum(const float* x, const Row& r, double temperature) {
+  float top = -INFINITY;
+  for (int64_t c = threadIdx.x; c < r.count; c += kWarp) top = fmaxf(top, x[r.begin + c * r.step]);
+  const double largest = warp_max(top) / temperature;
+  double total = 0;
+  for (int64_t c = threadIdx.x; c < r.count; c += kWarp)
+    total += exp(x[r.begin + c * r.step] / temperature - largest);
+  return largest + log(warp_sum(total));
+}
+
+__global__ void __launch_bounds__(kWarp* kWarps, 4) loss(LossRows a, int64_t rows) {
+  const int64_t row = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.y;
+  if (row >= rows) return;
+  const Row r = row_of(a, row);
+  const float label = a.labels[row];
+  const double w = a.teacher ? a.teacher_weight : 0;
+  if (isnan(label)) {
+    for (int64_t c = threadIdx.x; c < r.count; c += kWarp) a.gradient[r.begin + c * r.step] = 0.f;
+    if (threadIdx.x == 0) a.losses[row] = 0;
+    return;
+  }
+  if (a.regression) {
+    if (threadIdx.x != 0) return;
+    const double x = a.logits[r.begin], far = x - label,
+                 from_teacher = a.teacher ? x - a.teacher[r.begin] : 0;
+    a.losses[row] = (1 - w) * far * far + w * from_teacher * from_teacher;
+    a.gradient[r.begin] = static_cast<float>(2 * ((1 - w) * far + w * from_teacher) / a.denominator);
+    return;
+  }
+  const int64_t right = llrint(static_cast<double>(label));
+  const double total = log_sum(a.logits, r, 1), t = a.temperature;
+  const double student_total = a.teacher ? log_sum(a.logits, r, t) : 0,
+               teacher_total = a.teacher ? log_sum(a.teacher, r, t) : 0;
+  double divergence = 0;
+  for (int64_t c = threadIdx.x; c < r.count; c += kWarp) {
+    const int64_t at = r.begin + c * r.step;
+    double d = (1 - w) * (exp(a.logits[at] - total) - (c == right ? 1 : 0));
+    if (a.teacher) {
+      const double student = a.logits[at] / t - student_total, teacher = a.teacher[at] / t - teacher_total,
+                   p = exp(teacher);
+      divergence += p * (teacher - student);
+      d += w * t * (exp(student) - p);
+    }
+    a.gradient[at] = static_cast<float>(d / a.denominator);
+  }
+  divergence = warp_sum(divergence);
+  if (threadIdx.x == 0)
+    a.losses[row] = (1 - w) * (total - a.logits[r.begin + right * r.step]) + w * t * t * divergence;
+}
+
+}  // namespace
+
+void loss_rows(const LossRows& a, const Launch& launch) {
+  run(loss, dim3(static_cast<unsigned>(ceil_div(launch.rows, kWarps))), dim3(kWarp, kWarps), launch.stream, a,
+      launch.rows);
+}
+
+}  // namespace lp::cuda

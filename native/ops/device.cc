@@ -1,0 +1,48 @@
+#include "ops/device.h"
+
+#include <atomic>
+
+#include "base/error.h"
+#ifdef LIGHT_PEFT_CUDA
+#include <c10/cuda/CUDAFunctions.h>
+#include <c10/cuda/CUDAStream.h>
+
+#include "ops/cuda/launches.h"
+#endif
+
+namespace lp {
+namespace {
+
+std::atomic<const DeviceKernels*> emulated{nullptr};
+
+}  // namespace
+
+const DeviceKernels* device_kernels(const at::Tensor& t) {
+#ifdef LIGHT_PEFT_CUDA
+  if (t.is_cuda()) return &cuda::table;
+#endif
+  return t.is_cpu() ? emulated.load(std::memory_order_relaxed) : nullptr;
+}
+
+Launch launch_on(const at::Tensor& t, const at::Tensor& room) {
+  require(t.scalar_type() == at::kFloat || t.scalar_type() == at::kBFloat16, "activations are fp32 or bf16");
+  Launch launch{t.scalar_type() == at::kFloat ? Element::f32 : Element::bf16, t.size(0), nullptr,
+                room.defined() ? room.mutable_data_ptr<float>() : nullptr};
+#ifdef LIGHT_PEFT_CUDA
+  if (t.is_cuda()) {
+    c10::cuda::set_device(t.device().index());  // kernels go where the thread is
+    launch.stream = c10::cuda::getCurrentCUDAStream().stream();
+  }
+#endif
+  return launch;
+}
+
+at::Tensor placed(const at::Tensor& t, const at::Device& device) {
+  const at::Tensor there = t.to(device);
+  // Of a file that is mapped into the host's memory.
+  return device_kernels(there) && there.is_same(t) ? t.clone() : there;
+}
+
+void emulate_device(const DeviceKernels* kernels) { emulated = kernels; }
+
+}  // namespace lp

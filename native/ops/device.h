@@ -1,0 +1,29 @@
+#pragma once
+// Which tensors the CUDA kernels work on.
+#include "base/aten.h"
+#include "ops/cuda/table.h"
+
+namespace lp {
+
+/// The CUDA kernels, where they work on this tensor: one in the memory of a GPU.
+const DeviceKernels* device_kernels(const at::Tensor& t);
+
+/// How they are to work on the rows of a [rows, ..] tensor: on the stream that the calling thread queues on,
+/// with room to write to, fp32, where they ask for any.
+Launch launch_on(const at::Tensor& t, const at::Tensor& room = {});
+
+/// A tensor in a device's memory, where it lies as kernels read it, 16 bytes at once.
+at::Tensor placed(const at::Tensor& t, const at::Device& device);
+
+/// A list's bytes where a tensor is.
+template <class T>
+at::Tensor on_device_of(const at::Tensor& t, const std::vector<T>& list) {
+  const auto bytes = static_cast<int64_t>(list.size() * sizeof(T));
+  return at::from_blob(const_cast<T*>(list.data()), {bytes}, at::kByte)
+      .to(t.device(), at::kByte, false, true);
+}
+
+/// Has kernels that are compiled for the host work on the tensors in its memory, for tests; null: no more.
+void emulate_device(const DeviceKernels* kernels);
+
+}  // namespace lp
