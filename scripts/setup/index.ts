@@ -18,13 +18,15 @@ export async function setUp(log: Log = logToStderr): Promise<void> {
   await buildDist(log);
 }
 
-/** setUp for a command: what fails is one line, and exit status 2. */
-export async function runSetUpOrExit(): Promise<void> {
+/** The work of a command: what fails is one line, and exit status 2. */
+export async function orExit(work: () => Promise<void>): Promise<void> {
   try {
-    await setUp();
+    await work();
   } catch (error) {
     const code = error instanceof LightPeftError ? error.code : 'INTERNAL';
     logToStderr(`[${code}] ${messageOf(error)}`);
     process.exit(2);
   }
 }
+
+export const runSetUpOrExit = (): Promise<void> => orExit(setUp);
