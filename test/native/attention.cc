@@ -16,7 +16,7 @@ struct Shape {
 Tensor ends(const std::vector<int32_t>& lengths) {
   std::vector<int32_t> cu{0};
   for (const int32_t n : lengths) cu.push_back(cu.back() + n);
-  return at::tensor(cu, at::kInt);
+  return here(at::tensor(cu, at::kInt));
 }
 
 /// What is added to the scores of one query head.
@@ -29,7 +29,7 @@ Tensor score_bias(int64_t nq, int64_t nk, const Shape& s, double slope) {
       b = -slope * static_cast<double>(distance);
       if ((s.causal && distance < 0) || (s.window > 0 && distance >= s.window)) b = -1e30;
     }
-  return bias;
+  return here(bias);
 }
 
 /// Softmax attention written out, sequence by sequence and head by head.
@@ -51,7 +51,7 @@ Tensor written_out(const Tensor& q, const Tensor& k, const Tensor& v, const Shap
       for (int64_t i = 0; i < nq; ++i)
         for (int64_t j = 0; j < nk; ++j)
           f.mutable_data_ptr<double>()[i * nk + j] = dropout_factor(dropout, (q0 + i) * all + h, j, nk);
-      Tensor context = at::mm(p * f, part(v, k0, nk, h / s.group));
+      Tensor context = at::mm(p * here(f), part(v, k0, nk, h / s.group));
       heads.push_back(mask.defined() ? context * mask[h / s.group] : context);
     }
     sequences.push_back(at::cat(heads, 1));
@@ -104,8 +104,8 @@ void attention() {
 
           AttentionSaved saved;
           const Tensor context = attention_forward(q, k, v, s, config, mask, dropout, &saved);
-          const Tensor mask_grad = masked ? at::zeros({shape.heads}, at::kFloat) : Tensor(),
-                       salience = masked ? at::ones({shape.heads}, at::kFloat) : Tensor();
+          const Tensor mask_grad = masked ? zeros({shape.heads}) : Tensor(),
+                       salience = masked ? ones({shape.heads}) : Tensor();
           const AttentionGrads grads = attention_backward(dc, saved, s, config, mask, {mask_grad, salience});
           const std::string op = "attention " + std::to_string(shape.heads) + "x" + std::to_string(shape.size) +
                                  (shape.group > 1 ? " group " + std::to_string(shape.group) : "") +
@@ -133,13 +133,13 @@ void attention() {
 }
 
 void head_parts() {
-  const DeviceKernels* kernels = device_kernels(at::empty({1}));
+  const DeviceKernels* kernels = device_kernels(zeros({1}));
   if (!kernels) return;  // they stand beside a device's attention alone
   for (const auto dtype : kTypes) {
     constexpr int64_t rows = 45, heads = 3, group = 2, size = 12, width = heads * group * size;
     const Tensor x = random({rows, width}, dtype, 1), y = random({rows, width}, dtype, 2),
                  mask = random({heads}, at::kFloat, 3), scaled = at::empty_like(x), cu = ends({5, 40}),
-                 sums = at::empty({2, 2, heads}), room = at::empty({heads * group, rows});
+                 sums = zeros({2, 2, heads}), room = zeros({heads * group, rows});
     const HeadScale scale{x.const_data_ptr(), mask.const_data_ptr<float>(), scaled.mutable_data_ptr(), heads,
                           group * size};
     kernels->scale_heads(scale, launch_on(x));

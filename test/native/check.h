@@ -14,6 +14,13 @@ namespace lp::check {
 /// Element types of activations.
 constexpr at::ScalarType kTypes[] = {at::kFloat, at::kBFloat16};
 
+/// Where tensors of checks lie.
+extern at::Device device;
+Tensor here(const Tensor& t);
+/// fp32.
+Tensor zeros(at::IntArrayRef shape);
+Tensor ones(at::IntArrayRef shape);
+
 /// Normal numbers, rounded to `dtype`; the same for every call with the same seed.
 Tensor random(at::IntArrayRef shape, at::ScalarType dtype, uint64_t seed, double scale = 1);
 /// In float64, with a gradient to be taken.
@@ -43,6 +50,8 @@ void teacher();
 void threads();
 void optimizer();
 
+/// The most operations a second of a bf16 product of 8,192 cubed, and the most bytes that a copy reads and writes.
+void peaks();
 /// The most operations a second that a packed bf16 product of a layer's sizes reaches.
 void peak(int64_t rows, int64_t hidden, int64_t ffn);
 /// Times every op of a layer in bf16.

@@ -45,8 +45,8 @@ void activations() {
           g64.backward(dg.to(at::kDouble));
           const std::string op = std::string("activation ") + names[kind] + (masked ? " masked " : " ") + at_size(s);
           compare(op, "value", dtype, activation_forward(z, mask, act), g64, 2e-6);
-          const Tensor mask_grad = masked ? at::zeros({s.width}, at::kFloat) : Tensor(),
-                       salience = masked ? at::ones({s.width}, at::kFloat) : Tensor();
+          const Tensor mask_grad = masked ? zeros({s.width}) : Tensor(),
+                       salience = masked ? ones({s.width}) : Tensor();
           const Tensor found = z.clone(), dz = dg.clone();
           activation_backward(found, dz, mask, {mask_grad, salience}, act);
           compare(op, "dz", dtype, dz, z64.grad(), 2e-6);
@@ -71,8 +71,8 @@ void gates() {
         y64.backward(dy.to(at::kDouble));
         const std::string op = std::string("gate ") + (masked ? "masked " : "") + at_size(s);
         compare(op, "value", dtype, gated_forward(z, u, mask, Activation::silu), y64, 2e-6);
-        const Tensor mask_grad = masked ? at::zeros({s.width}, at::kFloat) : Tensor(),
-                     salience = masked ? at::ones({s.width}, at::kFloat) : Tensor();
+        const Tensor mask_grad = masked ? zeros({s.width}) : Tensor(),
+                     salience = masked ? ones({s.width}) : Tensor();
         const Tensor again = z.clone(), du = u.clone(), dz = dy.clone();
         gated_backward(again, du, dz, mask, {mask_grad, salience}, Activation::silu);
         compare(op, "dz", dtype, dz, z64.grad(), 2e-6);
@@ -89,7 +89,7 @@ void moments() {
   for (const auto dtype : kTypes)
     for (const Size s : kSizes) {
       const Tensor x = random({s.rows, s.width}, dtype, 1);
-      const Tensor sum = at::ones({s.width}, at::kFloat), square = at::ones({s.width}, at::kFloat);
+      const Tensor sum = ones({s.width}), square = ones({s.width});
       add_moments(x, sum, square);
       const Tensor x64 = x.to(at::kDouble), sizes = x64.abs().sum(0);
       compare("moments " + at_size(s), "sum", at::kFloat, sum, 1 + x64.sum(0), 2e-6, sizes);
@@ -129,7 +129,7 @@ void norms() {
             const double bound = dtype == at::kFloat ? 2e-5 : 0x1p-7;
             compare(op, "dz", dtype, grads.z, z64.grad(), bound);
             if (residual) compare(op, "dresidual", dtype, grads.residual, r64.grad(), bound);
-            const Tensor d_gamma = at::ones({s.width}), d_beta = centered ? at::ones({s.width}) : Tensor();
+            const Tensor d_gamma = ones({s.width}), d_beta = centered ? ones({s.width}) : Tensor();
             norm_gradient(dy, w, saved, d_gamma, d_beta);
             // Sums of products that may cancel.
             const Tensor sizes = (y64 * dy.to(at::kDouble)).abs().sum(0) + dy.to(at::kDouble).abs().sum(0);
@@ -141,8 +141,8 @@ void norms() {
 
 void gathers() {
   for (const auto dtype : kTypes) {
-    const Tensor m = random({40, 33}, dtype, 1), rows = at::tensor({39, 0, 7, 7}, at::kLong),
-                 columns = at::tensor({1, 32, 5}, at::kLong), scale = random({3}, at::kFloat, 2);
+    const Tensor m = random({40, 33}, dtype, 1), rows = here(at::tensor({39, 0, 7, 7}, at::kLong)),
+                 columns = here(at::tensor({1, 32, 5}, at::kLong)), scale = random({3}, at::kFloat, 2);
     compare("gather", "rows", dtype, gathered(m, rows, {}, {}), m.index_select(0, rows), 0);
     const Tensor some = m.to(at::kDouble).index_select(0, rows).index_select(1, columns);
     compare("gather", "both, scaled", dtype, gathered(m, rows, columns, scale), some * scale.to(at::kDouble), 1e-7);
@@ -180,7 +180,7 @@ void linears() {
           Parameters parameters;
           const LoraModule m{parameters.add("a", {rank, s.in}, 1, true), parameters.add("b", {s.out, rank}, 1, true),
                              rank, 2, 0};
-          parameters.freeze(at::kCPU);
+          parameters.freeze(device);
           parameters[m.a].value.copy_(random({rank, s.in}, at::kFloat, 4));
           parameters[m.b].value.copy_(random({s.out, rank}, at::kFloat, 5, 0.1));
           const Tensor x64 = leaf(x), a64 = leaf(parameters[m.a].value), b64 = leaf(parameters[m.b].value);

@@ -13,16 +13,26 @@ namespace {
 
 constexpr int kRounds = 9;
 
+/// A GPU is timed over many, as waiting for it takes as long as some do.
+int at_once() { return device.is_cpu() ? 1 : 20; }
+
+/// Waits for what a GPU has been given, by asking it for a number.
+void wait() {
+  if (!device.is_cpu()) zeros({1}).item<float>();
+}
+
 double seconds(const std::function<void()>& work) {
   const auto start = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  for (int i = 0; i < at_once(); ++i) work();
+  wait();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / at_once();
 }
 
 /// Medians of contenders that take turns.
 std::vector<double> interleaved(const std::vector<std::function<void()>>& contenders) {
   std::vector<std::vector<double>> times(contenders.size());
   for (const auto& work : contenders) work();
+  wait();
   for (int i = 0; i < kRounds; ++i)
     for (size_t c = 0; c < contenders.size(); ++c) times[c].push_back(seconds(contenders[c]));
   std::vector<double> medians;
@@ -46,7 +56,7 @@ std::function<void()> packed_by_onednn(const Tensor& x, const Tensor& weight) {
   auto& dispatcher = c10::Dispatcher::singleton();
   const auto reorder = dispatcher.findSchema({"mkldnn::_reorder_linear_weight", ""});
   const auto product = dispatcher.findSchema({"mkldnn::_linear_pointwise", ""});
-  if (!reorder || !product) return [=] { at::mm(x, weight.t()); };
+  if (!reorder || !product || !device.is_cpu()) return [=] { at::mm(x, weight.t()); };
   const Tensor packed = reorder->typed<Tensor(const Tensor&, std::optional<int64_t>)>().call(
       weight, std::optional<int64_t>(x.size(0)));
   return [=] {
@@ -75,13 +85,13 @@ void products(int64_t rows, int64_t in, int64_t out) {
   const Dropout dropout = make_dropout(0.05, 1, 1, 1, 1);
   Parameters parameters;
   const LoraModule m{parameters.add("a", {rank, in}, 1, true), parameters.add("b", {out, rank}, 1, true), rank, 2, 0};
-  parameters.freeze(at::kCPU);
+  parameters.freeze(device);
   LoraSaved saved;
   const Tensor a = random({rank, in}, at::kBFloat16, 5), b = random({out, rank}, at::kBFloat16, 6);
   t = interleaved({[&] { rank_project(x, parameters[m.a].value, 1, dropout); },
                    [&] { at::mm(at::dropout(x, 0.05, true), a.t()); }});
   report("projection on ranks", rows, in, rank, t[0], t[1], 2.0 * rows * rank * in, 2.0 * rows * in);
-  const Tensor p = at::ones({rows, rank}), p16 = p.to(at::kBFloat16);
+  const Tensor p = ones({rows, rank}), p16 = p.to(at::kBFloat16);
   t = interleaved({[&] { rank_outer(p, x, parameters[m.a].grad, dropout); },
                    [&] { at::mm(p16.t(), at::dropout(x, 0.05, true)); }});
   report("gradient of ranks", rows, in, rank, t[0], t[1], 2.0 * rows * rank * in, 2.0 * rows * in);
@@ -110,7 +120,7 @@ void products(int64_t rows, int64_t in, int64_t out) {
 void rows_of(int64_t rows, int64_t hidden, int64_t ffn) {
   const Tensor x = random({rows, hidden}, at::kBFloat16, 1), r = random({rows, hidden}, at::kBFloat16, 2);
   const Tensor z = random({rows, ffn}, at::kBFloat16, 3), dz = random({rows, ffn}, at::kBFloat16, 4);
-  NormWeights w{at::ones({hidden}), at::zeros({hidden}), 1e-5, false};
+  NormWeights w{ones({hidden}), zeros({hidden}), 1e-5, false};
   const Tensor gamma = w.gamma.to(at::kBFloat16), beta = w.beta.to(at::kBFloat16);
   const Dropout dropout = make_dropout(0.1, 1, 1, 1, 1);
   NormSaved saved;
@@ -139,7 +149,7 @@ void attention_of(int64_t sequences, int64_t length, int64_t heads, int64_t size
   const Tensor q = random({rows, width}, at::kBFloat16, 1), k = random({rows, width}, at::kBFloat16, 2),
                v = random({rows, width}, at::kBFloat16, 3), d = random({rows, width}, at::kBFloat16, 4);
   Sequences s;
-  s.cu_q = at::arange(0, rows + 1, length, at::kInt);
+  s.cu_q = s.cu_k = here(at::arange(0, rows + 1, length, at::kInt));
   s.k_begin = s.cu_q.narrow(0, 0, sequences);
   s.k_end = s.cu_q.narrow(0, 1, sequences);
   AttentionConfig config;
@@ -163,6 +173,17 @@ void attention_of(int64_t sequences, int64_t length, int64_t heads, int64_t size
 }
 
 }  // namespace
+
+void peaks() {
+  constexpr int64_t size = 8192;
+  const Tensor a = random({size, size}, at::kBFloat16, 1), b = random({size, size}, at::kBFloat16, 2),
+               from = zeros({int64_t{1} << 28});
+  Tensor product = at::empty_like(a), to = at::empty_like(from);
+  const auto t = interleaved({[&] { at::mm_out(product, a, b); },
+                              [&] { to.copy_(from); }});
+  std::printf("{\"flops\":%g,\"bytesPerSecond\":%g}\n", 2.0 * size * size * size / t[0],
+              2.0 * static_cast<double>(from.nbytes()) / t[1]);
+}
 
 void peak(int64_t rows, int64_t hidden, int64_t ffn) {
   double best = 0;

@@ -6,7 +6,8 @@ namespace lp::check {
 void losses() {
   const Tensor logits = random({6, 4}, at::kFloat, 1, 3);
   const std::vector<float> labels{0, 3, std::nanf(""), 1, 1, 2};
-  const Tensor rows = at::tensor({0, 1, 3, 4, 5}, at::kLong), classes = at::tensor({0, 3, 1, 1, 2}, at::kLong);
+  const Tensor rows = here(at::tensor({0, 1, 3, 4, 5}, at::kLong)),
+               classes = here(at::tensor({0, 3, 1, 1, 2}, at::kLong));
   for (const bool regression : {false, true}) {
     const Tensor x = regression ? logits.narrow(1, 0, 1).contiguous() : logits;
     const Tensor x64 = leaf(x);
@@ -30,7 +31,7 @@ void spans() {
   batch.cu_seqlens = {0, 3, 40, 45};
   batch.spans = {0, 2, -1, -1, 1, 4};
   const Tensor outputs = random({45, 2}, at::kFloat, 1, 3), x64 = leaf(outputs);
-  Tensor truth = at::zeros({}, at::kDouble);
+  Tensor truth = here(at::zeros({}, at::kDouble));
   for (const int64_t b : {0, 2})
     for (int64_t end = 0; end < 2; ++end) {
       const int64_t begin = batch.cu_seqlens[b], length = batch.cu_seqlens[b + 1] - begin;
@@ -47,9 +48,11 @@ void spans() {
 void teacher() {
   Batch batch;
   batch.labels = {0, 3, std::nanf(""), 1, 1, 2};
-  const Tensor rows = at::tensor({0, 1, 3, 4, 5}, at::kLong), classes = at::tensor({0, 3, 1, 1, 2}, at::kLong);
+  const Tensor rows = here(at::tensor({0, 1, 3, 4, 5}, at::kLong)),
+               classes = here(at::tensor({0, 3, 1, 1, 2}, at::kLong));
   const auto floats = [](const Tensor& t) {
-    return std::vector<float>(t.const_data_ptr<float>(), t.const_data_ptr<float>() + t.numel());
+    const Tensor host = t.cpu();
+    return std::vector<float>(host.const_data_ptr<float>(), host.const_data_ptr<float>() + host.numel());
   };
   const Distillation d{0.3, 2.5, 0.7};
   const Tensor states = random({6, 8}, at::kFloat, 5), taught = random({6, 8}, at::kFloat, 6);
@@ -83,7 +86,7 @@ void optimizer() {
   Parameters parameters;
   parameters.add("w", {7, 5}, 1, true);
   parameters.add("mask", {37}, 3, false);
-  parameters.freeze(at::kCPU);
+  parameters.freeze(device);
   Tensor value[2], m[2], v[2];
   for (size_t i = 0; i < 2; ++i) {
     parameters[i].value.copy_(random(parameters[i].shape, at::kFloat, i));
