@@ -1,17 +1,19 @@
 #include "base/arena.h"
 #include "base/isa.h"
+#include "cuda/devices.h"
 #include "handles.h"
 
 namespace lp::binding {
 namespace {
 
-/// What the machine and the build are: { isa, bf16, threads }.
+/// What the machine and the build are: { isa, bf16, threads, cuda }.
 Napi::Value machine(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     auto o = Napi::Object::New(info.Env());
     o.Set("isa", isa_name());
     o.Set("bf16", has_bf16());
     o.Set("threads", at::get_num_threads());
+    o.Set("cuda", cuda_devices());
     return o;
   });
 }

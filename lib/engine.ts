@@ -1,3 +1,4 @@
+import { deviceOf, usualDevice } from './device.ts';
 import { FAMILIES } from './checkpoint/families.ts';
 import type { Checkpoint } from './checkpoint/folder.ts';
 import type { PackedBatch } from './data/batches.ts';
@@ -25,8 +26,8 @@ import {
 /** `auto`: bfloat16 where the processor multiplies it natively. */
 export type Dtype = ComputeDtype | 'auto';
 
-const computeDtype = (dtype: Dtype): ComputeDtype =>
-  dtype !== 'auto' ? dtype : native().machine().bf16 ? 'bfloat16' : 'float32';
+const computeDtype = (dtype: Dtype, device: string): ComputeDtype =>
+  dtype !== 'auto' ? dtype : device !== 'cpu' || native().machine().bf16 ? 'bfloat16' : 'float32';
 
 /** A model in memory; weights whose dtype is the compute dtype stay mapped from their files. */
 export class Model implements Disposable {
@@ -41,19 +42,23 @@ export class Model implements Disposable {
     this.handle = handle;
   }
 
-  /** @throws {LightPeftError} BAD_CHECKPOINT, NATIVE_MISSING, OUT_OF_MEMORY */
+  /**
+   * @param options.device `cpu` or `cuda:N`
+   * @throws {LightPeftError} BAD_CHECKPOINT, NATIVE_MISSING, OUT_OF_MEMORY; BAD_OPTION: no such device
+   */
   static async load(
     checkpoint: Checkpoint,
     {
       dtype = 'auto',
       threads = 0,
-      device = 'cpu',
+      device = usualDevice(),
     }: { dtype?: Dtype; threads?: number; device?: string } = {},
   ): Promise<Model> {
     const weights: WeightRef[] = [...checkpoint.tensors].map(([site, tensor]) => ({ site, ...tensor }));
-    const compute = computeDtype(dtype);
+    const place = deviceOf(device);
+    const compute = computeDtype(dtype, place);
     const handle = new (native().Model)(threads);
-    await coded(() => handle.load(checkpoint.spec, weights, compute, device));
+    await coded(() => handle.load(checkpoint.spec, weights, compute, place));
     return new Model(checkpoint, compute, handle);
   }
 

@@ -210,7 +210,7 @@ export const FLAGS: readonly Flag[] = [
     parse: number,
   },
   { name: 'resume', help: 'go on from the state in --out', of: TRAINING },
-  { name: 'device', takes: 'name', help: 'cpu', of: ALL },
+  { name: 'device', takes: 'name', help: 'cpu, or cuda:N: the GPU of that number', of: ALL },
   { name: 'dtype', takes: 'name', help: 'auto, float32, bfloat16', of: ALL },
   { name: 'threads', takes: 'n', help: '0: one for each core', of: ALL, parse: number },
   { name: 'seed', takes: 'n', help: 'of everything random', of: ALL, parse: number },

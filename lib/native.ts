@@ -214,10 +214,18 @@ export interface NativeSession {
   dispose(): void;
 }
 
+export interface Machine {
+  isa: 'avx2' | 'avx512' | 'avx512_bf16';
+  bf16: boolean;
+  threads: number;
+  /** CUDA devices that the build can use; 0 in one for the CPU. */
+  cuda: number;
+}
+
 export interface Native {
   Model: new (threads: number) => NativeModel;
   Session: new (model: NativeModel, config: SessionConfig, threads: number) => NativeSession;
-  machine(): { isa: 'avx2' | 'avx512' | 'avx512_bf16'; bf16: boolean; threads: number };
+  machine(): Machine;
 }
 
 /** The package's folder: that of package.json, above lib/ and dist/lib/ alike. */

@@ -1,3 +1,4 @@
+import { usualDevice } from './device.ts';
 import { z } from 'zod';
 import { LightPeftError } from './errors.ts';
 import type { MetricName } from './metrics.ts';
@@ -145,7 +146,8 @@ const SCHEMA = z.strictObject({
   saveSteps: z.int().min(0).default(0),
   /** Whether to go on from the training state in `out`. */
   resume: z.boolean().default(false),
-  device: z.literal('cpu').default('cpu'),
+  /** cpu or cuda:N. */
+  device: z.string().default(usualDevice),
   dtype: z.enum(['auto', 'float32', 'bfloat16']).default('auto'),
   /** 0: one for each core. */
   threads: z.int().min(0).max(1024).default(0),

@@ -85,8 +85,8 @@ export class Workbench implements Disposable {
         'BAD_TOKENIZER',
         `the tokenizer has ${tokenizer.vocabSize} entries, the model's embeddings ${checkpoint.spec.vocab}`,
       );
-    const { dtype, threads } = settings;
-    const model = await Model.load(checkpoint, { dtype, threads });
+    const { dtype, threads, device } = settings;
+    const model = await Model.load(checkpoint, { dtype, threads, device });
     const frozen = await frozenHeadOf(checkpoint);
     const reading = { ...read, end: (await endsOf(settings.model))[0] };
     return new Workbench(settings, checkpoint, tokenizer, model, reading, frozen, onNote);

@@ -47,7 +47,7 @@ export async function boundaryTimes(root: string) {
   for (let i = 0; i < calls / 4; i++) await session.metrics();
   const lane = microseconds(started, calls / 4);
   return [
-    { call: 'an object of three values through N-API', ...(await callTime(root, 'napi')) },
+    { call: 'an object of four values through N-API', ...(await callTime(root, 'napi')) },
     { call: 'the same through nan', ...(await callTime(root, 'nan')) },
     { call: 'the same from the engine: machine()', microseconds: direct },
     { call: 'metrics() through N-API, the lane and a promise', microseconds: lane },

@@ -5,7 +5,7 @@ import { availableParallelism, totalmem } from 'node:os';
 import { join, relative } from 'node:path';
 import { compilerErrors } from './buildlog.ts';
 import { type CurrentAddon, hashSources, recordAddon } from './current.ts';
-import { chooseNvcc, cudaSetting } from './cuda.ts';
+import { type Cuda, chooseCuda, cudaSetting } from './cuda.ts';
 import { setupFailed } from './failure.ts';
 import type { LibTorch } from './inspect.ts';
 import { withLock } from './lock.ts';
@@ -23,15 +23,10 @@ const bytesPerJob = 2 * 2 ** 30;
 /** Builds the addon unless that is done already, makes it the current one and returns its path. */
 export async function buildAddon(libtorch: LibTorch, log: Log, root = projectRoot): Promise<string> {
   return withLock(join(root, 'build/lock'), log, async () => {
-    const nvcc = chooseNvcc(libtorch, log);
+    const cuda = await chooseCuda(libtorch, log);
     const { env, identity } = await findToolchain(log);
-    if (nvcc !== undefined) env['CUDACXX'] = nvcc;
-    const flags = [
-      `--CDLIBTORCH_DIR=${libtorch.dir}`,
-      // Said either way, as CMake remembers what it was told last.
-      `--CDLIGHT_PEFT_CUDA=${nvcc === undefined ? 'OFF' : 'ON'}`,
-    ];
-    const key = keyOf(libtorch, flags, [...identity, nvcc ?? '', root], nvcc !== undefined);
+    const flags = [`--CDLIBTORCH_DIR=${libtorch.dir}`, ...cudaFlags(cuda)];
+    const key = keyOf(libtorch, flags, [...identity, cuda?.nvcc.version ?? '', root], cuda !== undefined);
     const folder = join(root, 'build', key);
     const addon = join(folder, 'Release/light_peft.node');
     const stampFile = join(folder, 'stamp.json');
@@ -54,6 +49,16 @@ export async function buildAddon(libtorch: LibTorch, log: Log, root = projectRoo
     recordAddon(current, root);
     return addon;
   });
+}
+
+function cudaFlags(cuda: Cuda | undefined): string[] {
+  if (cuda === undefined) return ['--CDLIGHT_PEFT_CUDA=OFF'];
+  return [
+    '--CDLIGHT_PEFT_CUDA=ON',
+    `--CDNVCC=${cuda.nvcc.program}`,
+    `--CDCUDA_INCLUDES=${cuda.includes.join(';')}`,
+    `--CDCUDART=${cuda.cudart}`,
+  ];
 }
 
 /** A folder name per LibTorch, flags and compiler: objects of two never meet, and both stay built. */

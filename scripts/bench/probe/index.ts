@@ -6,7 +6,7 @@ import { runProgram } from '../../setup/program.ts';
 
 const require = createRequire(import.meta.url);
 
-/** An addon with one function, which gives an object of three values. */
+/** An addon with one function, which gives an object of four values. */
 interface Probe {
   answer: () => unknown;
 }

@@ -6,6 +6,7 @@ static NAN_METHOD(answer) {
   Nan::Set(o, Nan::New("isa").ToLocalChecked(), Nan::New("avx512").ToLocalChecked());
   Nan::Set(o, Nan::New("bf16").ToLocalChecked(), Nan::New(true));
   Nan::Set(o, Nan::New("threads").ToLocalChecked(), Nan::New(2));
+  Nan::Set(o, Nan::New("cuda").ToLocalChecked(), Nan::New(0));
   info.GetReturnValue().Set(o);
 }
 

@@ -1,4 +1,4 @@
-// What one call through N-API costs: an object of three values, as machine() of the addon gives.
+// What one call through N-API costs: an object of four values, as machine() of the addon gives.
 #include <napi.h>
 
 static Napi::Value answer(const Napi::CallbackInfo& info) {
@@ -6,6 +6,7 @@ static Napi::Value answer(const Napi::CallbackInfo& info) {
   o.Set("isa", "avx512");
   o.Set("bf16", true);
   o.Set("threads", 2);
+  o.Set("cuda", 0);
   return o;
 }
 

@@ -1,0 +1,31 @@
+#include "cuda/devices.h"
+
+#include <c10/cuda/CUDAFunctions.h>
+#include <cuda_runtime_api.h>
+
+namespace lp {
+namespace {
+
+// The first part of the compute capability that native/ops/cuda/nvcc.flags begins with.
+constexpr int kOldest = 8;
+
+/// Stops at the first device that is too old, so that every number below the answer is a device's.
+int count() {
+  const int all = c10::cuda::device_count();
+  for (int i = 0; i < all; ++i) {
+    int major = 0;
+    // Unlike a device's other properties, this is told without a context, which takes memory on the device.
+    const auto told = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, i);
+    if (told != cudaSuccess || major < kOldest) return i;
+  }
+  return all;
+}
+
+}  // namespace
+
+int cuda_devices() {
+  static const int found = count();
+  return found;
+}
+
+}  // namespace lp
