@@ -9,6 +9,8 @@
 #else
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
+
+#include <tuple>
 #endif
 
 namespace lp::cuda {
@@ -124,8 +126,13 @@ void run(void (*kernel)(P...), dim3 grid, dim3 block, void* stream, const A&... 
   (void)stream;
   emulate(grid, block, [&] { kernel(arguments...); });
 #else
-  kernel<<<grid, block, 0, static_cast<cudaStream_t>(stream)> > >(arguments...);
-  const cudaError_t error = cudaGetLastError();
+  std::tuple<P...> values{arguments...};
+  const cudaError_t error = std::apply(
+      [&](P&... value) {
+        void* pointers[] = {&value...};
+        return cudaLaunchKernel(kernel, grid, block, pointers, 0, static_cast<cudaStream_t>(stream));
+      },
+      values);
   if (error != cudaSuccess) throw Error("CUDA_ERROR", cudaGetErrorString(error));
 #endif
 }
