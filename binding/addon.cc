@@ -18,10 +18,20 @@ Napi::Value machine(const Napi::CallbackInfo& info) {
   });
 }
 
+/// The most bytes that tensors have had at once on a CUDA device of this number.
+Napi::Value device_memory_peak(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    return Napi::Number::New(info.Env(),
+                             static_cast<double>(cuda_memory_peak(info[0].ToNumber().Int32Value())));
+  });
+}
+
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   install_arena();
+  choose_cuda_memory();
   exports.Set("Model", ModelHandle::define(env));
   exports.Set("Session", SessionHandle::define(env));
+  exports.Set("deviceMemoryPeak", Napi::Function::New(env, device_memory_peak));
   exports.Set("machine", Napi::Function::New(env, machine));
   return exports;
 }

@@ -166,6 +166,7 @@ SessionConfig to_session_config(const Napi::Object& o) {
   c.optimizer_steps = integer(o, "optimizerSteps");
   c.distillation = {number(o, "distill"), number(o, "distillTemperature"), number(o, "distillStates")};
   c.choices = integer(o, "choices");
+  c.graphs = flag(o, "graphs");
   c.l1_heads = number(o, "l1Heads");
   c.l1_neurons = number(o, "l1Neurons");
   return c;

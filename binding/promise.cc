@@ -41,6 +41,8 @@ class Job {
       fail(e.code(), e.what());
     } catch (const c10::OutOfMemoryError& e) {
       fail("OUT_OF_MEMORY", e.what_without_backtrace());
+    } catch (const c10::AcceleratorError& e) {
+      fail("DEVICE_FAILED", e.what_without_backtrace());
     } catch (const c10::Error& e) {
       const std::string what = e.what_without_backtrace();
       // What the CPU's allocator throws has no type of its own.

@@ -23,3 +23,11 @@ export function deviceOf(name: string): string {
   if (index >= cuda) throw new LightPeftError('BAD_OPTION', `device ${name}: ${told(cuda)}`);
   return `cuda:${index}`;
 }
+
+/** The most memory that has been in use at once: on a GPU that of tensors, on the CPU the process's. */
+export function peakMemoryOf(device: string): number {
+  const index = /^cuda:(\d+)$/.exec(device)?.[1];
+  return index === undefined
+    ? process.resourceUsage().maxRSS * 1024
+    : native().deviceMemoryPeak(Number(index));
+}

@@ -33,12 +33,15 @@ const computeDtype = (dtype: Dtype, device: string): ComputeDtype =>
 export class Model implements Disposable {
   readonly checkpoint: Checkpoint;
   readonly dtype: ComputeDtype;
+  /** `cpu` or `cuda:N`. */
+  readonly device: string;
   /** @internal */
   readonly handle: NativeModel;
 
-  private constructor(checkpoint: Checkpoint, dtype: ComputeDtype, handle: NativeModel) {
+  private constructor(checkpoint: Checkpoint, dtype: ComputeDtype, device: string, handle: NativeModel) {
     this.checkpoint = checkpoint;
     this.dtype = dtype;
+    this.device = device;
     this.handle = handle;
   }
 
@@ -59,14 +62,14 @@ export class Model implements Disposable {
     const compute = computeDtype(dtype, place);
     const handle = new (native().Model)(threads);
     await coded(() => handle.load(checkpoint.spec, weights, compute, place));
-    return new Model(checkpoint, compute, handle);
+    return new Model(checkpoint, compute, place, handle);
   }
 
   /** The smaller model that keeps these heads and neurons of each layer. This one stays as it is. */
   async cut(layers: LayerCut[], { threads = 0 } = {}): Promise<Model> {
     const handle = new (native().Model)(threads);
     await coded(() => handle.cut(this.handle, layers));
-    return new Model(this.checkpoint, this.dtype, handle);
+    return new Model(this.checkpoint, this.dtype, this.device, handle);
   }
 
   norms(): Promise<WeightNorms> {

@@ -16,7 +16,8 @@ export type ErrorCode =
   | 'NOT_FINITE' // the loss or a gradient became NaN or infinite
   | 'ABORTED' // the caller's AbortSignal fired, or Ctrl-C
   | 'DISPOSED' // a handle was used after dispose()
-  | 'OUT_OF_MEMORY'
+  | 'OUT_OF_MEMORY' // of the processor's, or a GPU's
+  | 'DEVICE_FAILED' // a GPU or its driver reported an error
   | 'UNSUPPORTED_CPU' // the processor lacks AVX2
   | 'NATIVE_MISSING' // the addon is not built
   | 'SETUP_FAILED' // LibTorch or the addon could not be obtained

@@ -80,6 +80,8 @@ export interface SessionConfig {
   distill: number;
   distillTemperature: number;
   distillStates: number;
+  /** On a device, whether steps of a kind that comes again are recorded and run as a whole. */
+  graphs: boolean;
   seed: number;
 }
 
@@ -109,6 +111,7 @@ export const PLAIN_SESSION: SessionConfig = {
   distill: 0,
   distillTemperature: 1,
   distillStates: 0,
+  graphs: false,
   seed: 1,
 };
 
@@ -226,6 +229,8 @@ export interface Native {
   Model: new (threads: number) => NativeModel;
   Session: new (model: NativeModel, config: SessionConfig, threads: number) => NativeSession;
   machine(): Machine;
+  /** The most bytes that tensors have had at once on the CUDA device of this number. */
+  deviceMemoryPeak(index: number): number;
 }
 
 /** The package's folder: that of package.json, above lib/ and dist/lib/ alike. */

@@ -149,6 +149,8 @@ const SCHEMA = z.strictObject({
   /** cpu or cuda:N. */
   device: z.string().default(usualDevice),
   dtype: z.enum(['auto', 'float32', 'bfloat16']).default('auto'),
+  /** On a GPU, whether whole steps are recorded as CUDA graphs and run again. */
+  graphs: z.boolean().default(false),
   /** 0: one for each core. */
   threads: z.int().min(0).max(1024).default(0),
   seed: z.int().min(0).default(42),

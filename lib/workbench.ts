@@ -1,3 +1,4 @@
+import { peakMemoryOf } from './device.ts';
 import { type AdapterInfo, readInfoIfAny, toldBy } from './adapter/info.ts';
 import type { Family } from './checkpoint/families.ts';
 import { type Checkpoint, openCheckpoint } from './checkpoint/folder.ts';
@@ -218,6 +219,7 @@ export class Workbench implements Disposable {
       distill: settings.distill,
       distillTemperature: settings.distillTemperature,
       distillStates: settings.distillStates,
+      graphs: settings.graphs,
       seed: settings.seed,
     };
     const session = new Session(model, config, { threads: settings.threads });
@@ -318,7 +320,7 @@ export class Workbench implements Disposable {
       encoderParametersKept: this.encoderParameters(kept),
       peftParameters: count('.lora_'),
       headParameters: count('classifier.'),
-      peakMemoryBytes: process.resourceUsage().maxRSS * 1024,
+      peakMemoryBytes: peakMemoryOf(this.model.device),
       out: this.settings.out ?? null,
       inferenceTokensPerSecond: evaluation?.tokensPerSecond ?? null,
     };

@@ -13,6 +13,9 @@ struct Dropout {
   uint32_t key0 = 0, key1 = 0;
   uint32_t threshold = 0;  // drop when the 16 random bits are below it
   float scale = 1.f;       // 1 / (1 - p)
+  // Where a recorded step runs again, its key is in the device's memory: the keys here are the site's number,
+  // and kernels make theirs of both.
+  const uint64_t* step = nullptr;
 
   constexpr bool active() const { return threshold != 0; }
 };
@@ -25,16 +28,38 @@ constexpr uint64_t mix64(uint64_t x) {
   return x ^ (x >> 31);
 }
 
-/// The dropout of `site` at optimizer step `step`, micro-batch `micro`: independent streams for distinct
-/// arguments.
-inline Dropout make_dropout(double p, uint64_t seed, uint64_t step, uint64_t micro, uint64_t site) {
+/// What all of a micro-batch's dropout is drawn from.
+constexpr uint64_t step_key(uint64_t seed, uint64_t step, uint64_t micro) {
+  return mix64(mix64(mix64(seed) ^ step) ^ micro);
+}
+
+constexpr void set_key(Dropout& d, uint64_t key) {
+  d.key0 = static_cast<uint32_t>(key);
+  d.key1 = static_cast<uint32_t>(key >> 32);
+}
+
+/// The dropout of `site` under a step's key: independent streams for distinct sites.
+inline Dropout make_dropout(double p, uint64_t key, uint64_t site) {
   Dropout d;
   d.threshold = static_cast<uint32_t>(std::min(65535L, std::lround(p * 65536.0)));
   if (d.threshold == 0) return d;
-  const uint64_t k = mix64(mix64(mix64(mix64(seed) ^ step) ^ micro) ^ site);
-  d.key0 = static_cast<uint32_t>(k);
-  d.key1 = static_cast<uint32_t>(k >> 32);
+  set_key(d, mix64(key ^ site));
   d.scale = static_cast<float>(65536.0 / (65536.0 - d.threshold));
+  return d;
+}
+
+/// The same where the step's key is read on a device.
+inline Dropout make_dropout(double p, const uint64_t* key, uint64_t site) {
+  Dropout d = make_dropout(p, uint64_t{0}, site);
+  set_key(d, site);
+  d.step = key;
+  return d;
+}
+
+/// With the keys that a kernel draws from.
+constexpr Dropout keyed(Dropout d) {
+  if (d.step == nullptr || d.threshold == 0) return d;
+  set_key(d, mix64(*d.step ^ (static_cast<uint64_t>(d.key1) << 32 | d.key0)));
   return d;
 }
 

@@ -1,7 +1,10 @@
 #include "cuda/devices.h"
 
+#include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
 #include <cuda_runtime_api.h>
+
+#include <cstdlib>
 
 namespace lp {
 namespace {
@@ -27,5 +30,12 @@ int cuda_devices() {
   static const int found = count();
   return found;
 }
+
+int64_t cuda_memory_peak(int device) {
+  const auto stats = c10::cuda::CUDACachingAllocator::getDeviceStats(static_cast<c10::DeviceIndex>(device));
+  return stats.allocated_bytes[static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE)].peak;
+}
+
+void choose_cuda_memory() { setenv("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True", /*overwrite=*/0); }
 
 }  // namespace lp

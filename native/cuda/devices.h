@@ -1,4 +1,5 @@
 #pragma once
+#include <cstdint>
 
 namespace lp {
 
@@ -8,6 +9,21 @@ namespace lp {
 int cuda_devices();
 #else
 inline int cuda_devices() { return 0; }
+#endif
+
+/// The most bytes that tensors have had at once on a CUDA device.
+#ifdef LIGHT_PEFT_CUDA
+int64_t cuda_memory_peak(int device);
+#else
+inline int64_t cuda_memory_peak(int) { return 0; }
+#endif
+
+/// Batches of all lengths come and go: segments of the device's memory that grow leave fewer holes than those
+/// of fixed sizes. What PYTORCH_CUDA_ALLOC_CONF says goes before. To be called before the first tensor.
+#ifdef LIGHT_PEFT_CUDA
+void choose_cuda_memory();
+#else
+inline void choose_cuda_memory() {}
 #endif
 
 }  // namespace lp

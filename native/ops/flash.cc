@@ -12,14 +12,6 @@ Tensor by_heads(const Tensor& x, int64_t heads) { return x.view({x.size(0), head
 
 double probability(const Dropout& dropout) { return dropout.threshold / 65536.0; }
 
-/// LibTorch draws from its generator: it begins where the key says.
-void seed(const at::Device& device, const Dropout& dropout) {
-  if (!dropout.active()) return;
-  at::Generator generator = at::globalContext().defaultGenerator(device);
-  const std::lock_guard lock(generator.mutex());
-  generator.set_current_seed(static_cast<uint64_t>(dropout.key1) << 32 | dropout.key0);
-}
-
 struct Window {
   std::optional<int64_t> left, right;
 };
@@ -60,6 +52,13 @@ void add_totals(const Tensor& d_context, const Tensor& context, const Sequences&
 
 }  // namespace
 
+void seed_flash(const at::Device& device, uint64_t key) {
+  if (!device.is_cuda()) return;
+  at::Generator generator = at::globalContext().defaultGenerator(device);
+  const std::lock_guard lock(generator.mutex());
+  generator.set_current_seed(key);
+}
+
 bool flash_serves(const Tensor& q, const Sequences& s, const AttentionConfig& config) {
   const int64_t size = q.size(1) / (config.heads * config.group);
   return q.is_cuda() && q.scalar_type() == at::kBFloat16 && s.cu_k.defined() && !config.slopes.defined() &&
@@ -69,7 +68,6 @@ bool flash_serves(const Tensor& q, const Sequences& s, const AttentionConfig& co
 Tensor flash_forward(const Tensor& q, const Tensor& k, const Tensor& v, const Sequences& s,
                      const AttentionConfig& config, const Tensor& head_mask, const Dropout& dropout,
                      AttentionSaved* saved) {
-  seed(q.device(), dropout);
   const Window window = window_of(config);
   const auto [out, lse, random, unused, debug] = at::_flash_attention_forward(
       by_heads(q, config.heads * config.group), by_heads(k, config.heads), by_heads(v, config.heads), s.cu_q,

@@ -8,8 +8,11 @@ namespace lp {
 /// lie as queries do.
 bool flash_serves(const Tensor& q, const Sequences& s, const AttentionConfig& config);
 
-/// As attention_forward and attention_backward (ops.h). Dropout has a stream of LibTorch's own, told by the
-/// same key: other elements fall than on the CPU, and the same ones every time.
+/// Has dropout in what follows drawn from a step's key: LibTorch has a generator of its own, which goes on
+/// from call to call. Other elements fall than on the CPU, and the same ones every time.
+void seed_flash(const at::Device& device, uint64_t key);
+
+/// As attention_forward and attention_backward (ops.h).
 Tensor flash_forward(const Tensor& q, const Tensor& k, const Tensor& v, const Sequences& s,
                      const AttentionConfig& config, const Tensor& head_mask, const Dropout& dropout,
                      AttentionSaved* saved);

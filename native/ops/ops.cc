@@ -76,8 +76,9 @@ void gated_backward(Tensor z, Tensor u, Tensor dy, const Tensor& mask, const Mas
   by_columns(&DeviceKernels::gated_backward, &TypedKernels::gated_backward, a, z, totals.any() ? 2 : 0);
 }
 
-void add_moments(const Tensor& x, Tensor sum, Tensor square) {
-  const Moments a{x.const_data_ptr(), mutable_floats(sum), mutable_floats(square), x.size(1), x.size(0)};
+void add_moments(const Tensor& x, Tensor sum, Tensor square, const Tensor& counted) {
+  const Moments a{x.const_data_ptr(), mutable_floats(sum), mutable_floats(square),
+                  x.size(1),          x.size(0),           floats(counted)};
   by_columns(&DeviceKernels::moments, &TypedKernels::moments, a, x, 2);
 }
 

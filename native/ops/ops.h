@@ -25,8 +25,9 @@ Tensor gated_forward(const Tensor& z, const Tensor& u, const Tensor& mask, Activ
 void gated_backward(Tensor z, Tensor u, Tensor dy, const Tensor& mask, const MaskTotals& totals,
                     Activation kind);
 
-/// Adds the sums over tokens of x [T, n] and of its squares, fp32 [n].
-void add_moments(const Tensor& x, Tensor sum, Tensor square);
+/// Adds the sums over tokens of x [T, n] and of its squares, fp32 [n]. On a device rows count as `counted`,
+/// fp32 [T], says where it is defined.
+void add_moments(const Tensor& x, Tensor sum, Tensor square, const Tensor& counted = {});
 
 struct NormWeights {
   Tensor gamma, beta;  // fp32 [h]; RMSNorm has no beta

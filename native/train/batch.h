@@ -6,6 +6,10 @@
 
 namespace lp {
 
+/// What is told: of each sequence labels, of each token a tag, in each sequence where a span begins and ends,
+/// or tokens of the vocabulary, for which there is no head.
+enum class Told : int { labels, tags, spans, tokens };
+
 /// Sequences of T tokens in all, packed without padding.
 struct Batch {
   std::vector<int32_t> ids, type_ids;  // [T]

@@ -50,7 +50,10 @@ Tensor Network::site_forward(size_t layer, int site, const Tensor& x, const Pass
                    saved ? &saved->lora[site] : nullptr);
   Tensor ratio;
   const Tensor y = linear_forward(x, base, &branch, pass.ratios ? &ratio : nullptr);
-  if (pass.ratios) pass.ratios->now(order_[at]).add_(ratio.nan_to_num(0, 0, 0).sum());
+  if (pass.ratios) {
+    ratio = ratio.nan_to_num(0, 0, 0);
+    pass.ratios->now(order_[at]).add_(pass.counted.defined() ? at::dot(ratio, pass.counts(x)) : ratio.sum());
+  }
   return y;
 }
 
@@ -115,7 +118,7 @@ Tensor Network::attention_half(size_t layer, const Tensor& x, const Tensor& quer
                         dropout(model_->spec.attention_dropout, pass, layer, kProbabilities),
                         saved ? &saved->attention : nullptr);
   if (Importance* const m = pass.moments)
-    add_moments(context, m->context_sum.now(layer), m->context_square.now(layer));
+    add_moments(context, m->context_sum.now(layer), m->context_square.now(layer), pass.counts(context));
   if (saved) saved->context = context;
   return site_forward(layer, kAttentionOutput, context, pass, saved);
 }
@@ -133,7 +136,7 @@ Tensor Network::ffn_half(size_t layer, const Tensor& middle, const Pass& pass, L
     g = activation_forward(z, neuron_mask(layer), spec.activation);
   }
   if (Importance* const m = pass.moments)
-    add_moments(g, m->neuron_sum.now(layer), m->neuron_square.now(layer));
+    add_moments(g, m->neuron_sum.now(layer), m->neuron_square.now(layer), pass.counts(g));
   if (saved) {
     saved->z = z;
     if (spec.gated) saved->up = wide;
@@ -152,7 +155,13 @@ Tensor Network::layer_forward(size_t layer, const Tensor& x, const Layout& layou
   NormSaved* const attention_norm = saved ? &saved->attention_norm : nullptr;
   NormSaved* const output_norm = saved ? &saved->output_norm : nullptr;
   const Tensor residual = some(x);
-  if (pass.moments) pass.moments->tokens.now(layer).add_(static_cast<double>(residual.size(0)));
+  if (pass.moments) {
+    const Tensor tokens = pass.moments->tokens.now(layer);
+    if (pass.counted.defined())
+      tokens.add_(pass.counts(residual).sum());
+    else
+      tokens.add_(static_cast<double>(residual.size(0)));
+  }
   const Tensor read = spec.norm_first ? norm_forward(x, Tensor(), l.attention_norm, Dropout{}, attention_norm)
                                       : x,
                queried = spec.norm_first ? some(read) : residual;

@@ -64,16 +64,26 @@ Tensor on(const at::Device& device, const std::vector<float>& values) {
   return at::tensor(at::ArrayRef<float>(values)).to(device);
 }
 
-/// The same for all rows by the CUDA kernel, whose losses are summed there.
-void rows_on_device(LossRows a, const Tensor& logits, const std::vector<float>& labels, double factor,
-                    LossSum& loss) {
-  const Tensor there = on(logits.device(), labels),
-               losses = at::empty(there.sizes(), there.options().dtype(at::kDouble));
-  a.logits = logits.const_data_ptr<float>();
-  a.labels = there.const_data_ptr<float>();
+/// The same as row_loss for all rows, by the CUDA kernel.
+void losses_there(const DeviceKernels& kernels, const Tensor& outputs, const Targets& targets,
+                  const TargetsThere& there, const std::vector<float>& teacher, const Distillation& d,
+                  double denominator, const Tensor& gradient, LossSum& loss) {
+  const Tensor taught = teacher.empty() ? Tensor() : on(outputs.device(), teacher),
+               losses = at::empty(there.values.sizes(), there.values.options().dtype(at::kDouble));
+  LossRows a{};
+  a.logits = outputs.const_data_ptr<float>();
+  a.labels = there.values.const_data_ptr<float>();
+  a.teacher = taught.defined() ? taught.const_data_ptr<float>() : nullptr;
+  a.gradient = gradient.mutable_data_ptr<float>();
   a.losses = losses.mutable_data_ptr<double>();
-  device_kernels(logits)->loss_rows(a, launch_on(there));
-  loss.add(losses.sum(), factor);
+  a.cu = targets.spans ? there.cu.const_data_ptr<int32_t>() : nullptr;
+  a.count = outputs.size(1);
+  a.regression = targets.regression;
+  a.denominator = denominator;
+  a.teacher_weight = d.logits;
+  a.temperature = d.temperature;
+  kernels.loss_rows(a, launch_on(there.values));
+  loss.add(losses.sum(), targets.spans ? 0.5 : 1);
 }
 
 }  // namespace
@@ -82,46 +92,75 @@ void LossSum::add(const Tensor& loss, double factor) {
   later_ = later_.defined() ? at::add(later_, loss, factor) : loss * factor;
 }
 
-void LossSum::scale(double factor) {
-  host_ *= factor;
-  if (later_.defined()) later_ = later_ * factor;
+Tensor LossSum::there(const at::Device& device) const {
+  if (!later_.defined()) return at::full({}, host_, at::TensorOptions(device).dtype(at::kDouble));
+  return host_ == 0 ? later_ : later_ + host_;
 }
 
 double LossSum::value() const { return host_ + (later_.defined() ? later_.item<double>() : 0); }
 
-Tensor label_loss(const Tensor& logits, const Batch& batch, const Distillation& d, bool regression,
-                  double denominator, LossSum& loss) {
-  const int64_t classes = logits.size(1);
-  const bool taught = !batch.teacher_logits.empty() && d.logits != 0;
-  if (taught && static_cast<int64_t>(batch.teacher_logits.size()) != logits.numel())
-    throw Error("BAD_DATA", "a teacher's logits are of another number of labels");
-  for (const float label : batch.labels) {
-    if (std::isnan(label)) continue;
-    ++loss.labelled;
-    if (!regression) check_label(label, classes);
+Targets targets_of(const Batch& batch, Told told, bool regression, int64_t classes) {
+  Targets targets;
+  targets.regression = regression && told == Told::labels;
+  if (told == Told::labels) targets.values = batch.labels;
+  if (told == Told::tags)
+    for (const int32_t tag : batch.token_labels)
+      targets.values.push_back(tag < 0 ? NAN : static_cast<float>(tag));
+  if (told == Told::spans) {
+    targets.spans = true;
+    targets.cu_seqlens = batch.cu_seqlens;
+    for (size_t b = 0; b + 1 < batch.cu_seqlens.size(); ++b)
+      for (size_t e = 2 * b; e < 2 * b + 2; ++e) {
+        const bool counts = batch.spans[2 * b] >= 0;
+        targets.values.push_back(counts ? static_cast<float>(batch.spans[e]) : NAN);
+        if (counts) check_label(targets.values.back(), batch.cu_seqlens[b + 1] - batch.cu_seqlens[b]);
+      }
   }
-  Tensor gradient = at::zeros_like(logits);
-  if (device_kernels(logits)) {
-    const Tensor teacher = taught ? on(logits.device(), batch.teacher_logits) : Tensor();
-    LossRows a{};
-    a.teacher = taught ? teacher.const_data_ptr<float>() : nullptr;
-    a.gradient = gradient.mutable_data_ptr<float>();
-    a.count = classes;
-    a.regression = regression;
-    a.denominator = denominator;
-    a.teacher_weight = d.logits;
-    a.temperature = d.temperature;
-    rows_on_device(a, logits, batch.labels, 1, loss);
+  for (const float value : targets.values) {
+    if (std::isnan(value)) continue;
+    ++targets.counted;
+    if (!targets.regression && !targets.spans) check_label(value, classes);
+  }
+  if (targets.spans) targets.counted /= 2;
+  return targets;
+}
+
+TargetsThere there_of(const Targets& targets, const at::Device& device) {
+  TargetsThere there{on(device, targets.values), {}};
+  if (targets.spans) there.cu = at::tensor(at::ArrayRef<int32_t>(targets.cu_seqlens), at::kInt).to(device);
+  return there;
+}
+
+Tensor target_loss(const Tensor& outputs, const Targets& targets, const TargetsThere& there,
+                   const std::vector<float>& teacher, const Distillation& d, double denominator,
+                   LossSum& loss) {
+  const bool taught = !teacher.empty() && d.logits != 0;
+  if (taught && static_cast<int64_t>(teacher.size()) != outputs.numel())
+    throw Error("BAD_DATA", "a teacher's logits are of another number of labels");
+  const double over = targets.spans ? 2 * denominator : denominator;
+  Tensor gradient = at::zeros_like(outputs);
+  if (const DeviceKernels* kernels = device_kernels(outputs)) {
+    losses_there(*kernels, outputs, targets, there, taught ? teacher : std::vector<float>{}, d, over,
+                 gradient, loss);
     return gradient;
   }
-  const float* x = logits.const_data_ptr<float>();
-  float* g = gradient.mutable_data_ptr<float>();
-  for (size_t b = 0; b < batch.labels.size(); ++b) {
-    const int64_t at = static_cast<int64_t>(b) * classes;
-    if (std::isnan(batch.labels[b])) continue;
-    const Target target{batch.labels[b], taught ? batch.teacher_logits.data() + at : nullptr, d.logits,
-                        d.temperature};
-    loss.add(row_loss(x + at, classes, target, regression, denominator, g + at));
+  for (size_t row = 0; row < targets.values.size(); ++row) {
+    if (std::isnan(targets.values[row])) continue;
+    const auto at = static_cast<int64_t>(row);
+    if (!targets.spans) {
+      const Target target{targets.values[row], taught ? teacher.data() + at * outputs.size(1) : nullptr,
+                          d.logits, d.temperature};
+      loss.add(row_loss(outputs.const_data_ptr<float>() + at * outputs.size(1), outputs.size(1), target,
+                        targets.regression, over, gradient.mutable_data_ptr<float>() + at * outputs.size(1)));
+      continue;
+    }
+    const int64_t begin = targets.cu_seqlens[row / 2], length = targets.cu_seqlens[row / 2 + 1] - begin;
+    const Tensor logits = outputs.narrow(0, begin, length).select(1, at % 2).contiguous();
+    const Tensor slopes = at::empty_like(logits);
+    loss.add(row_loss(logits.const_data_ptr<float>(), length, {targets.values[row], nullptr, 0, 1}, false,
+                      over, slopes.mutable_data_ptr<float>()) /
+             2);
+    gradient.narrow(0, begin, length).select(1, at % 2).copy_(slopes);
   }
   return gradient;
 }
@@ -139,48 +178,6 @@ Tensor states_gradient(const Tensor& states, const Batch& batch, const Distillat
   const double each = d.states / static_cast<double>(states.size(1));
   loss.add(difference.square().sum(at::kDouble), each);
   return difference * (2 * each / denominator);
-}
-
-Tensor tag_loss(const Tensor& outputs, const std::vector<int32_t>& labels, double denominator,
-                LossSum& loss) {
-  Batch batch;
-  for (const int32_t label : labels) batch.labels.push_back(label < 0 ? NAN : static_cast<float>(label));
-  return label_loss(outputs, batch, {}, false, denominator, loss);
-}
-
-Tensor span_loss(const Tensor& outputs, const Batch& batch, double denominator, LossSum& loss) {
-  std::vector<float> ends;
-  for (size_t b = 0; b + 1 < batch.cu_seqlens.size(); ++b) {
-    if (batch.spans[2 * b] >= 0) ++loss.labelled;
-    for (size_t e = 2 * b; e < 2 * b + 2; ++e) {
-      ends.push_back(batch.spans[2 * b] < 0 ? NAN : static_cast<float>(batch.spans[e]));
-      if (batch.spans[2 * b] >= 0) check_label(ends.back(), batch.cu_seqlens[b + 1] - batch.cu_seqlens[b]);
-    }
-  }
-  Tensor gradient = at::zeros_like(outputs);
-  if (device_kernels(outputs)) {
-    const Tensor cu = at::tensor(at::ArrayRef<int32_t>(batch.cu_seqlens), at::kInt).to(outputs.device());
-    LossRows a{};
-    a.gradient = gradient.mutable_data_ptr<float>();
-    a.cu = cu.const_data_ptr<int32_t>();
-    a.denominator = 2 * denominator;
-    rows_on_device(a, outputs, ends, 0.5, loss);
-    return gradient;
-  }
-  for (size_t b = 0; b + 1 < batch.cu_seqlens.size(); ++b) {
-    const int64_t begin = batch.cu_seqlens[b], length = batch.cu_seqlens[b + 1] - begin;
-    for (int64_t end = 0; end < 2; ++end) {
-      const float label = ends[2 * b + end];
-      if (std::isnan(label)) continue;
-      const Tensor logits = outputs.narrow(0, begin, length).select(1, end).contiguous();
-      const Tensor d = at::empty_like(logits);
-      loss.add(row_loss(logits.const_data_ptr<float>(), length, {label, nullptr, 0, 1}, false,
-                        2 * denominator, d.mutable_data_ptr<float>()) /
-               2);
-      gradient.narrow(0, begin, length).select(1, end).copy_(d);
-    }
-  }
-  return gradient;
 }
 
 }  // namespace lp

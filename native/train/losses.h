@@ -21,29 +21,44 @@ class LossSum {
   void add(double loss) { host_ += loss; }
   /// A number in fp64 on a device, with its factor.
   void add(const Tensor& loss, double factor);
-  void scale(double factor);
+  /// fp64, where the losses are.
+  Tensor there(const at::Device& device) const;
   /// Waits for what is on a device.
   double value() const;
-  int64_t labelled = 0;  // examples, or tokens
 
  private:
   double host_ = 0;
   Tensor later_;
 };
 
-/// The gradient by the logits [examples, classes or 1] of the labels' mean loss and the teacher's, of
-/// labelled examples alone.
-/// @throws BAD_LABEL: a label is no class
-Tensor label_loss(const Tensor& logits, const Batch& batch, const Distillation& d, bool regression,
-                  double denominator, LossSum& loss);
+/// What rows of a head's outputs are to be: class indices, values, or ends of spans; NaN: a row does not
+/// count.
+struct Targets {
+  std::vector<float> values;
+  bool regression = false;
+  // Where rows are ends of spans, 2b + e that of column e of the outputs [T, 2] of sequence b.
+  bool spans = false;
+  std::vector<int32_t> cu_seqlens;
+  int64_t counted = 0;  // examples, or tokens
+};
+/// @throws BAD_DATA, BAD_LABEL: there are others than there may be; `classes` of an output that has so many
+Targets targets_of(const Batch& batch, Told told, bool regression, int64_t classes);
+
+/// Targets where the outputs are.
+struct TargetsThere {
+  Tensor values;  // fp32
+  Tensor cu;      // int32, of spans
+};
+TargetsThere there_of(const Targets& targets, const at::Device& device);
+
+/// The gradient by the outputs [N, classes or 1] or, of spans, [T, 2], of the targets' mean loss and the
+/// teacher's; of spans half the sum of both ends', each over its sequence. `there` may be empty where the
+/// outputs are the host's.
+Tensor target_loss(const Tensor& outputs, const Targets& targets, const TargetsThere& there,
+                   const std::vector<float>& teacher, const Distillation& d, double denominator,
+                   LossSum& loss);
 /// The gradient of the squared error of what the head reads; undefined where there is no such loss.
 Tensor states_gradient(const Tensor& states, const Batch& batch, const Distillation& d, double denominator,
                        LossSum& loss);
-
-/// Of tags of tokens: outputs [T, tags] and labels [T], of which negative ones do not count.
-Tensor tag_loss(const Tensor& outputs, const std::vector<int32_t>& labels, double denominator, LossSum& loss);
-/// Of where spans begin and end: outputs [T, 2], each sequence's tokens told apart; half the sum of both.
-/// @throws BAD_LABEL: an end is outside its sequence
-Tensor span_loss(const Tensor& outputs, const Batch& batch, double denominator, LossSum& loss);
 
 }  // namespace lp

@@ -14,27 +14,20 @@ int64_t begin_of(size_t sequence, const KeyValueCache* cache, const Batch& batch
   return cache ? cache->length(sequence) - (batch.cu_seqlens[sequence + 1] - batch.cu_seqlens[sequence]) : 0;
 }
 
-Sequences sequences_of(const Batch& batch, const KeyValueCache* cache, const at::Device& device) {
-  Sequences s;
-  s.cu_q = at::tensor(at::ArrayRef<int32_t>(batch.cu_seqlens), at::kInt).to(device);
-  const int64_t count = s.cu_q.size(0) - 1;
-  for (int64_t b = 0; b < count; ++b)
-    s.longest_q = std::max<int64_t>(s.longest_q, batch.cu_seqlens[b + 1] - batch.cu_seqlens[b]);
-  s.k_begin = cache ? cache->k_begin() : s.cu_q.narrow(0, 0, count);
-  s.k_end = cache ? cache->k_end() : s.cu_q.narrow(0, 1, count);
-  if (!cache) s.cu_k = s.cu_q;
-  s.longest_k = cache ? cache->longest() : s.longest_q;
-  return s;
+int64_t longest_of(const Batch& batch) {
+  int64_t longest = 0;
+  for (size_t b = 0; b + 1 < batch.cu_seqlens.size(); ++b)
+    longest = std::max<int64_t>(longest, batch.cu_seqlens[b + 1] - batch.cu_seqlens[b]);
+  return longest;
 }
 
-Angles angles_of(const Rotary& rotary, const Batch& batch, const KeyValueCache* cache,
-                 const at::Device& device) {
+/// Cosines and sines of rotary positions.
+std::pair<Tensor, Tensor> angles_of(const Rotary& rotary, const Batch& batch, const KeyValueCache* cache) {
   const auto pairs = static_cast<int64_t>(rotary.frequencies.size());
   if (pairs == 0) return {};
   const auto tokens = static_cast<int64_t>(batch.ids.size());
-  Angles angles{at::empty({tokens, pairs}, at::kFloat), at::empty({tokens, pairs}, at::kFloat),
-                rotary.interleaved};
-  float *cos = angles.cos.mutable_data_ptr<float>(), *sin = angles.sin.mutable_data_ptr<float>();
+  const Tensor all_cos = at::empty({tokens, pairs}, at::kFloat), all_sin = at::empty_like(all_cos);
+  float *cos = all_cos.mutable_data_ptr<float>(), *sin = all_sin.mutable_data_ptr<float>();
   for (size_t b = 0; b + 1 < batch.cu_seqlens.size(); ++b) {
     int64_t position = begin_of(b, cache, batch);
     for (int64_t t = batch.cu_seqlens[b]; t < batch.cu_seqlens[b + 1]; ++t, ++position)
@@ -44,14 +37,28 @@ Angles angles_of(const Rotary& rotary, const Batch& batch, const KeyValueCache* 
         *sin++ = static_cast<float>(std::sin(angle) * rotary.factor);
       }
   }
-  angles.cos = angles.cos.to(device);
-  angles.sin = angles.sin.to(device);
-  return angles;
+  return {all_cos, all_sin};
 }
 
-Layout layout_of(const Model& model, const Batch& batch, const KeyValueCache* cache) {
-  const Angles angles = angles_of(model.spec.rotary, batch, cache, model.device());
-  return {sequences_of(batch, cache, model.device()), angles, angles, model.spec.causal || batch.causal};
+/// int64 [3, T]: ids, types and positions.
+Tensor places_of(const Spec& spec, const Batch& batch, const KeyValueCache* cache) {
+  const auto tokens = static_cast<int64_t>(batch.ids.size());
+  Tensor places = at::empty({3, tokens}, at::kLong);
+  int64_t *id = places.mutable_data_ptr<int64_t>(), *type = id + tokens, *position = type + tokens;
+  for (size_t b = 0; b + 1 < batch.cu_seqlens.size(); ++b) {
+    // A pad token inside a text keeps the pad's position, as transformers counts.
+    int64_t next = spec.position_offset + begin_of(b, cache, batch);
+    for (int64_t t = batch.cu_seqlens[b]; t < batch.cu_seqlens[b + 1]; ++t) {
+      id[t] = batch.ids[t];
+      type[t] = std::max<int64_t>(0, std::min<int64_t>(batch.type_ids[t], spec.type_vocab - 1));
+      position[t] = spec.pad_positions && id[t] == spec.pad_id ? spec.pad_id : next++;
+      if (id[t] < 0 || id[t] >= spec.vocab)
+        throw Error("BAD_DATA", "token id " + std::to_string(id[t]) + " is outside the model's vocabulary");
+      if (spec.positions > 0 && position[t] >= spec.positions)
+        throw Error("BAD_DATA", "a sequence is longer than the model's positions");
+    }
+  }
+  return places;
 }
 
 /// Of the tokens that a head reads.
@@ -74,6 +81,53 @@ Rows rows_of(const Spec& spec, const Layout& all) {
 /// Sites that came later draw past the others, whose numbers of long ago stay theirs.
 uint64_t initial_stream(size_t layer, int site) {
   return site <= kOutput ? layer * (kOutput + 1) + site : (1u << 19) + layer * kSites + site;
+}
+
+}  // namespace
+
+FeedTensors feed_tensors(const Model& model, const Batch& batch, const KeyValueCache* cache,
+                         size_t uncounted) {
+  FeedTensors feed{places_of(model.spec, batch, cache),
+                   at::tensor(at::ArrayRef<int32_t>(batch.cu_seqlens), at::kInt),
+                   {},
+                   {},
+                   {}};
+  std::tie(feed.cos, feed.sin) = angles_of(model.spec.rotary, batch, cache);
+  if (uncounted > 0) {
+    const int64_t tokens = feed.places.size(1),
+                  count = batch.cu_seqlens[batch.cu_seqlens.size() - 1 - uncounted];
+    feed.counted = at::ones({tokens}, at::kFloat);
+    feed.counted.narrow(0, count, tokens - count).zero_();
+  }
+  return feed;
+}
+
+Feed feed_of(const Model& model, const FeedTensors& there, int64_t longest, bool causal,
+             const KeyValueCache* cache) {
+  const int64_t count = there.cu.size(0) - 1;
+  Sequences s;
+  s.cu_q = there.cu;
+  if (!cache) s.cu_k = there.cu;
+  s.k_begin = cache ? cache->k_begin() : there.cu.narrow(0, 0, count);
+  s.k_end = cache ? cache->k_end() : there.cu.narrow(0, 1, count);
+  s.longest_q = longest;
+  s.longest_k = cache ? cache->longest() : longest;
+  const Angles angles{there.cos, there.sin, model.spec.rotary.interleaved};
+  return {there.places[0],
+          there.places[1],
+          there.places[2],
+          {s, angles, angles, model.spec.causal || causal},
+          there.counted};
+}
+
+namespace {
+
+/// Of a batch as it is.
+Feed feed_of(const Model& model, const Batch& batch, const KeyValueCache* cache) {
+  FeedTensors feed = feed_tensors(model, batch, cache);
+  for (Tensor* t : {&feed.places, &feed.cu, &feed.cos, &feed.sin})
+    if (t->defined()) *t = t->to(model.device());
+  return feed_of(model, feed, longest_of(batch), batch.causal, cache);
 }
 
 }  // namespace
@@ -157,28 +211,13 @@ void Network::follow() {
 
 Dropout Network::dropout(double p, const Pass& pass, size_t layer, int place) const {
   if (!pass.train || p == 0) return {};
-  return make_dropout(p, config_.seed, pass.step, pass.micro, layer * 64 + place);
+  const uint64_t site = layer * 64 + place;
+  return pass.key_there ? make_dropout(p, pass.key_there, site) : make_dropout(p, pass.key, site);
 }
 
-Tensor Network::embed(const Batch& batch, const Pass& pass, EmbeddingSaved* saved) {
+Tensor Network::embed(const Feed& feed, const Pass& pass, EmbeddingSaved* saved) {
   const Spec& spec = model_->spec;
-  const int64_t tokens = static_cast<int64_t>(batch.ids.size());
-  const Tensor places = at::empty({3, tokens}, at::kLong);  // one copy to a device
-  int64_t *id = places.mutable_data_ptr<int64_t>(), *type = id + tokens, *position = type + tokens;
-  for (size_t b = 0; b + 1 < batch.cu_seqlens.size(); ++b) {
-    // A pad token inside a text keeps the pad's position, as transformers counts.
-    int64_t next = spec.position_offset + begin_of(b, pass.cache, batch);
-    for (int64_t t = batch.cu_seqlens[b]; t < batch.cu_seqlens[b + 1]; ++t) {
-      id[t] = batch.ids[t];
-      type[t] = std::max<int64_t>(0, std::min<int64_t>(batch.type_ids[t], spec.type_vocab - 1));
-      position[t] = spec.pad_positions && id[t] == spec.pad_id ? spec.pad_id : next++;
-      if (id[t] < 0 || id[t] >= spec.vocab)
-        throw Error("BAD_DATA", "token id " + std::to_string(id[t]) + " is outside the model's vocabulary");
-      if (spec.positions > 0 && position[t] >= spec.positions)
-        throw Error("BAD_DATA", "a sequence is longer than the model's positions");
-    }
-  }
-  const Tensor there = places.to(model_->device()), ids = there[0], types = there[1], positions = there[2];
+  const Tensor &ids = feed.ids, &types = feed.types, &positions = feed.positions;
   Tensor sum = model_->word.index_select(0, ids).to(at::kFloat);
   const bool late = model_->position.defined() && model_->position.size(1) != sum.size(1);
   const auto place = [&](Tensor to) {
@@ -246,9 +285,9 @@ Tensor Network::prefix(const Batch& batch) {
     places.push_back(b);
   }
   if (!places.empty()) {
-    const Layout layout = layout_of(*model_, missing, nullptr);
-    Tensor x = embed(missing, Pass{}, nullptr);
-    for (size_t l = 0; l < lowest_; ++l) x = layer_forward(l, x, layout, nullptr, Pass{}, nullptr);
+    const Feed feed = feed_of(*model_, missing, nullptr);
+    Tensor x = embed(feed, Pass{}, nullptr);
+    for (size_t l = 0; l < lowest_; ++l) x = layer_forward(l, x, feed.layout, nullptr, Pass{}, nullptr);
     for (size_t i = 0; i < places.size(); ++i) {
       const int64_t begin = missing.cu_seqlens[i], end = missing.cu_seqlens[i + 1];
       rows[places[i]] = x.narrow(0, begin, end - begin);
@@ -268,9 +307,11 @@ Tensor Network::finish(const Tensor& last, Saved* saved) {
   return x.to(at::kFloat);
 }
 
-Tensor Network::encode(const Batch& batch, const Pass& how, Saved* saved, Importance* scored) {
+Tensor Network::encode(const Batch& batch, const Pass& how, Saved* saved, Importance* scored,
+                       const Feed* given) {
   if (how.cache) how.cache->extend(batch.cu_seqlens);
-  const Layout layout = layout_of(*model_, batch, how.cache);
+  const Feed feed = given ? *given : feed_of(*model_, batch, how.cache);
+  const Layout& layout = feed.layout;
   std::optional<Rows> rows;
   if (!how.every) rows = rows_of(model_->spec, layout);
   if (saved) {
@@ -280,10 +321,12 @@ Tensor Network::encode(const Batch& batch, const Pass& how, Saved* saved, Import
   }
   const size_t last = model_->layers.size() - 1;
   Pass pass = how;
+  pass.counted = feed.counted;
+  if (rows && feed.counted.defined()) pass.counted_rows = feed.counted.index_select(0, rows->which);
   pass.moments = scored;
   pass.ratios = scored && config_.ratios ? &scored->ratios : nullptr;
   const bool cached = prefix_cache_ && pass.train;
-  Tensor x = cached ? prefix(batch) : embed(batch, pass, saved && backbone_ ? &saved->embedding : nullptr);
+  Tensor x = cached ? prefix(batch) : embed(feed, pass, saved && backbone_ ? &saved->embedding : nullptr);
   for (size_t l = cached ? lowest_ : 0; l < last; ++l)
     x = layer_forward(l, x, layout, nullptr, pass, saved && l >= lowest_ ? &saved->layers[l] : nullptr);
   // Of the last layer the head's rows are enough, except for its ratios, which are means over all tokens.

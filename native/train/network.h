@@ -23,10 +23,6 @@ struct ModuleConfig {
   double scale = 1, dropout = 0;
 };
 
-/// What is told: of each sequence labels, of each token a tag, in each sequence where a span begins and ends,
-/// or tokens of the vocabulary, for which there is no head.
-enum class Told : int { labels, tags, spans, tokens };
-
 struct NetworkConfig {
   std::vector<ModuleConfig> modules;
   bool full = false;  // the model itself is trained
@@ -60,16 +56,44 @@ struct Layout {
   bool causal = false;
 };
 
-/// How one forward pass runs. Dropout streams are keyed by (seed, step, micro, site).
+/// A batch where the model is.
+struct Feed {
+  Tensor ids, types, positions;  // int64 [T]
+  Layout layout;
+  Tensor counted;  // fp32 [T], 0 of tokens that fill a batch up and are not scored; undefined: all count
+};
+/// What a Feed is made of, in the host's memory or a device's.
+struct FeedTensors {
+  Tensor places;    // int64 [3, T]: ids, types, positions
+  Tensor cu;        // int32 [B + 1]
+  Tensor cos, sin;  // fp32 [T, pairs], or undefined
+  Tensor counted;
+};
+/// In the host's memory; of the last sequences so many do not count.
+/// @throws BAD_DATA: a token is not in the vocabulary, or a sequence too long
+FeedTensors feed_tensors(const Model& model, const Batch& batch, const KeyValueCache* cache,
+                         size_t uncounted = 0);
+/// Of these, where the model is. `longest` is no less than the longest sequence.
+Feed feed_of(const Model& model, const FeedTensors& there, int64_t longest, bool causal,
+             const KeyValueCache* cache = nullptr);
+
+/// How one forward pass runs.
 struct Pass {
   bool train = false;  // dropout is on
   bool saves = false;  // a backward pass follows
   // What is measured, if anything is: modules, and what attention output and FFN output read.
   RunningSum* ratios = nullptr;
   Importance* moments = nullptr;
-  uint64_t step = 0, micro = 0;
-  bool every = false;              // all tokens' states are wanted, not those alone that a head reads
-  KeyValueCache* cache = nullptr;  // the sequences go on from what is in it
+  uint64_t key = 0;                     // of what is drawn (step_key),
+  const uint64_t* key_there = nullptr;  // or where it is read on a device
+  bool every = false;                   // all tokens' states are wanted, not those alone that a head reads
+  KeyValueCache* cache = nullptr;       // the sequences go on from what is in it
+  Tensor counted, counted_rows;         // of a Feed, and of the tokens that the head reads
+
+  /// How much each row of x counts.
+  const Tensor& counts(const Tensor& x) const {
+    return counted.defined() && x.size(0) != counted.size(0) ? counted_rows : counted;
+  }
 };
 
 /// The tokens that the head reads, one of each sequence: the first or, where attention is causal, the last.
@@ -114,7 +138,9 @@ class Network {
 
   /// What the head reads, [B, h] in fp32, or with pass.every [T, h]. Adds to `scored` what the forward pass
   /// tells.
-  Tensor encode(const Batch& batch, const Pass& pass, Saved* saved, Importance* scored);
+  /// `feed` is the batch's, where it is there already.
+  Tensor encode(const Batch& batch, const Pass& pass, Saved* saved, Importance* scored,
+                const Feed* feed = nullptr);
   /// The head's outputs for states [N, h], fp32 [N, outputs].
   Tensor outputs(const Tensor& states, const Pass& pass, Saved* saved);
   /// Adds the head's gradients for those of its outputs; that of what it has read, [N, h] in fp32.
@@ -143,7 +169,7 @@ class Network {
   }
 
  private:
-  Tensor embed(const Batch& batch, const Pass& pass, EmbeddingSaved* saved);
+  Tensor embed(const Feed& feed, const Pass& pass, EmbeddingSaved* saved);
   void embed_backward(const Tensor& dx, const EmbeddingSaved& saved);
   /// What comes after the last layer, to fp32.
   Tensor finish(const Tensor& x, Saved* saved);

@@ -10,13 +10,11 @@ namespace {
 // Elements that are worth a turn of a thread.
 constexpr int64_t kPiece = kAdamPiece;
 
-AdamW arguments(const OptimizerSettings& o, int64_t count) {
+AdamW arguments(const OptimizerSettings& o) {
   AdamW a{};
   a.beta1 = static_cast<float>(o.beta1);
   a.beta2 = static_cast<float>(o.beta2);
   a.eps = static_cast<float>(o.eps);
-  a.correction1 = static_cast<float>(1 - std::pow(o.beta1, count));
-  a.correction2_sqrt = static_cast<float>(std::sqrt(1 - std::pow(o.beta2, count)));
   return a;
 }
 
@@ -68,13 +66,15 @@ Tensor Parameters::squares_on(const DeviceKernels& kernels) const {
   return squares;
 }
 
-double Parameters::step_on(const DeviceKernels& kernels, const OptimizerSettings& o, double learning_rate,
-                           int64_t count) {
+std::vector<double> Parameters::schedule_of(const OptimizerSettings& o, double learning_rate, int64_t count) {
+  return {learning_rate, 1 - std::pow(o.beta1, count), std::sqrt(1 - std::pow(o.beta2, count))};
+}
+
+Tensor Parameters::queue_step(const OptimizerSettings& o, const Tensor& schedule) {
+  const DeviceKernels& kernels = *device_kernels(value_);
   const Tensor squares = squares_on(kernels), norm = at::empty({1}, squares.options());
   AdamPieces a{};
-  a.all = arguments(o, count);
-  const std::vector<double> schedule{learning_rate, a.all.correction1, a.all.correction2_sqrt};
-  const Tensor there = on_device_of(value_, schedule);
+  a.all = arguments(o);
   a.all.parameter = value_.mutable_data_ptr<float>();
   a.all.grad = grad_.const_data_ptr<float>();
   a.all.m = m_.mutable_data_ptr<float>();
@@ -84,11 +84,11 @@ double Parameters::step_on(const DeviceKernels& kernels, const OptimizerSettings
   a.squares = squares.const_data_ptr<double>();
   a.norm = norm.mutable_data_ptr<double>();
   a.max_norm = o.max_grad_norm;
-  a.schedule = static_cast<const double*>(there.const_data_ptr());
+  a.schedule = schedule.const_data_ptr<double>();
   Launch launch = launch_on(grad_);
   launch.rows = squares.size(0);
   kernels.adamw(a, launch);
-  return norm.item<double>();
+  return norm;
 }
 
 double Parameters::gradient_norm() const {
@@ -108,11 +108,14 @@ double Parameters::gradient_norm() const {
 }
 
 double Parameters::step(const OptimizerSettings& o, double learning_rate, int64_t count) {
-  if (const DeviceKernels* kernels = device_kernels(value_))
-    return step_on(*kernels, o, learning_rate, count);
+  const std::vector<double> schedule = schedule_of(o, learning_rate, count);
+  if (device_kernels(value_))
+    return queue_step(o, at::tensor(at::ArrayRef<double>(schedule)).to(value_.device())).item<double>();
   const double norm = gradient_norm();
   if (!std::isfinite(norm)) return norm;
-  AdamW a = arguments(o, count);
+  AdamW a = arguments(o);
+  a.correction1 = static_cast<float>(schedule[1]);
+  a.correction2_sqrt = static_cast<float>(schedule[2]);
   a.grad_scale = static_cast<float>(o.max_grad_norm > 0 ? std::min(1.0, o.max_grad_norm / (norm + 1e-6)) : 1);
   a.parameter = value_.mutable_data_ptr<float>();
   a.m = m_.mutable_data_ptr<float>();

@@ -35,6 +35,11 @@ class Parameters {
   /// clipping; if it is not finite nothing changes.
   double step(const OptimizerSettings& o, double learning_rate, int64_t count);
 
+  /// The same of a device's, queued and not waited for: the norm, fp64 [1]. `schedule` is of schedule_of.
+  Tensor queue_step(const OptimizerSettings& o, const Tensor& schedule);
+  /// What changes from step to step: learning rate, 1 - beta1^count, sqrt(1 - beta2^count).
+  static std::vector<double> schedule_of(const OptimizerSettings& o, double learning_rate, int64_t count);
+
   Tensor value() const { return value_; }
   Tensor grad() const { return grad_; }
   Tensor moment1() const { return m_; }
@@ -44,8 +49,6 @@ class Parameters {
   std::vector<AdamPiece> pieces() const;
   /// Squares of the gradient of each piece, fp64.
   Tensor squares_on(const DeviceKernels& kernels) const;
-  double step_on(const DeviceKernels& kernels, const OptimizerSettings& o, double learning_rate,
-                 int64_t count);
 
   std::vector<Parameter> all_;
   int64_t size_ = 0;

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/team.h"
 #include "ops/device.h"
+#include "ops/flash.h"
 #include "train/losses.h"
 
 namespace lp {
@@ -44,35 +45,34 @@ void Session::check(const Batch& batch) const {
 
 int64_t Session::counted(const Batch& batch) const {
   const auto told = [](int32_t label) { return label >= 0; };
-  switch (config_.network.told) {
-    case Told::spans:
-      return std::count_if(batch.spans.begin(), batch.spans.end(), told) / 2;
-    case Told::tags:
-    case Told::tokens:
-      return std::count_if(batch.token_labels.begin(), batch.token_labels.end(), told);
-    case Told::labels:
-      break;
-  }
-  return std::count_if(batch.labels.begin(), batch.labels.end(), [](float l) { return !std::isnan(l); });
+  return config_.network.told == Told::tokens
+             ? std::count_if(batch.token_labels.begin(), batch.token_labels.end(), told)
+             : targets_of(batch).counted;
 }
 
-Tensor Session::loss_of(const Tensor& outputs, const Batch& batch, double denominator, LossSum& loss) const {
-  if (config_.network.told == Told::tags) return tag_loss(outputs, batch.token_labels, denominator, loss);
-  if (config_.network.told == Told::spans) return span_loss(outputs, batch, denominator, loss);
-  return label_loss(by_example(outputs), batch, config_.distillation, config_.regression, denominator, loss)
+Targets Session::targets_of(const Batch& batch) const {
+  if (config_.network.told == Told::tokens) return {};
+  const int64_t classes = config_.choices > 1 ? config_.choices : config_.network.head.outputs;
+  return lp::targets_of(batch, config_.network.told, config_.regression, classes);
+}
+
+Tensor Session::loss_of(const Tensor& outputs, const Batch& batch, const There& there, double denominator,
+                        LossSum& loss) const {
+  return target_loss(by_example(outputs), there.targets, there.targets_there, batch.teacher_logits,
+                     config_.distillation, denominator, loss)
       .view_as(outputs);
 }
 
-void Session::learn(const Batch& batch, const Pass& pass, double denominator, Importance* scored,
-                    LossSum& loss) {
+void Session::learn(const Batch& batch, const There& there, const Pass& pass, double denominator,
+                    Importance* scored, LossSum& loss) {
   Saved saved;
-  const Tensor states = network_.encode(batch, pass, &saved, scored);
+  const Tensor states = network_.encode(batch, pass, &saved, scored, there.feed);
   Tensor d_read;
   if (config_.network.told == Told::tokens) {
     d_read = network_.vocabulary().loss(states, batch.token_labels, denominator, loss);
   } else {
     const Tensor outputs = network_.outputs(states, pass, &saved);
-    const Tensor d = loss_of(outputs, batch, denominator, loss);
+    const Tensor d = loss_of(outputs, batch, there, denominator, loss);
     const Tensor d_states = states_gradient(states, batch, config_.distillation, denominator, loss);
     d_read = network_.outputs_backward(d, saved);
     if (d_states.defined()) d_read = d_read + d_states;
@@ -81,38 +81,37 @@ void Session::learn(const Batch& batch, const Pass& pass, double denominator, Im
   network_.backward(d_read, saved, scored);
 }
 
-void Session::step(const std::vector<Batch>& batches, double learning_rate, bool score) {
-  if (metrics_.not_finite >= 0) return;  // the last good state stays
-  for (const auto& batch : batches) check(batch);
-  int64_t examples = 0;
-  for (const auto& batch : batches) examples += counted(batch);
-  Parameters& parameters = network_.parameters();
-  parameters.zero_grad();
-  LossSum losses;
-  int64_t tokens = 0;
-  Importance* const scored = score ? &importance_ : nullptr;
-  if (scored) scored->begin();
-  for (size_t i = 0; i < batches.size(); ++i) {
-    Pass pass;
-    pass.train = pass.saves = true;
-    pass.every = config_.network.told != Told::labels;
-    pass.step = static_cast<uint64_t>(steps_);
-    pass.micro = i;
-    learn(batches[i], pass, static_cast<double>(std::max<int64_t>(1, examples)), scored, losses);
-    tokens += static_cast<int64_t>(batches[i].ids.size());
-  }
+Pass Session::training_pass() const {
+  Pass pass;
+  pass.train = pass.saves = true;
+  pass.every = config_.network.told != Told::labels;
+  return pass;
+}
+
+void Session::score_and_penalize(bool score) {
   // Taken of the values before the update, kept only if there is one.
   if (score) {
     score_units();
     score_ranks();
   }
   network_.penalize(config_.l1_heads, config_.l1_neurons);
-  const double loss = losses.value() / static_cast<double>(std::max<int64_t>(1, examples));
-  const double norm = std::isfinite(loss) ? parameters.step(config_.optimizer, learning_rate,
-                                                            config_.optimizer_steps + steps_ + 1)
-                                          : std::nan("");
-  metrics_.grad_norm = norm;
-  if (!std::isfinite(norm)) {
+}
+
+void Session::step(const std::vector<Batch>& batches, double learning_rate, bool score) {
+  if (metrics_.not_finite >= 0) return;  // the last good state stays
+  for (const auto& batch : batches) check(batch);
+  int64_t examples = 0, tokens = 0;
+  for (const auto& batch : batches) {
+    examples += counted(batch);
+    tokens += static_cast<int64_t>(batch.ids.size());
+  }
+  const std::optional<StepKind> kind = kind_of(batches, examples, score);
+  // Once is for what is made when it is first needed, and a kind that never comes again is not worth more.
+  const bool again = kind && !recorded_.try_emplace(*kind).second;
+  const Outcome found = again ? recorded_step(batches[0], *kind, learning_rate)
+                              : launched_step(batches, examples, learning_rate, score);
+  metrics_.grad_norm = found.norm;
+  if (!std::isfinite(found.norm)) {
     metrics_.not_finite = steps_;
     return;
   }
@@ -120,8 +119,87 @@ void Session::step(const std::vector<Batch>& batches, double learning_rate, bool
   if (score) importance_.accept(tokens);
   ++steps_;
   ++metrics_.steps;
-  metrics_.loss += loss;
+  metrics_.loss += found.loss / static_cast<double>(std::max<int64_t>(1, examples));
   metrics_.tokens += tokens;
+}
+
+Session::Outcome Session::launched_step(const std::vector<Batch>& batches, int64_t examples,
+                                        double learning_rate, bool score) {
+  Parameters& parameters = network_.parameters();
+  const at::Device device = network_.model().device();
+  parameters.zero_grad();
+  LossSum losses;
+  Importance* const scored = score ? &importance_ : nullptr;
+  if (scored) scored->begin();
+  for (size_t i = 0; i < batches.size(); ++i) {
+    Pass pass = training_pass();
+    pass.key = step_key(config_.network.seed, static_cast<uint64_t>(steps_), i);
+    seed_flash(device, pass.key);
+    const Targets targets = targets_of(batches[i]);
+    const TargetsThere there =
+        device_kernels(parameters.value()) ? there_of(targets, device) : TargetsThere{};
+    learn(batches[i], {nullptr, targets, there}, pass, static_cast<double>(std::max<int64_t>(1, examples)),
+          scored, losses);
+  }
+  score_and_penalize(score);
+  const double loss = losses.value();
+  const int64_t count = config_.optimizer_steps + steps_ + 1;
+  return {loss,
+          std::isfinite(loss) ? parameters.step(config_.optimizer, learning_rate, count) : std::nan("")};
+}
+
+std::optional<StepKind> Session::kind_of(const std::vector<Batch>& batches, int64_t examples, bool score) {
+  const NetworkConfig& network = config_.network;
+  // What else a step may have to do makes tensors of other sizes every time, or asks the host.
+  const bool fixed = config_.graphs && device_kernels(network_.parameters().value()) && batches.size() == 1 &&
+                     config_.choices == 1 && !network.full && network.told != Told::tokens &&
+                     network.prefix_cache == 0 && batches[0].teacher_logits.empty() &&
+                     batches[0].teacher_states.empty();
+  return fixed ? lp::kind_of(network_.model().spec, batches[0], examples, score) : std::nullopt;
+}
+
+Session::Outcome Session::recorded_step(const Batch& batch, const StepKind& kind, double learning_rate) {
+  const Model& model = network_.model();
+  const Batch full = filled(batch, kind, config_.network.told);
+  const Targets targets = targets_of(full);
+  std::unique_ptr<RecordedStep>& kept = recorded_[kind];
+  std::unique_ptr<RecordedStep> made;
+  if (!kept) made = std::make_unique<RecordedStep>();
+  RecordedStep& step = made ? *made : *kept;
+  const uint64_t key = step_key(config_.network.seed, static_cast<uint64_t>(steps_), 0);
+  step.fill(feed_tensors(model, full, nullptr, 1), targets, key,
+            Parameters::schedule_of(config_.optimizer, learning_rate, config_.optimizer_steps + steps_ + 1),
+            model.device());
+  if (made) {
+    record(step, full, targets, kind);
+    kept = std::move(made);
+  }
+  seed_flash(model.device(), key);
+  step.graph.run();
+  const Tensor results = step.results.cpu();
+  const double* const found = results.const_data_ptr<double>();
+  return {found[0], found[1]};
+}
+
+void Session::record(RecordedStep& step, const Batch& full, const Targets& targets, const StepKind& kind) {
+  const Graph* beside = nullptr;
+  for (const auto& [other, recorded] : recorded_)
+    if (recorded) beside = &recorded->graph;
+  const auto work = [this, &step, full, targets, kind] {
+    Parameters& parameters = network_.parameters();
+    parameters.zero_grad();
+    if (kind.scored) importance_.begin();
+    Pass pass = training_pass();
+    pass.key_there = static_cast<const uint64_t*>(step.key.const_data_ptr());
+    const Feed feed = feed_of(network_.model(), step.feed, kind.longest, kind.causal);
+    LossSum losses;
+    learn(full, {&feed, targets, step.targets}, pass, static_cast<double>(std::max<int64_t>(1, kind.counted)),
+          kind.scored ? &importance_ : nullptr, losses);
+    score_and_penalize(kind.scored);
+    const Tensor norm = parameters.queue_step(config_.optimizer, step.schedule);
+    step.results = at::cat({losses.there(norm.device()).view({1}), norm});
+  };
+  step.graph.record(work, beside);
 }
 
 void Session::score_units() {
@@ -187,11 +265,12 @@ Session::Evaluation Session::evaluate(const Batch& batch) {
     network_.vocabulary().loss(result.states, batch.token_labels, 1, losses, &result.logits);
   } else {
     const Tensor outputs = network_.outputs(result.states, pass, nullptr).contiguous();
-    loss_of(outputs, batch, 1, losses);
+    const Targets targets = targets_of(batch);
+    loss_of(outputs, batch, {nullptr, targets, there_of(targets, outputs.device())}, 1, losses);
     result.logits = by_example(outputs);
   }
   result.loss = losses.value();
-  result.labelled = losses.labelled;
+  result.labelled = counted(batch);
   result.logits = result.logits.cpu();
   result.states = result.states.cpu();
   return result;

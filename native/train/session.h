@@ -3,6 +3,7 @@
 // session's lane; nothing here knows of JavaScript.
 #include "train/losses.h"
 #include "train/network.h"
+#include "train/recorded_step.h"
 
 namespace lp {
 
@@ -14,6 +15,7 @@ struct SessionConfig {
   Distillation distillation;
   int64_t choices = 1;  // sequences of an example, whose logits are told apart
   bool regression = false;
+  bool graphs = false;  // on a device, steps of a kind that comes again are recorded and run as a whole
 };
 
 struct Metrics {
@@ -70,10 +72,34 @@ class Session {
   void check(const Batch& batch) const;
   /// Logits [N, choices] of outputs [N * choices, 1].
   Tensor by_example(const Tensor& outputs) const;
+  /// What a batch's outputs are to be, none where tokens are told.
+  Targets targets_of(const Batch& batch) const;
+  /// Where a micro-batch is, and what it is to be.
+  struct There {
+    const Feed* feed;  // or null: it is taken there
+    const Targets& targets;
+    const TargetsThere& targets_there;
+  };
   /// The gradient by a head's outputs.
-  Tensor loss_of(const Tensor& outputs, const Batch& batch, double denominator, LossSum& loss) const;
+  Tensor loss_of(const Tensor& outputs, const Batch& batch, const There& there, double denominator,
+                 LossSum& loss) const;
   /// Adds a micro-batch's losses, and to all gradients.
-  void learn(const Batch& batch, const Pass& pass, double denominator, Importance* scored, LossSum& loss);
+  void learn(const Batch& batch, const There& there, const Pass& pass, double denominator, Importance* scored,
+             LossSum& loss);
+  Pass training_pass() const;
+  /// What comes after all micro-batches and before the update.
+  void score_and_penalize(bool score);
+  /// The kind of a step that may be recorded.
+  std::optional<StepKind> kind_of(const std::vector<Batch>& batches, int64_t examples, bool score);
+  /// The sum of the losses and the gradient's norm.
+  struct Outcome {
+    double loss, norm;
+  };
+  Outcome launched_step(const std::vector<Batch>& batches, int64_t examples, double learning_rate,
+                        bool score);
+  Outcome recorded_step(const Batch& batch, const StepKind& kind, double learning_rate);
+  /// Has the graph do what launched_step does.
+  void record(RecordedStep& step, const Batch& full, const Targets& targets, const StepKind& kind);
   /// Throws BAD_OPTION where labels are told.
   void require_vocabulary() const;
   /// How many labels of a batch count.
@@ -89,6 +115,8 @@ class Session {
   Metrics metrics_;
   Importance importance_;
   Tensor rank_rows_;  // made when a device first scores ranks
+  std::map<StepKind, std::unique_ptr<RecordedStep>>
+      recorded_;  // of kinds that came, recorded when they came again
   std::optional<KeyValueCache> cache_;
 };
 

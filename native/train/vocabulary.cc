@@ -55,7 +55,6 @@ Tensor Vocabulary::loss(const Tensor& states, const std::vector<int32_t>& labels
     wanted.push_back(labels[t]);
   }
   const auto counted = static_cast<int64_t>(rows.size());
-  loss.labelled += counted;
   if (right) *right = at::full({states.size(0)}, std::nan(""), states.options());
   Tensor gradient = at::zeros_like(states);
   if (rows.empty()) return gradient;

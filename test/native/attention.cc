@@ -91,7 +91,7 @@ void attention() {
           s.longest_k = *std::max_element(shape.keys.begin(), shape.keys.end());
           const int64_t tq = s.cu_q[-1].item<int32_t>(), tk = cu_k[-1].item<int32_t>(),
                         narrow = shape.heads * shape.size, width = narrow * shape.group;
-          const Dropout dropout = drops ? make_dropout(0.2, 3, 1, 4, 1) : Dropout{};
+          const Dropout dropout = drops ? make_dropout(0.2, step_key(3, 1, 4), 1) : Dropout{};
           const Tensor q = random({tq, width}, dtype, 1), k = random({tk, narrow}, dtype, 2),
                        v = random({tk, narrow}, dtype, 3), dc = random({tq, width}, dtype, 4);
           const Tensor mask = masked ? random({shape.heads}, at::kFloat, 5) : Tensor();

@@ -26,7 +26,7 @@ Tensor activation(const Tensor& z, Activation kind) {
   }
 }
 
-Dropout some_dropout(bool on) { return on ? make_dropout(0.3, 7, 3, 1, 5) : Dropout{}; }
+Dropout some_dropout(bool on) { return on ? make_dropout(0.3, step_key(7, 3, 1), 5) : Dropout{}; }
 
 }  // namespace
 

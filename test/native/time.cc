@@ -82,7 +82,7 @@ void products(int64_t rows, int64_t in, int64_t out) {
   report("linear backward", rows, in, out, t[0], t[1], flops, bytes);
 
   const int64_t rank = 8;
-  const Dropout dropout = make_dropout(0.05, 1, 1, 1, 1);
+  const Dropout dropout = make_dropout(0.05, step_key(1, 1, 1), 1);
   Parameters parameters;
   const LoraModule m{parameters.add("a", {rank, in}, 1, true), parameters.add("b", {out, rank}, 1, true), rank, 2, 0};
   parameters.freeze(device);
@@ -122,7 +122,7 @@ void rows_of(int64_t rows, int64_t hidden, int64_t ffn) {
   const Tensor z = random({rows, ffn}, at::kBFloat16, 3), dz = random({rows, ffn}, at::kBFloat16, 4);
   NormWeights w{ones({hidden}), zeros({hidden}), 1e-5, false};
   const Tensor gamma = w.gamma.to(at::kBFloat16), beta = w.beta.to(at::kBFloat16);
-  const Dropout dropout = make_dropout(0.1, 1, 1, 1, 1);
+  const Dropout dropout = make_dropout(0.1, step_key(1, 1, 1), 1);
   NormSaved saved;
   const double small = 2.0 * rows * hidden, large = 2.0 * rows * ffn;
   auto t = interleaved({[&] { norm_forward(x, r, w, dropout, &saved); },
@@ -156,7 +156,7 @@ void attention_of(int64_t sequences, int64_t length, int64_t heads, int64_t size
   config.heads = heads;
   config.scale = 1 / std::sqrt(static_cast<double>(size));
   s.longest_q = s.longest_k = length;
-  const Dropout dropout = make_dropout(0.1, 1, 1, 1, 1);
+  const Dropout dropout = make_dropout(0.1, step_key(1, 1, 1), 1);
   AttentionSaved saved;
   const auto heads_of = [&](const Tensor& t) { return t.view({sequences, length, heads, size}).transpose(1, 2); };
   const double flops = 4.0 * rows * length * width, bytes = 8.0 * rows * width;

@@ -18,11 +18,12 @@ void losses() {
     LossSum loss;
     Batch batch;
     batch.labels = labels;
-    const Tensor d = label_loss(x, batch, {}, regression, 5, loss);
+    const Targets targets = targets_of(batch, Told::labels, regression, x.size(1));
+    const Tensor d = target_loss(x, targets, there_of(targets, device), {}, {}, 5, loss);
     const std::string op = regression ? "loss squared" : "loss cross-entropy";
     compare(op, "value", at::kFloat, at::tensor(loss.value(), at::kDouble), truth, 1e-7);
     compare(op, "dlogits", at::kFloat, d, x64.grad(), 1e-6);
-    compare(op, "labelled", at::kFloat, at::tensor(loss.labelled), at::tensor(int64_t{5}), 0);
+    compare(op, "labelled", at::kFloat, at::tensor(targets.counted), at::tensor(int64_t{5}), 0);
   }
 }
 
@@ -39,10 +40,11 @@ void spans() {
     }
   (truth / 7).backward();
   LossSum loss;
-  const Tensor d = span_loss(outputs, batch, 7, loss);
+  const Targets targets = targets_of(batch, Told::spans, false, 2);
+  const Tensor d = target_loss(outputs, targets, there_of(targets, device), {}, {}, 7, loss);
   compare("loss spans", "value", at::kFloat, at::tensor(loss.value(), at::kDouble), truth, 1e-7);
   compare("loss spans", "dlogits", at::kFloat, d, x64.grad(), 1e-6);
-  compare("loss spans", "labelled", at::kFloat, at::tensor(loss.labelled), at::tensor(int64_t{2}), 0);
+  compare("loss spans", "labelled", at::kFloat, at::tensor(targets.counted), at::tensor(int64_t{2}), 0);
 }
 
 void teacher() {
@@ -72,7 +74,9 @@ void teacher() {
     const Tensor truth = label * 0.7 + from_teacher * 0.3 + difference.square().sum() * (0.7 / 8);
     (truth / 5).backward();
     LossSum loss;
-    const Tensor gradient = label_loss(logits, batch, d, regression, 5, loss);
+    const Targets targets = targets_of(batch, Told::labels, regression, logits.size(1));
+    const Tensor gradient =
+        target_loss(logits, targets, there_of(targets, device), batch.teacher_logits, d, 5, loss);
     const Tensor of_states = states_gradient(states, batch, d, 5, loss);
     const std::string op = regression ? "teacher squared" : "teacher divergence";
     compare(op, "value", at::kFloat, at::tensor(loss.value(), at::kDouble), truth, 1e-7);

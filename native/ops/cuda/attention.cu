@@ -97,6 +97,7 @@ __global__ void __launch_bounds__(kWarp* kWarps, 4) forward(AttentionForward a, 
   __shared__ float queries[kWarps][kMostSize];
   const int64_t heads = a.heads * a.group, unit = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.y;
   if (unit >= a.q_rows * heads) return;  // a whole warp, and nothing waits for others
+  a.dropout = keyed(a.dropout);
   const int64_t row = unit / heads, head = unit % heads, key_head = head / a.group;
   const int64_t k_stride = a.heads * a.size, at = unit * a.size;
   const Span s = span_of(a, find(a.cu_q, sequences + 1, row));
@@ -179,6 +180,7 @@ template <class T>
 __global__ void __launch_bounds__(kWarp* kWarps, 4)
     backward_queries(AttentionBackward a, int64_t sequences, const float* products) {
   __shared__ float queries[kWarps][kMostSize], gradients[kWarps][kMostSize];
+  a.dropout = keyed(a.dropout);
   const int64_t heads = a.heads * a.group, unit = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.y;
   if (unit >= a.q_rows * heads) return;
   const int64_t row = unit / heads, head = unit % heads, key_head = head / a.group;
@@ -212,6 +214,7 @@ template <class T>
 __global__ void __launch_bounds__(kWarp* kWarps, 4)
     backward_keys(AttentionBackward a, int64_t sequences, int64_t key_rows, const float* products) {
   __shared__ float key[kWarps][kMostSize], value[kWarps][kMostSize];
+  a.dropout = keyed(a.dropout);
   const int64_t unit = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.y;
   if (unit >= key_rows * a.heads) return;
   const int64_t row = unit / a.heads, key_head = unit % a.heads, at = unit * a.size;

@@ -24,6 +24,7 @@ __device__ __forceinline__ Values<N> summed(const NormForward& a, int64_t row, i
 template <class T, int N, bool once>
 __global__ void __launch_bounds__(kMostThreads) forward(NormForward a) {
   __shared__ float places[kMostThreads / kWarp];
+  a.dropout = keyed(a.dropout);
   const int64_t row = blockIdx.x, begin = row * a.width;
   const int64_t first = threadIdx.x * N, step = blockDim.x * N;
   const float inverse = 1.f / static_cast<float>(a.width);
@@ -86,6 +87,7 @@ __device__ __forceinline__ Pair<N> pair_of(const NormBackward& a, int64_t begin,
 template <class T, int N, bool once>
 __global__ void __launch_bounds__(kMostThreads) backward(NormBackward a) {
   __shared__ float places[kMostThreads / kWarp];
+  a.dropout = keyed(a.dropout);
   const int64_t row = blockIdx.x, begin = row * a.width;
   const int64_t first = threadIdx.x * N, step = blockDim.x * N;
   const float inverse = 1.f / static_cast<float>(a.width);

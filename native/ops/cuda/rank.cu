@@ -15,6 +15,7 @@ template <class T, int N>
 __global__ void __launch_bounds__(kWarp* kWarps, 4) project(RankProject a, int64_t rows) {
   const int64_t first = (static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.y) * kTogether;
   if (first >= rows) return;
+  a.dropout = keyed(a.dropout);
   for (int64_t k0 = 0; k0 < a.rank; k0 += kRanks) {
     float acc[kTogether][kRanks] = {};
     for (int64_t c = threadIdx.x * N; c < a.width; c += kWarp * N) {
@@ -51,6 +52,7 @@ template <class T, int N, bool ratio>
 __global__ void __launch_bounds__(kWarp* kWarps, 4) expand(RankExpand a, int64_t rows, float* squares) {
   const int64_t column = (static_cast<int64_t>(blockIdx.x) * kWarp + threadIdx.x) * N;
   const bool inside = column < a.width;
+  a.dropout = keyed(a.dropout);
   const int64_t step = static_cast<int64_t>(gridDim.y) * kWarps * kTogether;
   for (int64_t first = (static_cast<int64_t>(blockIdx.y) * kWarps + threadIdx.y) * kTogether; first < rows;
        first += step) {
@@ -119,7 +121,7 @@ struct Outer {
   int64_t width, rank;
   Dropout dropout;
 
-  __device__ void begin(int64_t) {}
+  __device__ void begin(int64_t) { dropout = keyed(dropout); }
   __device__ void row(int64_t row, int64_t column, Values<N>* total) {
     Values<N> v = load<N>(x + row * width + column);
     drop<N>(dropout, row, column, width, v);

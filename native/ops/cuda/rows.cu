@@ -11,7 +11,7 @@ struct Drop {
   int64_t width;
   Dropout dropout;
 
-  __device__ void begin(int64_t) {}
+  __device__ void begin(int64_t) { dropout = keyed(dropout); }
   __device__ void row(int64_t row, int64_t column, Values<N>*) {
     Values<N> v = load<N>(x + row * width + column);
     drop<N>(dropout, row, column, width, v);
@@ -22,10 +22,12 @@ struct Drop {
 template <class T, int N>
 struct Squares {
   const T* x;
+  const float* counted;
   int64_t width;
 
   __device__ void begin(int64_t) {}
   __device__ void row(int64_t row, int64_t column, Values<N>* total) {
+    if (counted && counted[row] == 0.f) return;
     const Values<N> v = load<N>(x + row * width + column);
 #pragma unroll
     for (int i = 0; i < N; ++i) {
@@ -74,8 +76,8 @@ void moments(const Moments& a, const Launch& launch) {
     using T = decltype(t);
     for_width<T>(a.width, [&](auto count) {
       constexpr int N = decltype(count)::n;
-      over_summed_tiles<N>(Squares<T, N>{static_cast<const T*>(a.x), a.width}, Totals<2>{{a.sum, a.square}},
-                           a.width, launch);
+      over_summed_tiles<N>(Squares<T, N>{static_cast<const T*>(a.x), a.counted, a.width},
+                           Totals<2>{{a.sum, a.square}}, a.width, launch);
     });
   });
 }

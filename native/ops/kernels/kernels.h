@@ -42,6 +42,7 @@ struct Moments {
   const void* x;        // [rows, width]
   float *sum, *square;  // [width]
   int64_t width, rows;
+  const float* counted;  // [rows], read on a device alone, or null
 };
 
 /// The widest row of a norm, which lies on the stack.

@@ -1,0 +1,80 @@
+import { expect } from 'chai';
+import type { Checkpoint } from '../../lib/checkpoint/folder.ts';
+import { packBatch, type PackedBatch } from '../../lib/data/batches.ts';
+import { Random } from '../../lib/data/random.ts';
+import { Model, Session } from '../../lib/engine.ts';
+import type { SessionConfig } from '../../lib/native.ts';
+import { Case, distance } from './truth.ts';
+
+const withDropout = (checkpoint: Checkpoint): Checkpoint => ({
+  ...checkpoint,
+  spec: { ...checkpoint.spec, hiddenDropout: 0.1, attentionOutputDropout: 0.1, embeddingDropout: 0.1 },
+});
+
+const TAGS = 3;
+
+/** Texts of the same kind twice, and of others between, whose labels are all there but for one. */
+function batchesFor(vocab: number): PackedBatch[] {
+  const random = new Random(3);
+  return [
+    [5, 9, 3],
+    [4, 8, 6],
+    [20, 33, 2],
+    [7, 7, 7],
+    [21, 30, 4],
+    [5, 9, 3],
+  ].map((lengths) => {
+    const batch = packBatch(
+      lengths.map((length, idx) => ({
+        ids: Int32Array.from({ length }, () => 3 + random.below(vocab - 3)),
+        ...{ typeIds: new Int32Array(length), truncated: false, idx, label: idx === 1 ? NaN : idx % 2 },
+      })),
+    );
+    const tokens = batch.ids.length;
+    return {
+      ...batch,
+      tokenLabels: Int32Array.from({ length: tokens }, (_, t) => (t % 5 === 0 ? -100 : t % TAGS)),
+      spans: Int32Array.from(lengths.flatMap((n, i) => (i === 1 ? [-1, -1] : [n > 4 ? 1 : 0, n - 1]))),
+    };
+  });
+}
+
+/** A GPU, or the CUDA kernels as the host runs them, is what records; on the CPU both runs launch every step. */
+describe('recorded steps do what launched steps do', () => {
+  for (const name of ['roberta-tiny', 'llama-odd', 'bloom-tiny'])
+    for (const told of ['labels', 'tags', 'spans'] as const)
+      it(`${name}, ${told}, with dropout, masks, scores and clipping`, async () => {
+        const recorded = await Case.open(name);
+        using model = await Model.load(withDropout(recorded.checkpoint), { dtype: 'float32', threads: 2 });
+        const modules = recorded.modules(model).map((module) => ({ ...module, dropout: 0.05 }));
+        const head = { ...recorded.sessionConfig(model).head, outputs: told === 'tags' ? TAGS : 2 };
+        const changes: Partial<SessionConfig> = { modules, head, told, maxGradNorm: 0.5, regression: false };
+        const run = async (graphs: boolean) => {
+          const config = { ...changes, graphs, masks: true, l1Heads: 1e-3, headMaskRate: 1 };
+          using session = new Session(model, recorded.sessionConfig(model, config), { threads: 2 });
+          for (const [step, batch] of batchesFor(recorded.checkpoint.spec.vocab).entries())
+            await session.step([batch], 1e-2 / (step + 1), step % 2 === 1);
+          // Once more, all of the same kind.
+          for (const batch of batchesFor(recorded.checkpoint.spec.vocab))
+            await session.step([batch], 1e-3, true);
+          return {
+            metrics: await session.metrics(),
+            tensors: await session.tensors(),
+            scores: await session.scores(),
+          };
+        };
+        const [launched, again] = [await run(false), await run(true)];
+        expect(again.metrics.steps).equal(12);
+        expect(again.metrics.tokens).equal(launched.metrics.tokens);
+        expect(again.metrics.loss).closeTo(launched.metrics.loss, 1e-4 * launched.metrics.loss);
+        expect(again.metrics.gradNorm).closeTo(launched.metrics.gradNorm, 1e-3 * launched.metrics.gradNorm);
+        for (const [i, { name: of, data }] of again.tensors.entries())
+          expect(distance(data, launched.tensors[i]!.data), of).below(2e-3);
+        for (const [measure, pieces] of Object.entries(again.scores.measures))
+          for (const [i, piece] of pieces.entries())
+            expect(
+              distance(piece, launched.scores.measures[measure as 'ratios'][i]!),
+              `${measure} ${i}`,
+            ).below(5e-3);
+      });
+});
