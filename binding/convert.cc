@@ -166,6 +166,7 @@ SessionConfig to_session_config(const Napi::Object& o) {
   c.optimizer_steps = integer(o, "optimizerSteps");
   c.distillation = {number(o, "distill"), number(o, "distillTemperature"), number(o, "distillStates")};
   c.choices = integer(o, "choices");
+  c.smaller_batches = flag(o, "smallerBatches");
   c.graphs = flag(o, "graphs");
   c.l1_heads = number(o, "l1Heads");
   c.l1_neurons = number(o, "l1Neurons");
@@ -210,6 +211,7 @@ Napi::Value from_metrics(Napi::Env env, const Metrics& m) {
   o.Set("tokens", static_cast<double>(m.tokens));
   o.Set("gradNorm", m.grad_norm);
   o.Set("activationBytes", static_cast<double>(m.activation_bytes));
+  o.Set("halvings", static_cast<double>(m.halvings));
   o.Set("notFinite", static_cast<double>(m.not_finite));
   return o;
 }

@@ -1,4 +1,5 @@
 #include "base/arena.h"
+#include "cuda/devices.h"
 #include "handles.h"
 
 namespace lp::binding {
@@ -23,12 +24,14 @@ Napi::Value ModelHandle::load(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     if (!lane_) throw Error("DISPOSED", "the model was disposed of");
     const Spec spec = to_spec(info[0].As<Napi::Object>());
-    return promise(info.Env(), *lane_,
-                   [slot = model_, spec, weights = to_weights(info[1].As<Napi::Array>()),
-                    dtype = to_dtype(info[2]), device = at::Device(info[3].ToString().Utf8Value())] {
-                     *slot = Model::load(spec, weights, dtype, device);
-                     return Answer([](Napi::Env env) { return env.Undefined(); });
-                   });
+    return promise(
+        info.Env(), *lane_,
+        [slot = model_, spec, weights = to_weights(info[1].As<Napi::Array>()), dtype = to_dtype(info[2]),
+         device = at::Device(info[3].ToString().Utf8Value()), tf32 = info[4].ToBoolean().Value()] {
+          allow_tf32(tf32);
+          *slot = Model::load(spec, weights, dtype, device);
+          return Answer([](Napi::Env env) { return env.Undefined(); });
+        });
   });
 }
 

@@ -47,6 +47,7 @@ export class Model implements Disposable {
 
   /**
    * @param options.device `cpu` or `cuda:N`
+   * @param options.tf32 whether fp32 products on a GPU may be rounded to TF32; the last model to load decides for all
    * @throws {LightPeftError} BAD_CHECKPOINT, NATIVE_MISSING, OUT_OF_MEMORY; BAD_OPTION: no such device
    */
   static async load(
@@ -55,13 +56,14 @@ export class Model implements Disposable {
       dtype = 'auto',
       threads = 0,
       device = usualDevice(),
-    }: { dtype?: Dtype; threads?: number; device?: string } = {},
+      tf32 = false,
+    }: { dtype?: Dtype; threads?: number; device?: string; tf32?: boolean } = {},
   ): Promise<Model> {
     const weights: WeightRef[] = [...checkpoint.tensors].map(([site, tensor]) => ({ site, ...tensor }));
     const place = deviceOf(device);
     const compute = computeDtype(dtype, place);
     const handle = new (native().Model)(threads);
-    await coded(() => handle.load(checkpoint.spec, weights, compute, place));
+    await coded(() => handle.load(checkpoint.spec, weights, compute, place, tf32));
     return new Model(checkpoint, compute, place, handle);
   }
 

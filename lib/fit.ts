@@ -15,6 +15,8 @@ export interface FitProgress {
   /** Mean over the steps since the last report. */
   loss: number;
   tokensPerSecond: number;
+  /** How often all micro-batches were halved, as memory was short. */
+  halvings: number;
 }
 
 /** How far a run has come. */
@@ -127,6 +129,7 @@ export async function fit(
       steps: ends ? at.step : steps,
       loss: metrics.loss / metrics.steps,
       tokensPerSecond,
+      halvings: metrics.halvings,
     });
     last = now;
   };

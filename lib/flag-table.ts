@@ -212,6 +212,12 @@ export const FLAGS: readonly Flag[] = [
   { name: 'resume', help: 'go on from the state in --out', of: TRAINING },
   { name: 'device', takes: 'name', help: 'cpu, or cuda:N: the GPU of that number', of: ALL },
   { name: 'dtype', takes: 'name', help: 'auto, float32, bfloat16', of: ALL },
+  {
+    name: 'smallerBatches',
+    help: 'a step that a GPU has no memory for is done in halves',
+    of: TRAINING,
+  },
+  { name: 'tf32', help: 'on a GPU, fp32 products in TF32', of: ALL },
   { name: 'graphs', help: 'on a GPU, steps recorded as CUDA graphs and run again', of: TRAINING },
   { name: 'threads', takes: 'n', help: '0: one for each core', of: ALL, parse: number },
   { name: 'seed', takes: 'n', help: 'of everything random', of: ALL, parse: number },

@@ -80,6 +80,8 @@ export interface SessionConfig {
   distill: number;
   distillTemperature: number;
   distillStates: number;
+  /** Whether a step whose memory is not to be had is done in halves of its micro-batches. */
+  smallerBatches: boolean;
   /** On a device, whether steps of a kind that comes again are recorded and run as a whole. */
   graphs: boolean;
   seed: number;
@@ -111,6 +113,7 @@ export const PLAIN_SESSION: SessionConfig = {
   distill: 0,
   distillTemperature: 1,
   distillStates: 0,
+  smallerBatches: false,
   graphs: false,
   seed: 1,
 };
@@ -135,6 +138,8 @@ export interface StepMetrics {
   activationBytes: number;
   /** The first step whose loss or gradient was not finite; -1: none. Nothing changed from it on. */
   notFinite: number;
+  /** How often all micro-batches were halved, as memory was short. */
+  halvings: number;
 }
 
 export const MEASURES = [
@@ -175,8 +180,8 @@ export interface LayerCut {
 }
 
 export interface NativeModel {
-  /** @param device cpu or cuda:N */
-  load(spec: Spec, weights: WeightRef[], dtype: ComputeDtype, device: string): Promise<void>;
+  /** @param device cpu or cuda:N; whether TF32 may be used there is one setting for all models */
+  load(spec: Spec, weights: WeightRef[], dtype: ComputeDtype, device: string, tf32: boolean): Promise<void>;
   cut(from: NativeModel, layers: LayerCut[]): Promise<void>;
   norms(): Promise<WeightNorms>;
   shifts(

@@ -149,6 +149,10 @@ const SCHEMA = z.strictObject({
   /** cpu or cuda:N. */
   device: z.string().default(usualDevice),
   dtype: z.enum(['auto', 'float32', 'bfloat16']).default('auto'),
+  /** Whether a step that a GPU has no memory for is done in halves of its micro-batches. */
+  smallerBatches: z.boolean().default(false),
+  /** On a GPU, whether fp32 products may be rounded to TF32. */
+  tf32: z.boolean().default(false),
   /** On a GPU, whether whole steps are recorded as CUDA graphs and run again. */
   graphs: z.boolean().default(false),
   /** 0: one for each core. */

@@ -12,8 +12,9 @@ export function progressTo(
   stream: Pick<NodeJS.WriteStream, 'isTTY' | 'write'>,
   name: string,
 ): (progress: FitProgress) => void {
-  return ({ step, steps, loss, tokensPerSecond }) => {
-    const text = `step ${step}/${steps}, loss ${loss.toFixed(4)}, ${Math.round(tokensPerSecond)} tokens/s`;
+  return ({ step, steps, loss, tokensPerSecond, halvings }) => {
+    const speed = `${Math.round(tokensPerSecond)} tokens/s`;
+    const text = `step ${step}/${steps}, loss ${loss.toFixed(4)}, ${speed}${halvings > 0 ? `, in ${2 ** halvings} parts` : ''}`;
     if (!stream.isTTY) stream.write(`${name}: ${text}\n`);
     else stream.write(`\r${name} ${bar(step / steps)} ${text}\u001b[K${step === steps ? '\n' : ''}`);
   };

@@ -86,8 +86,8 @@ export class Workbench implements Disposable {
         'BAD_TOKENIZER',
         `the tokenizer has ${tokenizer.vocabSize} entries, the model's embeddings ${checkpoint.spec.vocab}`,
       );
-    const { dtype, threads, device } = settings;
-    const model = await Model.load(checkpoint, { dtype, threads, device });
+    const { dtype, threads, device, tf32 } = settings;
+    const model = await Model.load(checkpoint, { dtype, threads, device, tf32 });
     const frozen = await frozenHeadOf(checkpoint);
     const reading = { ...read, end: (await endsOf(settings.model))[0] };
     return new Workbench(settings, checkpoint, tokenizer, model, reading, frozen, onNote);
@@ -219,6 +219,7 @@ export class Workbench implements Disposable {
       distill: settings.distill,
       distillTemperature: settings.distillTemperature,
       distillStates: settings.distillStates,
+      smallerBatches: settings.smallerBatches,
       graphs: settings.graphs,
       seed: settings.seed,
     };

@@ -1,5 +1,6 @@
 #include "cuda/devices.h"
 
+#include <ATen/Context.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
 #include <cuda_runtime_api.h>
@@ -35,6 +36,8 @@ int64_t cuda_memory_peak(int device) {
   const auto stats = c10::cuda::CUDACachingAllocator::getDeviceStats(static_cast<c10::DeviceIndex>(device));
   return stats.allocated_bytes[static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE)].peak;
 }
+
+void allow_tf32(bool allowed) { at::globalContext().setAllowTF32CuBLAS(allowed); }
 
 void choose_cuda_memory() { setenv("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True", /*overwrite=*/0); }
 

@@ -18,6 +18,13 @@ int64_t cuda_memory_peak(int device);
 inline int64_t cuda_memory_peak(int) { return 0; }
 #endif
 
+/// Whether products in fp32 may be rounded to TF32 on CUDA devices; not before it is asked for.
+#ifdef LIGHT_PEFT_CUDA
+void allow_tf32(bool allowed);
+#else
+inline void allow_tf32(bool) {}
+#endif
+
 /// Batches of all lengths come and go: segments of the device's memory that grow leave fewer holes than those
 /// of fixed sizes. What PYTORCH_CUDA_ALLOC_CONF says goes before. To be called before the first tensor.
 #ifdef LIGHT_PEFT_CUDA

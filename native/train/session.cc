@@ -6,6 +6,7 @@
 #include "base/team.h"
 #include "ops/device.h"
 #include "ops/flash.h"
+#include "train/halves.h"
 #include "train/losses.h"
 
 namespace lp {
@@ -123,8 +124,25 @@ void Session::step(const std::vector<Batch>& batches, double learning_rate, bool
   metrics_.tokens += tokens;
 }
 
-Session::Outcome Session::launched_step(const std::vector<Batch>& batches, int64_t examples,
-                                        double learning_rate, bool score) {
+Session::Outcome Session::launched_step(std::vector<Batch> batches, int64_t examples, double learning_rate,
+                                        bool score) {
+  // What was too much once is too much again.
+  for (int64_t i = 0; i < halvings_; ++i) batches = halved(batches, config_.choices);
+  for (;;) {
+    try {
+      return launch(batches, examples, learning_rate, score);
+    } catch (const c10::OutOfMemoryError&) {
+      if (!config_.smaller_batches) throw;
+      std::vector<Batch> smaller = halved(batches, config_.choices);
+      if (smaller.size() == batches.size()) throw;
+      batches = std::move(smaller);
+    }
+    ++halvings_;
+  }
+}
+
+Session::Outcome Session::launch(const std::vector<Batch>& batches, int64_t examples, double learning_rate,
+                                 bool score) {
   Parameters& parameters = network_.parameters();
   const at::Device device = network_.model().device();
   parameters.zero_grad();
@@ -151,10 +169,10 @@ Session::Outcome Session::launched_step(const std::vector<Batch>& batches, int64
 std::optional<StepKind> Session::kind_of(const std::vector<Batch>& batches, int64_t examples, bool score) {
   const NetworkConfig& network = config_.network;
   // What else a step may have to do makes tensors of other sizes every time, or asks the host.
-  const bool fixed = config_.graphs && device_kernels(network_.parameters().value()) && batches.size() == 1 &&
-                     config_.choices == 1 && !network.full && network.told != Told::tokens &&
-                     network.prefix_cache == 0 && batches[0].teacher_logits.empty() &&
-                     batches[0].teacher_states.empty();
+  const bool fixed = config_.graphs && halvings_ == 0 && device_kernels(network_.parameters().value()) &&
+                     batches.size() == 1 && config_.choices == 1 && !network.full &&
+                     network.told != Told::tokens && network.prefix_cache == 0 &&
+                     batches[0].teacher_logits.empty() && batches[0].teacher_states.empty();
   return fixed ? lp::kind_of(network_.model().spec, batches[0], examples, score) : std::nullopt;
 }
 
@@ -314,7 +332,8 @@ void Session::choose(const std::vector<int64_t>& from) {
 }
 
 Metrics Session::take_metrics() {
-  const Metrics m = metrics_;
+  Metrics m = metrics_;
+  m.halvings = halvings_;
   const int64_t not_finite = metrics_.not_finite;
   metrics_ = {};
   metrics_.not_finite = not_finite;

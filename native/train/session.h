@@ -15,6 +15,7 @@ struct SessionConfig {
   Distillation distillation;
   int64_t choices = 1;  // sequences of an example, whose logits are told apart
   bool regression = false;
+  bool smaller_batches = false;  // where a step's memory is not to be had, it is done in halves
   bool graphs = false;  // on a device, steps of a kind that comes again are recorded and run as a whole
 };
 
@@ -24,6 +25,7 @@ struct Metrics {
   int64_t tokens = 0;
   double grad_norm = 0;          // of the last step, before clipping
   int64_t activation_bytes = 0;  // kept from forward to backward pass, of the largest micro-batch
+  int64_t halvings = 0;          // of all steps' micro-batches, as memory was short
   int64_t not_finite = -1;  // the step whose loss or gradient was not finite; nothing was changed from it on
 };
 
@@ -95,8 +97,9 @@ class Session {
   struct Outcome {
     double loss, norm;
   };
-  Outcome launched_step(const std::vector<Batch>& batches, int64_t examples, double learning_rate,
-                        bool score);
+  Outcome launched_step(std::vector<Batch> batches, int64_t examples, double learning_rate, bool score);
+  /// The same, all at once.
+  Outcome launch(const std::vector<Batch>& batches, int64_t examples, double learning_rate, bool score);
   Outcome recorded_step(const Batch& batch, const StepKind& kind, double learning_rate);
   /// Has the graph do what launched_step does.
   void record(RecordedStep& step, const Batch& full, const Targets& targets, const StepKind& kind);
@@ -111,7 +114,7 @@ class Session {
 
   SessionConfig config_;
   Network network_;
-  int64_t steps_ = 0;
+  int64_t steps_ = 0, halvings_ = 0;
   Metrics metrics_;
   Importance importance_;
   Tensor rank_rows_;  // made when a device first scores ranks

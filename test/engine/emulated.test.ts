@@ -17,6 +17,7 @@ describe('the engine over the CUDA kernels, as the host runs them', function () 
   for (const [what, file, least] of [
     ['computes what transformers and PEFT compute', 'parity.test.ts', 130],
     ['records steps that do what launched ones do', 'graphs.test.ts', 9],
+    ['does in halves what it has no memory for', 'memory.test.ts', 4],
   ] as const)
     (skips ? it.skip : it)(what, () => {
       const mocha = createRequire(import.meta.url).resolve('mocha/bin/mocha.js');

@@ -2,7 +2,7 @@ import { expect } from 'chai';
 import { progressTo } from '../../lib/progress.ts';
 
 describe('progress', () => {
-  const at = (step: number) => ({ step, steps: 4, loss: 0.5, tokensPerSecond: 1234.5 });
+  const at = (step: number) => ({ step, steps: 4, loss: 0.5, tokensPerSecond: 1234.5, halvings: 0 });
   const shown = (isTTY: boolean): string => {
     let text = '';
     const write = (piece: string | Uint8Array) => {
