@@ -148,6 +148,8 @@ void Backbone::rows(const Tensor& table, const Tensor& rows, const Tensor& d) {
   });
 }
 
-void Backbone::all(const Tensor& thing, const Tensor& d) { parameters_[part_of(&thing).weight].grad.add_(d); }
+void Backbone::bias(const Tensor& thing, const Tensor& d) {
+  parameters_[part_of(&thing).weight].grad.add_(d);
+}
 
 }  // namespace lp

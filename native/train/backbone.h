@@ -30,7 +30,7 @@ class Backbone {
   /// The table as the weight of a linear layer.
   void table(const Tensor& part, const Tensor& x, const Tensor& dy);
   /// Of a bias, fp32.
-  void all(const Tensor& part, const Tensor& d);
+  void bias(const Tensor& part, const Tensor& d);
 
  private:
   /// One thing in the copy and its parameters: weight and bias, gamma and beta, or a table alone.

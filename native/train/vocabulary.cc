@@ -1,6 +1,8 @@
 #include "train/vocabulary.h"
 
 #include "base/error.h"
+#include "ops/arguments.h"
+#include "ops/device.h"
 
 namespace lp {
 
@@ -40,6 +42,27 @@ Tensor Vocabulary::products(const Tensor& out) const {
   return bias_.defined() ? logits + bias_ : logits;
 }
 
+void Vocabulary::token_losses(const DeviceKernels& kernels, const Tensor& logits, const Tensor& labels,
+                              double denominator, const Tensor& right, LossSum& loss) const {
+  const Tensor losses = at::empty(labels.sizes(), labels.options().dtype(at::kDouble));
+  const TokenLoss a{logits.mutable_data_ptr(),
+                    floats(bias_),
+                    labels.const_data_ptr<int64_t>(),
+                    losses.mutable_data_ptr<double>(),
+                    mutable_floats(right),
+                    logits.size(1),
+                    denominator};
+  kernels.token_loss(a, launch_on(logits));
+  loss.add(losses.sum(), 1);
+}
+
+void Vocabulary::gradients(const Tensor& out, const Tensor& d, const Tensor& d_out) const {
+  if (backbone_ && bias_.defined()) backbone_->bias(model_->vocabulary_bias, d.sum(0, false, at::kFloat));
+  const Tensor narrow = d.to(weight_.scalar_type());
+  d_out.copy_(at::mm(narrow, weight_));
+  if (backbone_) backbone_->table(model_->tied ? model_->word : model_->vocabulary, out, narrow);
+}
+
 Tensor Vocabulary::logits(const Tensor& states) const { return products(read(states, false).out); }
 
 Tensor Vocabulary::loss(const Tensor& states, const std::vector<int32_t>& labels, double denominator,
@@ -66,6 +89,17 @@ Tensor Vocabulary::loss(const Tensor& states, const std::vector<int32_t>& labels
   for (int64_t begin = 0; begin < counted; begin += each) {
     const int64_t n = std::min(each, counted - begin);
     const Tensor out = told.out.narrow(0, begin, n), label = labels_there.narrow(0, begin, n).unsqueeze(1);
+    if (const DeviceKernels* kernels = device_kernels(out)) {
+      const Tensor d = at::mm(out, weight_.t());
+      Tensor each_right;
+      if (right) each_right = at::empty({n}, states.options());
+      token_losses(*kernels, d, labels_there.narrow(0, begin, n), denominator, each_right, loss);
+      if (right)
+        right->index_copy_(0, places.narrow(0, begin, n), each_right);
+      else
+        gradients(out, d, d_out.narrow(0, begin, n));
+      continue;
+    }
     const Tensor log_p = at::log_softmax(products(out), 1);
     loss.add(log_p.gather(1, label).sum(at::kDouble), -1);
     if (right) {
@@ -75,10 +109,7 @@ Tensor Vocabulary::loss(const Tensor& states, const std::vector<int32_t>& labels
     Tensor d = log_p.exp();
     d.scatter_add_(1, label, at::full({n, 1}, -1.f, d.options()));
     d.div_(denominator);
-    if (backbone_ && bias_.defined()) backbone_->all(model_->vocabulary_bias, d.sum(0));
-    const Tensor narrow = d.to(weight_.scalar_type());
-    d_out.narrow(0, begin, n).copy_(at::mm(narrow, weight_));
-    if (backbone_) backbone_->table(model_->tied ? model_->word : model_->vocabulary, out, narrow);
+    gradients(out, d, d_out.narrow(0, begin, n));
   }
   if (!right) gradient.index_copy_(0, places, read_backward(d_out, told));
   return gradient;

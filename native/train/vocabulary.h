@@ -1,5 +1,6 @@
 #pragma once
 // Logits of tokens, the one that comes next or one that was masked, and their loss.
+#include "ops/device.h"
 #include "train/backbone.h"
 #include "train/losses.h"
 
@@ -29,6 +30,11 @@ class Vocabulary {
   };
   Read read(const Tensor& states, bool saves) const;
   Tensor products(const Tensor& out) const;
+  /// On a device: `logits` become their gradient, or `right` is told.
+  void token_losses(const DeviceKernels& kernels, const Tensor& logits, const Tensor& labels,
+                    double denominator, const Tensor& right, LossSum& loss) const;
+  /// Of the logits' gradient d [N, vocab]: that of what the table was multiplied with, into d_out.
+  void gradients(const Tensor& out, const Tensor& d, const Tensor& d_out) const;
   Tensor read_backward(const Tensor& d_out, const Read& read) const;
 
   const Model* model_ = nullptr;

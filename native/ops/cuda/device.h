@@ -116,6 +116,18 @@ __device__ __forceinline__ F block_sum(F x, F* places) {
   return total;
 }
 
+/// The largest of all threads of a block, likewise.
+__device__ __forceinline__ float block_max(float x, float* places) {
+  x = warp_max(x);
+  const int warps = blockDim.x / kWarp;
+  if (threadIdx.x % kWarp == 0) places[threadIdx.x / kWarp] = x;
+  __syncthreads();
+  float largest = places[0];
+  for (int i = 1; i < warps; ++i) largest = fmaxf(largest, places[i]);
+  __syncthreads();
+  return largest;
+}
+
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 /// Queues a kernel; a block's y of more than the 65,535 that CUDA allows is for the kernel to fold.

@@ -22,6 +22,7 @@ void attention_backward(const AttentionBackward&, int64_t sequences, int64_t key
 void head_sums(const AttentionBackward&, int64_t sequences, const Launch&);
 void scale_heads(const HeadScale&, const Launch&);
 void loss_rows(const LossRows&, const Launch&);
+void token_loss(const TokenLoss&, const Launch&);
 void rank_scores(const RankScores&, const Launch&);
 void gather(const Gather&, const Launch&);
 void square_sums(const float* x, const AdamPiece* pieces, double* squares, const Launch&);

@@ -1,4 +1,4 @@
-// Losses of labels and of spans, and a teacher's, with their gradients (train/losses.h). A warp has a row.
+// Losses of labels, of spans and of tokens, and a teacher's, with their gradients (train/losses.h).
 #include "ops/cuda/device.h"
 
 namespace lp::cuda {
@@ -28,6 +28,7 @@ __device__ __forceinline__ double log_sum(const float* x, const Row& r, double t
   return largest + log(warp_sum(total));
 }
 
+/// A warp has a row.
 __global__ void __launch_bounds__(kWarp* kWarps, 4) loss(LossRows a, int64_t rows) {
   const int64_t row = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.y;
   if (row >= rows) return;
@@ -68,7 +69,49 @@ __global__ void __launch_bounds__(kWarp* kWarps, 4) loss(LossRows a, int64_t row
     a.losses[row] = (1 - w) * (total - a.logits[r.begin + right * r.step]) + w * t * t * divergence;
 }
 
+constexpr int kTokenThreads = 512;
+
+/// A block has a row of the vocabulary's logits, which it reads twice.
+template <class T>
+__global__ void __launch_bounds__(kTokenThreads, 2) token(TokenLoss a) {
+  __shared__ float places[kTokenThreads / kWarp];
+  const int64_t row = blockIdx.x, label = a.labels[row];
+  T* const x = static_cast<T*>(a.logits) + row * a.vocab;
+  const auto logit = [&](int64_t c) { return to_float(x[c]) + (a.bias ? a.bias[c] : 0.f); };
+  // Of what a thread has: the largest, and the sum of exponentials beside it.
+  float top = -INFINITY, total = 0.f;
+  for (int64_t c = threadIdx.x; c < a.vocab; c += kTokenThreads) {
+    const float value = logit(c);
+    if (value > top) {
+      total *= expf(top - value);
+      top = value;
+    }
+    total += expf(value - top);
+  }
+  const float largest = block_max(top, places);
+  const float sum = block_sum(top == -INFINITY ? 0.f : total * expf(top - largest), places);
+  if (threadIdx.x == 0) a.losses[row] = log(static_cast<double>(sum)) + largest - logit(label);
+  if (a.right) {
+    float first = -INFINITY;  // minus the first place of the largest
+    for (int64_t c = threadIdx.x; c < a.vocab; c += kTokenThreads)
+      if (logit(c) == largest) first = fmaxf(first, -static_cast<float>(c));
+    first = block_max(first, places);
+    if (threadIdx.x == 0) a.right[row] = -first == static_cast<float>(label) ? 1.f : 0.f;
+    return;
+  }
+  __syncthreads();  // the loss has been read before the gradient is written
+  const float inverse = 1.f / sum, over = static_cast<float>(1 / a.denominator);
+  for (int64_t c = threadIdx.x; c < a.vocab; c += kTokenThreads)
+    put(x + c, (expf(logit(c) - largest) * inverse - (c == label ? 1.f : 0.f)) * over);
+}
+
 }  // namespace
+
+void token_loss(const TokenLoss& a, const Launch& launch) {
+  for_element(launch.element, [&](auto t) {
+    run(token<decltype(t)>, dim3(static_cast<unsigned>(launch.rows)), dim3(kTokenThreads), launch.stream, a);
+  });
+}
 
 void loss_rows(const LossRows& a, const Launch& launch) {
   run(loss, dim3(static_cast<unsigned>(ceil_div(launch.rows, kWarps))), dim3(kWarp, kWarps), launch.stream, a,

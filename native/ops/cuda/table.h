@@ -45,6 +45,18 @@ struct LossRows {
   double denominator, teacher_weight, temperature;
 };
 
+/// Cross-entropy of a vocabulary's logits, whose place their gradient takes, or only whether the label is the
+/// likeliest.
+struct TokenLoss {
+  void* logits;           // [launch.rows, vocab]
+  const float* bias;      // [vocab], to be added first, or null
+  const int64_t* labels;  // [rows]
+  double* losses;         // [rows]
+  float* right;           // [rows]: 1 or 0, of the first of the likeliest; null: the gradient is wanted
+  int64_t vocab;
+  double denominator;
+};
+
 /// Rows of `from` at those numbered in `rows`, in their order; and likewise columns.
 struct Gather {
   const void* from;               // [.., from_width]
@@ -103,6 +115,7 @@ struct DeviceKernels {
   void (*head_sums)(const AttentionBackward&, int64_t sequences, const Launch&);
   void (*scale_heads)(const HeadScale&, const Launch&);
   void (*loss_rows)(const LossRows&, const Launch&);
+  void (*token_loss)(const TokenLoss&, const Launch&);
   void (*rank_scores)(const RankScores&, const Launch&);
   void (*gather)(const Gather&, const Launch&);
   // squares: [rows] of pieces of a flat buffer
