@@ -39,6 +39,9 @@ int64_t cuda_memory_peak(int device) {
 
 void allow_tf32(bool allowed) { at::globalContext().setAllowTF32CuBLAS(allowed); }
 
-void choose_cuda_memory() { setenv("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True", /*overwrite=*/0); }
+void choose_cuda_memory() {
+  if (!std::getenv("PYTORCH_ALLOC_CONF"))
+    setenv("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True", /*overwrite=*/0);
+}
 
 }  // namespace lp

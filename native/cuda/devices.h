@@ -26,7 +26,8 @@ inline void allow_tf32(bool) {}
 #endif
 
 /// Batches of all lengths come and go: segments of the device's memory that grow leave fewer holes than those
-/// of fixed sizes. What PYTORCH_CUDA_ALLOC_CONF says goes before. To be called before the first tensor.
+/// of fixed sizes. What PYTORCH_ALLOC_CONF or
+/// PYTORCH_CUDA_ALLOC_CONF says goes before. To be called before the first tensor.
 #ifdef LIGHT_PEFT_CUDA
 void choose_cuda_memory();
 #else

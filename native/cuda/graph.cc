@@ -1,28 +1,41 @@
 #include "cuda/graph.h"
 
 #include <ATen/cuda/CUDAGraph.h>
-#include <c10/cuda/CUDAFunctions.h>
+#include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAGuard.h>
 
 namespace lp {
 
+struct Graph::Place {
+  c10::cuda::CUDAStream stream;
+  at::cuda::MempoolId_t pool{0, 0};  // none yet
+};
+
 void Graph::record(std::function<void()> work, const Graph* beside) {
+  // LibTorch's allocator gives free memory again only on the stream that had it.
+  const auto place = beside && beside->place_
+                         ? beside->place_
+                         : std::make_shared<Place>(Place{c10::cuda::getStreamFromPool(), {0, 0}});
+  // It cannot give back what it keeps for others while it records.
+  c10::cuda::CUDACachingAllocator::emptyCache();
   const auto graph = std::make_shared<at::cuda::CUDAGraph>();
-  // What was queued before is done when recording begins: it happens on another stream.
-  c10::cuda::device_synchronize();
   {
-    const c10::cuda::CUDAStreamGuard guard(c10::cuda::getStreamFromPool());
-    // Other sessions' threads go on meanwhile.
-    graph->capture_begin(beside ? beside->pool_ : pool_, cudaStreamCaptureModeThreadLocal);
+    const c10::cuda::CUDAStreamGuard guard(place->stream);
+    // Other threads go on meanwhile.
+    graph->capture_begin(place->pool, cudaStreamCaptureModeThreadLocal);
     try {
       work();
     } catch (...) {
-      graph->capture_end();
+      try {
+        graph->capture_end();
+      } catch (...) {  // says no more than what has ended it
+      }
       throw;
     }
     graph->capture_end();
   }
-  pool_ = graph->pool();
+  place->pool = graph->pool();
+  place_ = place;
   run_ = [graph] { graph->replay(); };
 }
 

@@ -1,5 +1,6 @@
 #include "ops/device.h"
 
+#include <array>
 #include <atomic>
 
 #include "base/error.h"
@@ -41,6 +42,11 @@ at::Tensor placed(const at::Tensor& t, const at::Device& device) {
   const at::Tensor there = t.to(device);
   // Of a file that is mapped into the host's memory.
   return device_kernels(there) && there.is_same(t) ? t.clone() : there;
+}
+
+DeviceTurn::DeviceTurn(const at::Device& device) {
+  static std::array<std::mutex, 128> turns;  // more than LibTorch has GPUs
+  if (!device.is_cpu()) lock_ = std::unique_lock(turns.at(device.index()));
 }
 
 void emulate_device(const DeviceKernels* kernels) { emulated = kernels; }

@@ -1,5 +1,7 @@
 #pragma once
 // Which tensors the CUDA kernels work on.
+#include <mutex>
+
 #include "base/aten.h"
 #include "ops/cuda/table.h"
 
@@ -22,6 +24,16 @@ at::Tensor on_device_of(const at::Tensor& t, const std::vector<T>& list) {
   return at::from_blob(const_cast<T*>(list.data()), {bytes}, at::kByte)
       .to(t.device(), at::kByte, false, true);
 }
+
+/// A GPU does the work of one session at a time: LibTorch has one generator for all, and what one records
+/// must not meet what others wait for. Nothing on the CPU.
+class DeviceTurn {
+ public:
+  explicit DeviceTurn(const at::Device& device);
+
+ private:
+  std::unique_lock<std::mutex> lock_;
+};
 
 /// Has kernels that are compiled for the host work on the tensors in its memory, for tests; null: no more.
 void emulate_device(const DeviceKernels* kernels);

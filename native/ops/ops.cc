@@ -172,8 +172,21 @@ Tensor rank_expand(const Tensor& p, const Tensor& w, Tensor y, double scale, con
 }
 
 void rank_outer(const Tensor& p, const Tensor& x, Tensor grad, const Dropout& dropout) {
-  const RankOuter a{floats(p), x.const_data_ptr(), mutable_floats(grad), x.size(1), p.size(1), x.size(0),
-                    dropout};
+  const RankOuter a{
+      floats(p), x.const_data_ptr(), mutable_floats(grad), x.size(1), p.size(1), x.size(0), dropout, 1,
+      false};
+  by_columns(&DeviceKernels::rank_outer, &TypedKernels::rank_outer, a, x, p.size(1));
+}
+
+void rank_outer_transposed(const Tensor& p, const Tensor& x, Tensor grad, double scale) {
+  if (!device_kernels(x)) {
+    const Tensor sum = at::zeros({p.size(1), x.size(1)}, grad.options());
+    rank_outer(p, x, sum, Dropout{});
+    grad.add_(sum.t(), scale);
+    return;
+  }
+  const RankOuter a{floats(p), x.const_data_ptr(), mutable_floats(grad),      x.size(1), p.size(1),
+                    x.size(0), Dropout{},          static_cast<float>(scale), true};
   by_columns(&DeviceKernels::rank_outer, &TypedKernels::rank_outer, a, x, p.size(1));
 }
 

@@ -64,6 +64,8 @@ Tensor rank_expand(const Tensor& p, const Tensor& w, Tensor y, double scale, con
                    bool want_ratio);
 /// grad [r, h] += p^T dropout(x).
 void rank_outer(const Tensor& p, const Tensor& x, Tensor grad, const Dropout& dropout);
+/// grad [h, r] += scale * x^T p.
+void rank_outer_transposed(const Tensor& p, const Tensor& x, Tensor grad, double scale);
 
 /// The rows and columns of a matrix whose numbers (int64) are given, all where they are undefined, its
 /// columns times `scale`, fp32, where that is.

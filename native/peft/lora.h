@@ -13,7 +13,7 @@ struct LoraModule {
 
 /// What the backward pass needs beside x.
 struct LoraSaved {
-  Tensor p;  // [T, r]
+  Tensor p, bt;  // [T, r]; B^T [r, n], as the forward pass had it
   Dropout dropout;
 };
 

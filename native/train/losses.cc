@@ -80,6 +80,7 @@ void losses_there(const DeviceKernels& kernels, const Tensor& outputs, const Tar
   a.count = outputs.size(1);
   a.regression = targets.regression;
   a.denominator = denominator;
+  a.denominator_there = there.denominator.defined() ? there.denominator.const_data_ptr<double>() : nullptr;
   a.teacher_weight = d.logits;
   a.temperature = d.temperature;
   kernels.loss_rows(a, launch_on(there.values));
@@ -126,7 +127,7 @@ Targets targets_of(const Batch& batch, Told told, bool regression, int64_t class
 }
 
 TargetsThere there_of(const Targets& targets, const at::Device& device) {
-  TargetsThere there{on(device, targets.values), {}};
+  TargetsThere there{on(device, targets.values), {}, {}};
   if (targets.spans) there.cu = at::tensor(at::ArrayRef<int32_t>(targets.cu_seqlens), at::kInt).to(device);
   return there;
 }

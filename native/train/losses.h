@@ -46,8 +46,9 @@ Targets targets_of(const Batch& batch, Told told, bool regression, int64_t class
 
 /// Targets where the outputs are.
 struct TargetsThere {
-  Tensor values;  // fp32
-  Tensor cu;      // int32, of spans
+  Tensor values;       // fp32
+  Tensor cu;           // int32, of spans
+  Tensor denominator;  // fp64 [1], a factor of it that is read there, or undefined
 };
 TargetsThere there_of(const Targets& targets, const at::Device& device);
 

@@ -18,7 +18,7 @@ void take(const Tensor& from, const at::Device& device, Tensor& to) {
 
 }  // namespace
 
-std::optional<StepKind> kind_of(const Spec& spec, const Batch& batch, int64_t counted, bool scored) {
+std::optional<StepKind> kind_of(const Spec& spec, const Batch& batch, bool scored) {
   int64_t longest = 0;
   for (size_t b = 0; b + 1 < batch.cu_seqlens.size(); ++b)
     longest = std::max<int64_t>(longest, batch.cu_seqlens[b + 1] - batch.cu_seqlens[b]);
@@ -26,7 +26,7 @@ std::optional<StepKind> kind_of(const Spec& spec, const Batch& batch, int64_t co
   const auto tokens = static_cast<int64_t>(batch.ids.size());
   const int64_t all = round_up(tokens + 1, longest);
   if (spec.positions > 0 && spec.position_offset + all - tokens > spec.positions) return {};
-  return StepKind{all, longest, static_cast<int64_t>(batch.cu_seqlens.size()), counted, batch.causal, scored};
+  return StepKind{all, longest, static_cast<int64_t>(batch.cu_seqlens.size()), batch.causal, scored};
 }
 
 Batch filled(const Batch& batch, const StepKind& kind, Told told) {
@@ -50,6 +50,8 @@ void RecordedStep::fill(const FeedTensors& from, const Targets& of, uint64_t ste
   const TargetsThere host = there_of(of, at::kCPU);
   take(host.values, device, targets.values);
   take(host.cu, device, targets.cu);
+  take(at::tensor({static_cast<double>(std::max<int64_t>(1, of.counted))}, at::kDouble), device,
+       targets.denominator);
   take(at::tensor({static_cast<int64_t>(step_key)}, at::kLong), device, key);
   take(at::tensor(at::ArrayRef<double>(numbers)), device, schedule);
 }

@@ -12,7 +12,7 @@ namespace lp {
 
 /// What must be the same of two steps for one recording to serve both.
 struct StepKind {
-  int64_t tokens, longest, sequences, counted;
+  int64_t tokens, longest, sequences;
   bool causal, scored;
   auto operator<=>(const StepKind&) const = default;
 };
@@ -20,7 +20,7 @@ struct StepKind {
 /// The kind of a batch that is filled up by one more sequence, of some token, to a number of tokens that
 /// others have too: the next multiple of its longest text, in 32s. Undefined where the model has no positions
 /// for it.
-std::optional<StepKind> kind_of(const Spec& spec, const Batch& batch, int64_t counted, bool scored);
+std::optional<StepKind> kind_of(const Spec& spec, const Batch& batch, bool scored);
 /// The batch so filled up; nothing of the last sequence counts.
 Batch filled(const Batch& batch, const StepKind& kind, Told told);
 
@@ -30,6 +30,7 @@ struct RecordedStep {
   Tensor key, schedule;  // int64 [1], fp64 [3]: what dropout is drawn from; Parameters::schedule_of
   Tensor results;        // fp64 [2], after a run: the sum of the losses and the gradient's norm
   Graph graph;
+  std::function<void()> work;  // what it records
 
   /// Takes new values to where the recording reads them; the first time makes these places.
   void fill(const FeedTensors& feed, const Targets& targets, uint64_t key,

@@ -13,6 +13,9 @@ namespace lp {
 
 namespace {
 
+// Of steps that are recorded, each with memory of its own for what it reads.
+constexpr size_t kMostKinds = 256;
+
 std::vector<int64_t> ranks_of(const NetworkConfig& config) {
   std::vector<int64_t> ranks;
   for (const auto& m : config.modules) ranks.push_back(m.rank);
@@ -101,16 +104,22 @@ void Session::score_and_penalize(bool score) {
 void Session::step(const std::vector<Batch>& batches, double learning_rate, bool score) {
   if (metrics_.not_finite >= 0) return;  // the last good state stays
   for (const auto& batch : batches) check(batch);
+  const DeviceTurn turn(network_.model().device());
   int64_t examples = 0, tokens = 0;
   for (const auto& batch : batches) {
     examples += counted(batch);
     tokens += static_cast<int64_t>(batch.ids.size());
   }
-  const std::optional<StepKind> kind = kind_of(batches, examples, score);
-  // Once is for what is made when it is first needed, and a kind that never comes again is not worth more.
-  const bool again = kind && !recorded_.try_emplace(*kind).second;
-  const Outcome found = again ? recorded_step(batches[0], *kind, learning_rate)
-                              : launched_step(batches, examples, learning_rate, score);
+  std::optional<Outcome> done;
+  if (const std::optional<StepKind> kind = kind_of(batches, score)) {
+    try {
+      done = recorded_step(batches[0], *kind, learning_rate);
+    } catch (const c10::OutOfMemoryError&) {
+      records_ = false;  // it may fit as it is, or in halves
+      recorded_.clear();
+    }
+  }
+  const Outcome found = done ? *done : launched_step(batches, examples, learning_rate, score);
   metrics_.grad_norm = found.norm;
   if (!std::isfinite(found.norm)) {
     metrics_.not_finite = steps_;
@@ -166,14 +175,16 @@ Session::Outcome Session::launch(const std::vector<Batch>& batches, int64_t exam
           std::isfinite(loss) ? parameters.step(config_.optimizer, learning_rate, count) : std::nan("")};
 }
 
-std::optional<StepKind> Session::kind_of(const std::vector<Batch>& batches, int64_t examples, bool score) {
+std::optional<StepKind> Session::kind_of(const std::vector<Batch>& batches, bool score) {
   const NetworkConfig& network = config_.network;
   // What else a step may have to do makes tensors of other sizes every time, or asks the host.
-  const bool fixed = config_.graphs && halvings_ == 0 && device_kernels(network_.parameters().value()) &&
-                     batches.size() == 1 && config_.choices == 1 && !network.full &&
-                     network.told != Told::tokens && network.prefix_cache == 0 &&
-                     batches[0].teacher_logits.empty() && batches[0].teacher_states.empty();
-  return fixed ? lp::kind_of(network_.model().spec, batches[0], examples, score) : std::nullopt;
+  const bool fixed =
+      config_.graphs && records_ && halvings_ == 0 && device_kernels(network_.parameters().value()) &&
+      batches.size() == 1 && config_.choices == 1 && !network.full && network.told != Told::tokens &&
+      network.prefix_cache == 0 && batches[0].teacher_logits.empty() && batches[0].teacher_states.empty();
+  if (!fixed) return {};
+  const std::optional<StepKind> kind = lp::kind_of(network_.model().spec, batches[0], score);
+  return kind && (recorded_.size() < kMostKinds || recorded_.count(*kind)) ? kind : std::nullopt;
 }
 
 Session::Outcome Session::recorded_step(const Batch& batch, const StepKind& kind, double learning_rate) {
@@ -181,29 +192,36 @@ Session::Outcome Session::recorded_step(const Batch& batch, const StepKind& kind
   const Batch full = filled(batch, kind, config_.network.told);
   const Targets targets = targets_of(full);
   std::unique_ptr<RecordedStep>& kept = recorded_[kind];
-  std::unique_ptr<RecordedStep> made;
-  if (!kept) made = std::make_unique<RecordedStep>();
-  RecordedStep& step = made ? *made : *kept;
+  const bool first = !kept;
+  if (first) kept = std::make_unique<RecordedStep>();
+  RecordedStep& step = *kept;
   const uint64_t key = step_key(config_.network.seed, static_cast<uint64_t>(steps_), 0);
   step.fill(feed_tensors(model, full, nullptr, 1), targets, key,
             Parameters::schedule_of(config_.optimizer, learning_rate, config_.optimizer_steps + steps_ + 1),
             model.device());
-  if (made) {
-    record(step, full, targets, kind);
-    kept = std::move(made);
-  }
   seed_flash(model.device(), key);
-  step.graph.run();
+  if (first) {
+    // Once as it is, for what is made when it is first needed: a kind may never come again.
+    step.work = work_of(step, full, targets, kind);
+    step.work();
+  } else {
+    if (!step.graph.recorded()) step.graph.record(step.work, any_graph());
+    step.graph.run();
+  }
   const Tensor results = step.results.cpu();
   const double* const found = results.const_data_ptr<double>();
   return {found[0], found[1]};
 }
 
-void Session::record(RecordedStep& step, const Batch& full, const Targets& targets, const StepKind& kind) {
-  const Graph* beside = nullptr;
-  for (const auto& [other, recorded] : recorded_)
-    if (recorded) beside = &recorded->graph;
-  const auto work = [this, &step, full, targets, kind] {
+const Graph* Session::any_graph() const {
+  for (const auto& [kind, step] : recorded_)
+    if (step && step->graph.recorded()) return &step->graph;
+  return nullptr;
+}
+
+std::function<void()> Session::work_of(RecordedStep& step, const Batch& full, const Targets& targets,
+                                       const StepKind& kind) {
+  return [this, &step, full, targets, kind] {
     Parameters& parameters = network_.parameters();
     parameters.zero_grad();
     if (kind.scored) importance_.begin();
@@ -211,13 +229,12 @@ void Session::record(RecordedStep& step, const Batch& full, const Targets& targe
     pass.key_there = static_cast<const uint64_t*>(step.key.const_data_ptr());
     const Feed feed = feed_of(network_.model(), step.feed, kind.longest, kind.causal);
     LossSum losses;
-    learn(full, {&feed, targets, step.targets}, pass, static_cast<double>(std::max<int64_t>(1, kind.counted)),
-          kind.scored ? &importance_ : nullptr, losses);
+    // Over how many is told there.
+    learn(full, {&feed, targets, step.targets}, pass, 1, kind.scored ? &importance_ : nullptr, losses);
     score_and_penalize(kind.scored);
     const Tensor norm = parameters.queue_step(config_.optimizer, step.schedule);
     step.results = at::cat({losses.there(norm.device()).view({1}), norm});
   };
-  step.graph.record(work, beside);
 }
 
 void Session::score_units() {
@@ -273,6 +290,7 @@ Tensor Session::rank_rows() {
 }
 
 Session::Evaluation Session::evaluate(const Batch& batch) {
+  const DeviceTurn turn(network_.model().device());
   check(batch);
   Evaluation result;
   LossSum losses;
@@ -295,6 +313,7 @@ Session::Evaluation Session::evaluate(const Batch& batch) {
 }
 
 Tensor Session::logits(const Batch& batch) {
+  const DeviceTurn turn(network_.model().device());
   require_vocabulary();
   batch.check();
   Pass pass;
@@ -314,6 +333,7 @@ void Session::begin(int64_t sequences) {
 }
 
 Tensor Session::next(const Batch& batch) {
+  const DeviceTurn turn(network_.model().device());
   if (!cache_) throw Error("BAD_OPTION", "nothing has begun");
   batch.check();
   // What fails half-way leaves sequences of which nobody knows how long they are: they have to begin again.

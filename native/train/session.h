@@ -92,7 +92,7 @@ class Session {
   /// What comes after all micro-batches and before the update.
   void score_and_penalize(bool score);
   /// The kind of a step that may be recorded.
-  std::optional<StepKind> kind_of(const std::vector<Batch>& batches, int64_t examples, bool score);
+  std::optional<StepKind> kind_of(const std::vector<Batch>& batches, bool score);
   /// The sum of the losses and the gradient's norm.
   struct Outcome {
     double loss, norm;
@@ -101,8 +101,11 @@ class Session {
   /// The same, all at once.
   Outcome launch(const std::vector<Batch>& batches, int64_t examples, double learning_rate, bool score);
   Outcome recorded_step(const Batch& batch, const StepKind& kind, double learning_rate);
-  /// Has the graph do what launched_step does.
-  void record(RecordedStep& step, const Batch& full, const Targets& targets, const StepKind& kind);
+  /// What is to be recorded: what launched_step does, of a batch like `full`.
+  std::function<void()> work_of(RecordedStep& step, const Batch& full, const Targets& targets,
+                                const StepKind& kind);
+  /// Of one of the recorded ones, or null.
+  const Graph* any_graph() const;
   /// Throws BAD_OPTION where labels are told.
   void require_vocabulary() const;
   /// How many labels of a batch count.
@@ -118,8 +121,8 @@ class Session {
   Metrics metrics_;
   Importance importance_;
   Tensor rank_rows_;  // made when a device first scores ranks
-  std::map<StepKind, std::unique_ptr<RecordedStep>>
-      recorded_;  // of kinds that came, recorded when they came again
+  std::map<StepKind, std::unique_ptr<RecordedStep>> recorded_;
+  bool records_ = true;  // until there is no memory for it
   std::optional<KeyValueCache> cache_;
 };
 

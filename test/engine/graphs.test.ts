@@ -3,7 +3,7 @@ import type { Checkpoint } from '../../lib/checkpoint/folder.ts';
 import { packBatch, type PackedBatch } from '../../lib/data/batches.ts';
 import { Random } from '../../lib/data/random.ts';
 import { Model, Session } from '../../lib/engine.ts';
-import type { SessionConfig } from '../../lib/native.ts';
+import type { NamedTensor, SessionConfig } from '../../lib/native.ts';
 import { Case, distance } from './truth.ts';
 
 const withDropout = (checkpoint: Checkpoint): Checkpoint => ({
@@ -68,8 +68,10 @@ describe('recorded steps do what launched steps do', () => {
         expect(again.metrics.tokens).equal(launched.metrics.tokens);
         expect(again.metrics.loss).closeTo(launched.metrics.loss, 1e-4 * launched.metrics.loss);
         expect(again.metrics.gradNorm).closeTo(launched.metrics.gradNorm, 1e-3 * launched.metrics.gradNorm);
-        for (const [i, { name: of, data }] of again.tensors.entries())
-          expect(distance(data, launched.tensors[i]!.data), of).below(2e-3);
+        // What is added to all tokens' logits changes no span: its gradient is rounding alone, which Adam makes large.
+        const tells = ({ name: of }: NamedTensor) => told !== 'spans' || of !== 'classifier.out_proj.bias';
+        for (const [i, { name: of, data }] of again.tensors.filter(tells).entries())
+          expect(distance(data, launched.tensors.filter(tells)[i]!.data), of).below(2e-3);
         for (const [measure, pieces] of Object.entries(again.scores.measures))
           for (const [i, piece] of pieces.entries())
             expect(

@@ -145,7 +145,9 @@ void run(void (*kernel)(P...), dim3 grid, dim3 block, void* stream, const A&... 
         return cudaLaunchKernel(kernel, grid, block, pointers, 0, static_cast<cudaStream_t>(stream));
       },
       values);
-  if (error != cudaSuccess) throw Error("DEVICE_FAILED", cudaGetErrorString(error));
+  if (error == cudaSuccess) return;
+  cudaGetLastError();  // told here, and not by whoever asks next
+  throw Error("DEVICE_FAILED", cudaGetErrorString(error));
 #endif
 }
 

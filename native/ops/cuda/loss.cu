@@ -34,6 +34,7 @@ __global__ void __launch_bounds__(kWarp* kWarps, 4) loss(LossRows a, int64_t row
   if (row >= rows) return;
   const Row r = row_of(a, row);
   const float label = a.labels[row];
+  const double denominator = a.denominator_there ? a.denominator * *a.denominator_there : a.denominator;
   const double w = a.teacher ? a.teacher_weight : 0;
   if (isnan(label)) {
     for (int64_t c = threadIdx.x; c < r.count; c += kWarp) a.gradient[r.begin + c * r.step] = 0.f;
@@ -45,7 +46,7 @@ __global__ void __launch_bounds__(kWarp* kWarps, 4) loss(LossRows a, int64_t row
     const double x = a.logits[r.begin], far = x - label,
                  from_teacher = a.teacher ? x - a.teacher[r.begin] : 0;
     a.losses[row] = (1 - w) * far * far + w * from_teacher * from_teacher;
-    a.gradient[r.begin] = static_cast<float>(2 * ((1 - w) * far + w * from_teacher) / a.denominator);
+    a.gradient[r.begin] = static_cast<float>(2 * ((1 - w) * far + w * from_teacher) / denominator);
     return;
   }
   const int64_t right = llrint(static_cast<double>(label));
@@ -62,7 +63,7 @@ __global__ void __launch_bounds__(kWarp* kWarps, 4) loss(LossRows a, int64_t row
       divergence += p * (teacher - student);
       d += w * t * (exp(student) - p);
     }
-    a.gradient[at] = static_cast<float>(d / a.denominator);
+    a.gradient[at] = static_cast<float>(d / denominator);
   }
   divergence = warp_sum(divergence);
   if (threadIdx.x == 0)
@@ -82,6 +83,7 @@ __global__ void __launch_bounds__(kTokenThreads, 2) token(TokenLoss a) {
   float top = -INFINITY, total = 0.f;
   for (int64_t c = threadIdx.x; c < a.vocab; c += kTokenThreads) {
     const float value = logit(c);
+    if (value == -INFINITY) continue;
     if (value > top) {
       total *= expf(top - value);
       top = value;

@@ -137,7 +137,9 @@ struct Outer {
 template <class T, int N, int R>
 void outer(const RankOuter& a, int64_t first, const Launch& launch) {
   Totals<R> totals;
-  for (int k = 0; k < R; ++k) totals.to[k] = a.grad + (first + k) * a.width;
+  totals.step = a.transposed ? a.rank : 1;
+  totals.factor = a.scale;
+  for (int k = 0; k < R; ++k) totals.to[k] = a.grad + (a.transposed ? first + k : (first + k) * a.width);
   over_summed_tiles<N>(Outer<T, N, R>{a.p + first, static_cast<const T*>(a.x), a.width, a.rank, a.dropout},
                        totals, a.width, launch);
 }

@@ -16,7 +16,7 @@ struct Launch {
 };
 
 /// Rows that one block of a sum over rows takes: so many partial sums are made, and added up in their order.
-constexpr int64_t kChunkRows = 128;
+constexpr int64_t kChunkRows = 64;
 inline int64_t row_chunks(int64_t rows) { return (rows + kChunkRows - 1) / kChunkRows; }
 /// Columns to which a block's row sums belong where kernels give partial ones.
 constexpr int64_t kTileColumns = 32;
@@ -43,6 +43,7 @@ struct LossRows {
   int64_t count;
   bool regression;
   double denominator, teacher_weight, temperature;
+  const double* denominator_there;  // another factor of it, or null
 };
 
 /// Cross-entropy of a vocabulary's logits, whose place their gradient takes, or only whether the label is the

@@ -50,10 +50,12 @@ __global__ void __launch_bounds__(kWarp* kTeams, 2)
   }
 }
 
-/// to[s][c] += the sum over blocks of partial[block][s][c], for the sums that are asked for.
+/// to[s][c * step] += factor * the sum over blocks of partial[block][s][c], for the sums that are asked for.
 template <int SUMS>
 struct Totals {
   float* to[SUMS];
+  int64_t step = 1;  // from one column's to the next one's
+  float factor = 1.f;
 };
 template <int SUMS>
 __global__ void __launch_bounds__(256)
@@ -64,7 +66,7 @@ __global__ void __launch_bounds__(256)
   float total = 0;
   for (int64_t block = 0; block < blocks; ++block)
     total += partial[(block * SUMS + blockIdx.y) * width + column];
-  to[column] += total;
+  to[column * totals.step] += totals.factor * total;
 }
 
 inline dim3 tile_grid(int64_t rows, int64_t width, int64_t each, int n) {

@@ -130,9 +130,11 @@ struct RankExpand {
 struct RankOuter {
   const float* p;  // [rows, rank]
   const void* x;   // [rows, width]
-  float* grad;     // [rank, width]
+  float* grad;     // [rank, width] or, on a device where `transposed`, [width, rank]
   int64_t width, rank, rows;
   Dropout dropout;
+  float scale;  // of what is added, on a device alone
+  bool transposed;
 };
 
 /// y = dropout(x); shares are rows. y may be x.
