@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { baseShapes, headShapes } from '../../lib/checkpoint/shapes.ts';
 import { readConfig } from '../../lib/checkpoint/config.ts';
 import { Random } from '../../lib/data/random.ts';
-import { SHAPES, type ShapeName, VOCAB } from './shapes.ts';
+import { type Shape, SHAPES, type ShapeName, VOCAB } from './shapes.ts';
 
 /** Numbers that are drawn before they repeat. */
 const DRAWN = 1 << 20;
@@ -56,43 +56,45 @@ async function randomWeights(folder: string, config: object): Promise<string> {
   return folder;
 }
 
-/** A RoBERTa checkpoint of a shape. */
-export const randomCheckpoint = (cache: string, name: ShapeName, dropout: number): Promise<string> => {
-  const { hidden, layers, heads, ffn } = SHAPES[name];
-  return randomWeights(join(cache, `${name}-dropout-${dropout}`), {
-    architectures: ['RobertaForSequenceClassification'],
-    model_type: 'roberta',
-    vocab_size: VOCAB,
-    hidden_size: hidden,
-    num_hidden_layers: layers,
-    num_attention_heads: heads,
-    intermediate_size: ffn,
-    max_position_embeddings: 514,
-    type_vocab_size: 1,
-    hidden_act: 'gelu',
-    layer_norm_eps: 1e-5,
-    hidden_dropout_prob: dropout,
-    attention_probs_dropout_prob: dropout,
-    pad_token_id: 1,
-    bos_token_id: 0,
-    eos_token_id: 2,
-    torch_dtype: 'bfloat16',
-  });
-};
+const robertaConfig = ({ hidden, layers, heads, ffn }: Shape, dropout: number) => ({
+  architectures: ['RobertaForSequenceClassification'],
+  model_type: 'roberta',
+  vocab_size: VOCAB,
+  hidden_size: hidden,
+  num_hidden_layers: layers,
+  num_attention_heads: heads,
+  intermediate_size: ffn,
+  max_position_embeddings: 514,
+  type_vocab_size: 1,
+  hidden_act: 'gelu',
+  layer_norm_eps: 1e-5,
+  hidden_dropout_prob: dropout,
+  attention_probs_dropout_prob: dropout,
+  pad_token_id: 1,
+  bos_token_id: 0,
+  eos_token_id: 2,
+  torch_dtype: 'bfloat16',
+});
 
-/** A decoder of the shape of OPT with 1.3 billion parameters. */
-export const optCheckpoint = (cache: string): Promise<string> =>
-  randomWeights(join(cache, 'opt-1.3b'), {
-    architectures: ['OPTForSequenceClassification'],
-    model_type: 'opt',
-    vocab_size: 50272,
-    hidden_size: 2048,
-    word_embed_proj_dim: 2048,
-    num_hidden_layers: 24,
-    num_attention_heads: 32,
-    ffn_dim: 8192,
-    max_position_embeddings: 2048,
-    activation_function: 'relu',
-    dropout: 0,
-    torch_dtype: 'bfloat16',
-  });
+const optConfig = ({ hidden, layers, heads, ffn }: Shape, dropout: number) => ({
+  architectures: ['OPTForSequenceClassification'],
+  model_type: 'opt',
+  vocab_size: 50272,
+  hidden_size: hidden,
+  word_embed_proj_dim: hidden,
+  num_hidden_layers: layers,
+  num_attention_heads: heads,
+  ffn_dim: ffn,
+  max_position_embeddings: 2048,
+  activation_function: 'relu',
+  dropout,
+  attention_dropout: dropout,
+  torch_dtype: 'bfloat16',
+});
+
+/** A checkpoint of a shape: a decoder of OPT's where that is causal, else RoBERTa's encoder. */
+export const randomCheckpoint = (cache: string, name: ShapeName, dropout: number): Promise<string> => {
+  const shape: Shape = SHAPES[name];
+  const config = shape.causal ? optConfig(shape, dropout) : robertaConfig(shape, dropout);
+  return randomWeights(join(cache, `${name}-dropout-${dropout}`), config);
+};

@@ -10,6 +10,7 @@ export interface Measured {
 }
 
 export interface Ended {
+  /** 0: not known. */
   peakMemoryBytes: number;
   /** 0: no backward pass. */
   activationBytes?: number;
@@ -63,5 +64,10 @@ export class Contender {
     const ended = await this.answer<Ended>();
     this.child.stdin!.end();
     return ended;
+  }
+
+  /** Where a case fails, what it began must not go on to use the machine. */
+  stop(): void {
+    this.child.kill();
   }
 }

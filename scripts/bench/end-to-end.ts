@@ -15,7 +15,7 @@ export interface EndToEnd {
 }
 
 /** The demo's task, four epochs: with LoRA on the whole encoder, and estimated, cut, and trained; files in `out`. */
-export async function endToEnd(root: string, out: string): Promise<EndToEnd> {
+export async function endToEnd(root: string, out: string, device = 'cpu'): Promise<EndToEnd> {
   const task = generateTask({ seed: 1, train: 6000, validation: 1000 });
   const lines = (examples: DemoExample[]) =>
     examples.map((example) => `${JSON.stringify(example)}\n`).join('');
@@ -28,7 +28,7 @@ export async function endToEnd(root: string, out: string): Promise<EndToEnd> {
     runPhase(root, name, [
       ...['--model', join(root, 'demo/encoder'), '--learning-rate', '1e-3', '--seed', '1'],
       ...['--train-file', trainFile, '--validation-file', validationFile],
-      ...['--out', join(out, folder), ...flags],
+      ...['--out', join(out, folder), '--device', device, ...flags],
     ]);
   const vanilla = await run('vanilla-train', 'vanilla', '--epochs', '4');
   const estimate = await run('estimate', 'estimate', '--early-stop');

@@ -7,18 +7,19 @@ export interface LayerWork {
   ranks: number[];
 }
 
-/** Tokens of a batch, those that a last layer must compute, and the sum of squares of the lengths. */
-const countOf = (lengths: Lengths) => ({
+/** Tokens of a batch, those that a last layer must compute, and pairs of which one token sees the other. */
+const countOf = (lengths: Lengths, causal = false) => ({
   tokens: lengths.reduce((sum, n) => sum + n, 0),
   firsts: lengths.length,
-  squares: lengths.reduce((sum, n) => sum + n * n, 0),
+  pairs: lengths.reduce((sum, n) => sum + (causal ? (n * (n + 1)) / 2 : n * n), 0),
 });
 
 /**
  * Floating point operations of a training or inference step over one batch that are executed: base forward, input
  * gradients, attention (two products forward, four backward) and LoRA; multiplications and additions count one each.
  * With `firstsOnly`, of the last layer keys and values alone are computed for every token, the rest for the first of
- * each text. The embeddings, norms, activations and the head are not counted.
+ * each text (of a decoder the last). A decoder's attention counts the pairs that are seen, not those that are masked. The
+ * embeddings, norms, activations and the head are not counted.
  */
 export function flopsOf(
   shape: Shape,
@@ -26,8 +27,8 @@ export function flopsOf(
   lengths: Lengths,
   { train, firstsOnly }: { train: boolean; firstsOnly: boolean },
 ): number {
-  const { hidden, heads: whole } = shape;
-  const { tokens, firsts, squares } = countOf(lengths);
+  const { hidden, heads: whole, causal } = shape;
+  const { tokens, firsts, pairs } = countOf(lengths, causal);
   const lowest = layers.findIndex(({ ranks }) => ranks.some((rank) => rank > 0));
   let total = 0;
   for (const [l, { heads, neurons, ranks }] of layers.entries()) {
@@ -50,7 +51,7 @@ export function flopsOf(
       total += 2 * rows * input * output * (reached ? 2 : 1);
       total += 2 * rows * ranks[site]! * (input + output) * (backward ? 3 : 1);
     }
-    const products = last ? tokens * width : squares * width;
+    const products = last ? tokens * width : pairs * width;
     total += 4 * products * (backward && (l > lowest || first <= 2) ? 3 : 1);
   }
   return total;

@@ -34,9 +34,9 @@ export async function dataTimes(root: string) {
 }
 
 /** The cost of a call that does nothing: answered at once by either binding, and through the lane. */
-export async function boundaryTimes(root: string) {
+export async function boundaryTimes(root: string, device: string) {
   const checkpoint = await openCheckpoint(join(root, 'demo/encoder'));
-  using model = await Model.load(checkpoint, { threads: 1 });
+  using model = await Model.load(checkpoint, { threads: 1, device });
   using session = new Session(model, PLAIN_SESSION, { threads: 1 });
   const calls = 20_000;
   let started = performance.now();

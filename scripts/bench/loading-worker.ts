@@ -9,7 +9,7 @@ const peakBytes = () => process.resourceUsage().maxRSS * 1024;
 native();
 const before = peakBytes();
 const checkpoint = await openCheckpoint(process.argv[2]!);
-using model = await Model.load(checkpoint, { dtype: 'bfloat16' });
+using model = await Model.load(checkpoint, { dtype: 'bfloat16', device: process.argv[3]! });
 using session = new Session(model, PLAIN_SESSION);
 const ids = Int32Array.from({ length: TOKENS }, (_, i) => 4 + ((i * 7919) % 50000));
 await session.evaluate(

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { optCheckpoint } from './checkpoint.ts';
+import { randomCheckpoint } from './checkpoint.ts';
 
 /** Bytes that a process holds once a checkpoint is loaded and one text went forward, and what it would need at least. */
 export interface Loading {
@@ -20,13 +20,13 @@ export const TOKENS = 512;
 
 /**
  * A decoder of 1.3 billion parameters in bfloat16, its weights mapped from their file: on kernels that pack none, since
- * packed ones are a copy.
+ * packed ones are a copy. Of a GPU's model this is the memory of the host that it passes through.
  */
-export async function loadingMemory(root: string, cache: string): Promise<Loading> {
-  const folder = await optCheckpoint(cache);
+export async function loadingMemory(root: string, cache: string, device: string): Promise<Loading> {
+  const folder = await randomCheckpoint(cache, 'opt-1.3b', 0);
   const { size: weights } = await stat(join(folder, 'model.safetensors'));
   const worker = join(root, 'scripts/bench/loading-worker.ts');
-  const child = spawn(process.execPath, ['--import', 'tsx', worker, folder], {
+  const child = spawn(process.execPath, ['--import', 'tsx', worker, folder, device], {
     cwd: root,
     env: { ...process.env, LIGHT_PEFT_ISA: 'avx512' },
     stdio: ['ignore', 'pipe', 'inherit'],

@@ -11,6 +11,7 @@ export interface Result {
   paddedTokensPerSecond: number;
   gflops: number;
   peakShare: number;
+  /** 0: not known. */
   peakMemoryBytes: number;
   /** Kept from the forward to the backward pass, and what a block's backward cannot do without in bfloat16. */
   activationBytes?: number | undefined;
@@ -56,12 +57,12 @@ export function table(results: readonly Result[]): string {
         [
           `  ${r.contender.padEnd(20)}`,
           '█'.repeat(Math.max(1, Math.round((WIDTH * r.medianSeconds) / longest))).padEnd(WIDTH),
-          `${(r.medianSeconds * 1000).toFixed(0).padStart(7)} ms ±${(50 * r.spread).toFixed(0).padStart(2)} %`,
+          `${(r.medianSeconds * 1000).toFixed(r.medianSeconds < 0.1 ? 2 : 0).padStart(7)} ms ±${(50 * r.spread).toFixed(0).padStart(2)} %`,
           `${r.ratio.toFixed(2).padStart(6)} x`,
           `${Math.round(r.tokensPerSecond).toString().padStart(7)} tok/s`,
           `${r.gflops.toFixed(0).padStart(4)} GF/s`,
           `${(100 * r.peakShare).toFixed(0)} % of peak`,
-          `${Math.round(r.peakMemoryBytes / 2 ** 20)} MiB`,
+          ...(r.peakMemoryBytes ? [`${Math.round(r.peakMemoryBytes / 2 ** 20)} MiB`] : []),
           ...(r.activationBytes ? [`(${Math.round(r.activationBytes / 2 ** 20)} of activations)`] : []),
         ].join(' '),
       );

@@ -5,6 +5,8 @@ export interface Shape {
   layers: number;
   heads: number;
   ffn: number;
+  /** A decoder of OPT's: no token sees those after it, and the head reads the last. Others are RoBERTa's. */
+  causal?: boolean;
 }
 
 export const SHAPES = {
@@ -15,6 +17,8 @@ export const SHAPES = {
   'roberta-base-9-layers': { hidden: 768, layers: 9, heads: 12, ffn: 3072 },
   'opt-1.3b-4-layers': { hidden: 2048, layers: 4, heads: 32, ffn: 8192 },
   'roberta-large': { hidden: 1024, layers: 24, heads: 16, ffn: 4096 },
+  'opt-1.3b': { hidden: 2048, layers: 24, heads: 32, ffn: 8192, causal: true },
+  'opt-6.7b': { hidden: 4096, layers: 32, heads: 32, ffn: 16384, causal: true },
 } satisfies Record<string, Shape>;
 
 export type ShapeName = keyof typeof SHAPES;

@@ -10,6 +10,8 @@ export interface Case {
   dropout: number;
   /** Measurements of each contender. */
   rounds: number;
+  /** How often each goes over the batches, where once is too short to be timed; 1 unless told. */
+  repeats?: number;
 }
 
 export type Contenders =
@@ -64,9 +66,37 @@ const GROWTH: Case[] = [
   grown('roberta-large', 2, 512),
 ];
 
+const onGpu = (
+  name: string,
+  shape: ShapeName,
+  batches: Lengths[],
+  dropout: number,
+  repeats: number,
+): Case => ({
+  ...{ name, shape, batches, dropout, repeats, rounds: 7 },
+});
+
+/** Two batches, of which estimation scores one. */
+const LARGE: Case[] = [0.1, 0].map((dropout) =>
+  onGpu('roberta-large-32x128', 'roberta-large', [...fixed(32, 128), ...fixed(32, 128)], dropout, 10),
+);
+const SST2_LARGE = onGpu('roberta-large-sst2-32', 'roberta-large', lengthsOf('sst2', 32, 8), 0.1, 4);
+
+/** Ours alone. */
+const DECODERS: Case[] = [
+  onGpu('opt-1.3b-8x512', 'opt-1.3b', fixed(8, 512), 0.1, 8),
+  onGpu('opt-6.7b-4x512', 'opt-6.7b', fixed(4, 512), 0.1, 4),
+];
+
 const isReference = ({ name }: Case) => name === 'sst2-32';
 
-export const SUITES: Record<'step' | 'growth' | 'inference' | 'estimate' | 'peers' | 'memory', Suite> = {
+/** Those of `npm run bench:gpu`, by what is to be known first: it may be stopped before its end. */
+export const GPU_SUITES = ['gpu-step', 'gpu-decoders', 'gpu-inference', 'gpu-peers'] as const;
+
+type SuiteName =
+  'step' | 'growth' | 'inference' | 'estimate' | 'peers' | 'memory' | (typeof GPU_SUITES)[number];
+
+export const SUITES: Record<SuiteName, Suite> = {
   step: {
     kind: 'train',
     cases: [...STEP, ...MORE],
@@ -108,7 +138,33 @@ export const SUITES: Record<'step' | 'growth' | 'inference' | 'estimate' | 'peer
     ],
     contenders: () => ['light-peft-vanilla', 'hf-peft-bf16'],
   },
+  'gpu-step': {
+    kind: 'train',
+    cases: LARGE,
+    contenders: () => ['light-peft-vanilla', 'light-peft-light', 'light-peft-estimate'],
+  },
+  'gpu-decoders': { kind: 'train', cases: DECODERS, contenders: () => ['light-peft-vanilla'] },
+  'gpu-inference': {
+    kind: 'inference',
+    cases: [LARGE[1]!, SST2_LARGE],
+    contenders: () => ['light-peft-vanilla', 'light-peft-light', 'hf-peft-bf16'],
+  },
+  'gpu-peers': {
+    kind: 'train',
+    // Each has two or three models compiled, which takes longest of all.
+    cases: [LARGE[0]!, SST2_LARGE, LARGE[1]!],
+    contenders: () => ['light-peft-vanilla', 'hf-peft-bf16', 'hf-peft-compiled'],
+  },
 };
+
+/** What of a suite is asked for; all where nothing is. */
+export interface Picked {
+  case?: string[];
+  dropout?: number;
+}
+
+export const pickedCases = (cases: readonly Case[], { case: names, dropout }: Picked): Case[] =>
+  cases.filter((of) => (names?.includes(of.name) ?? true) && (dropout ?? of.dropout) === of.dropout);
 
 /** All six LoRA modules of rank 8 in every layer. */
 export const wholeLayers = (shape: ShapeName): LayerWork[] =>

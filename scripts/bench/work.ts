@@ -9,7 +9,13 @@ export interface Work {
   light: boolean;
   loraDropout: number;
   batches: Lengths[];
+  /** How often a measurement goes over the batches; it tells the time of going over them once. */
+  repeats: number;
   threads: number;
+  /** cpu or cuda:N */
+  device: string;
+  /** Whether steps are recorded there. */
+  graphs: boolean;
 }
 
 /** What Python's contender is told beside it. */

@@ -4,6 +4,7 @@ import { openCheckpoint } from '../../lib/checkpoint/folder.ts';
 import { type PackedBatch, packBatch } from '../../lib/data/batches.ts';
 import { Random } from '../../lib/data/random.ts';
 import { Model, Session } from '../../lib/engine.ts';
+import { peakMemoryOf } from '../../lib/device.ts';
 import { headConfig } from '../../lib/head-config.ts';
 import { type ModuleConfig, PLAIN_SESSION } from '../../lib/native.ts';
 import { sitesOf } from '../../lib/checkpoint/spec.ts';
@@ -29,7 +30,11 @@ function batchOf(lengths: Lengths, seed: number): PackedBatch {
 }
 
 const checkpoint = await openCheckpoint(work.folder);
-using whole = await Model.load(checkpoint, { dtype: 'bfloat16', threads: work.threads });
+using whole = await Model.load(checkpoint, {
+  dtype: 'bfloat16',
+  threads: work.threads,
+  device: work.device,
+});
 const range = (n: number) => Array.from({ length: n }, (_, i) => i);
 const kept = work.layers.map(({ heads, neurons }) => ({ heads: range(heads), neurons: range(neurons) }));
 const cut = work.light ? await whole.cut(kept, { threads: work.threads }) : undefined;
@@ -57,6 +62,7 @@ const session = new Session(
     l1Neurons: learned ? 1e-4 : 0,
     maxGradNorm: 1,
     ratios: work.kind === 'estimate-paper',
+    graphs: work.graphs,
   },
   { threads: work.threads },
 );
@@ -69,15 +75,18 @@ let activationBytes = 0;
 
 async function measure() {
   const started = performance.now();
-  for (const [i, batch] of batches.entries())
-    if (work.kind === 'inference') await session.evaluate(batch);
-    else await session.step([batch], 3e-4, masks && (measured + i) % 2 === 1);
-  measured++;
-  const { loss, steps, tokens, ...metrics } = await session.metrics();
+  for (let repeat = 0; repeat < work.repeats; repeat++) {
+    for (const [i, batch] of batches.entries())
+      if (work.kind === 'inference') await session.evaluate(batch);
+      else await session.step([batch], 3e-4, masks && (measured + i) % 2 === 1);
+    measured++;
+  }
+  // Which waits for the device, too.
+  const { loss, steps, ...metrics } = await session.metrics();
   activationBytes = metrics.activationBytes;
   return {
-    seconds: (performance.now() - started) / 1000,
-    tokens: work.kind === 'inference' ? batches.reduce((sum, { ids }) => sum + ids.length, 0) : tokens,
+    seconds: (performance.now() - started) / 1000 / work.repeats,
+    tokens: batches.reduce((sum, { ids }) => sum + ids.length, 0),
     paddedTokens: padded,
     loss: loss / steps,
   };
@@ -89,7 +98,9 @@ await measure();
 tell('ready');
 for await (const line of createInterface({ input: process.stdin })) {
   if (line === 'end') {
-    tell({ peakMemoryBytes: process.resourceUsage().maxRSS * 1024, activationBytes });
+    // The process's memory says nothing of a GPU's.
+    const peakMemoryBytes = peakMemoryOf(model.device);
+    tell({ peakMemoryBytes, activationBytes });
     break;
   }
   tell(await measure());

@@ -1,23 +1,9 @@
 import { expect } from 'chai';
 import { flopsOf } from '../../scripts/bench/flops.ts';
-import { quantile, regressions, type Result } from '../../scripts/bench/report.ts';
+import { sharesOf } from '../../scripts/bench/ops.ts';
+import { quantile, regressions } from '../../scripts/bench/report.ts';
 import { lengthsOf } from '../../scripts/bench/shapes.ts';
-
-const result = (changes: Partial<Result>): Result => ({
-  suite: 'step',
-  case: 'a',
-  contender: 'light-peft-vanilla',
-  dropout: 0,
-  medianSeconds: 1,
-  spread: 0.02,
-  tokensPerSecond: 1,
-  paddedTokensPerSecond: 1,
-  gflops: 1,
-  peakShare: 1,
-  peakMemoryBytes: 1,
-  ratio: 1,
-  ...changes,
-});
+import { result } from './results.ts';
 
 describe('the bench', () => {
   it('takes quantiles between its measurements', () => {
@@ -46,6 +32,28 @@ describe('the bench', () => {
     const trained = flopsOf(shape, some, [4, 6], { train: true, firstsOnly: false });
     const backward = 2 * 10 * (8 * 8 + 2 * 8 * 16);
     expect(trained).equal(linear + backward + 3 * attention + 3 * 2 * 10 * 2 * 16);
+  });
+
+  it("counts of a decoder's attention what is seen, and of its last layer one query for each text", () => {
+    const shape = { hidden: 8, layers: 2, heads: 2, ffn: 16, causal: true };
+    const layer = { heads: 2, neurons: 16, ranks: [0, 0, 0, 0, 0, 0] };
+    const how = { train: false, firstsOnly: true };
+    const first = 2 * 10 * (4 * 8 * 8 + 2 * 8 * 16) + 4 * (10 + 21) * 8;
+    const last = 2 * 10 * 2 * 8 * 8 + 2 * 2 * (2 * 8 * 8 + 2 * 8 * 16) + 4 * (4 + 6) * 8;
+    expect(flopsOf(shape, [layer, layer], [4, 6], how)).equal(first + last);
+    const whole = flopsOf({ ...shape, causal: false }, [layer], [4, 6], { ...how, firstsOnly: false });
+    expect(whole).equal(first + 4 * (52 - 31) * 8);
+  });
+
+  it("says which of a device's peaks an op is bound by, and how near it comes", () => {
+    const op = { op: 'a', rows: 1, in: 1, out: 1, atenSeconds: 1 };
+    const peaks = { flops: 100, bytesPerSecond: 10 };
+    expect(sharesOf({ ...op, seconds: 2, flops: 100, bytes: 5 }, peaks)).deep.equal({
+      ...{ matrixShare: 0.5, memoryShare: 0.25, share: 0.5, limit: 'matrix' },
+    });
+    expect(sharesOf({ ...op, seconds: 2, flops: 0, bytes: 10 }, peaks)).deep.equal({
+      ...{ matrixShare: 0, memoryShare: 0.5, share: 0.5, limit: 'memory' },
+    });
   });
 
   it('draws the same lengths again', () => {
