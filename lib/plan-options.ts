@@ -68,6 +68,13 @@ export function shareOfCut(settings: Settings, part: number): Partial<Settings> 
   return { ...units, ...ranks, depth: 0 };
 }
 
+/**
+ * Heads of every layer that come before all else where a share of the encoder stays: three quarters of them, or somewhat more than the share
+ * where that is less. First-order scores rank heads well but rate them low beside neurons: few of a layer's are needed while
+ * all are there, and many once some are gone (docs/results.md).
+ */
+const wantedHeads = (heads: number, keep: number): number => Math.ceil(heads * Math.min(0.75, 1.25 * keep));
+
 /** How the settings want the cut to be made: heads and neurons to a target or by ratios, and modules and ranks likewise. */
 export async function planOptions(
   bench: Workbench,
@@ -97,15 +104,19 @@ export async function planOptions(
     const prices = operationCosts(spec, lengths(), { every: isTokenwise(data.labels) });
     return { of: 'parameters', keep, costs: parameterCosts(spec), prices, roundTo };
   };
+  const whole = unitRatios.length === 0 ? await budget() : undefined;
   return {
-    ...(unitRatios.length === 0 && { budget: await budget() }),
+    ...(whole && { budget: whole }),
     ...(rankRatios.length === 0 && {
       peft: {
         keep: targetPeft ?? TARGET_PEFT,
         sizes: { hidden: spec.hidden, headSize: spec.headSize, group: spec.group },
       },
     }),
-    ...{ depth, protect, minHeads, minNeurons },
+    ...{ depth, protect, minNeurons },
+    ...(minHeads !== undefined
+      ? { minHeads }
+      : whole && { wantedHeads: wantedHeads(spec.heads, whole.keep) }),
     ratios: {
       heads: settings.headRatio,
       neurons: settings.neuronRatio,

@@ -171,7 +171,7 @@ export const PRUNING_FLAGS: readonly Flag[] = [
   {
     name: 'minHeads',
     takes: 'n',
-    help: 'heads that every layer keeps; 0: a layer may lose its attention',
+    help: 'heads that every layer keeps (3/4 of them, fewer for a small target); 0: a layer may lose its attention',
     of: ['estimate', 'train'],
     parse: number,
   },

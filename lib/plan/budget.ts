@@ -16,6 +16,8 @@ export interface BudgetOptions {
   /** Neurons go and stay by so many of a layer, as fast products like their widths. */
   roundTo: number;
   minHeads: number;
+  /** Heads of each layer that come before all else, as far as the budget goes. */
+  wantedHeads: number;
   minNeurons: number;
   /** Layers that lose nothing. */
   protect: readonly number[];
@@ -34,6 +36,7 @@ interface Piece {
   score: number;
   cost: number;
   price: number;
+  wanted: boolean;
 }
 
 /** Indices, best first; NaN counts as the lowest, and of equal scores the lower index is the better. */
@@ -56,7 +59,7 @@ const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
 export function keepWithin(
   { heads, neurons }: Pick<Scores, 'heads' | 'neurons'>,
   { costs, prices = costs }: { costs: readonly Costs[]; prices?: readonly Costs[] | undefined },
-  { keep, together, roundTo, minHeads, minNeurons, protect }: BudgetOptions,
+  { keep, together, roundTo, minHeads, wantedHeads, minNeurons, protect }: BudgetOptions,
 ): Kept {
   const stray = protect.find((layer) => layer >= heads.length);
   if (stray !== undefined)
@@ -90,6 +93,7 @@ export function keepWithin(
           pieces.push({
             ...{ layer, kind, count: units.length, score },
             ...{ cost: units.length * cost, price: units.length * price },
+            wanted: kind === 'heads' && first < wantedHeads && scored.length > 0,
           });
         }
       }
@@ -105,7 +109,7 @@ export function keepWithin(
   // Pieces of one kind cost the same but for the last of a layer, so that by themselves they need no price.
   const worth = ({ score, price, count }: Piece) =>
     Number.isNaN(score) ? -Infinity : score / (together ? price : count);
-  pieces.sort((a, b) => worth(b) - worth(a) || 0);
+  pieces.sort((a, b) => Number(b.wanted) - Number(a.wanted) || worth(b) - worth(a) || 0);
   const mayCost = keep * whole - rest;
   const take = (of: Piece[], limit: number, soFar: () => number) => {
     for (const { layer, kind, count, cost } of of) {

@@ -78,6 +78,8 @@ const optionsSchema = z.strictObject({
   protect: z.array(z.int().nonnegative()).default([]),
   /** That every layer keeps; with 0 a layer may lose its attention or its FFN. */
   minHeads: z.int().nonnegative().default(MIN_HEADS),
+  /** Heads of each layer that come before all else where there is a budget, as far as it goes. */
+  wantedHeads: z.int().nonnegative().default(0),
   minNeurons: z.int().nonnegative().default(MIN_NEURONS),
   ratios: z
     .strictObject({
@@ -158,10 +160,10 @@ type PlanSettings = z.output<typeof optionsSchema>;
 
 /** Heads and neurons that stay of each layer. */
 function keepUnits(scores: Scores, settings: PlanSettings): Plan['layers'] {
-  const { rule, ratios, scopes, budget, protect, minHeads, minNeurons } = settings;
+  const { rule, ratios, scopes, budget, protect, minHeads, wantedHeads, minNeurons } = settings;
   if (budget) {
     const kept = keepWithin(scores, budget, {
-      ...{ ...budget, minHeads, minNeurons, protect },
+      ...{ ...budget, minHeads, wantedHeads, minNeurons, protect },
       together: scores.together,
     });
     return kept.heads.map((heads, l) => ({ heads, neurons: kept.neurons[l]! }));

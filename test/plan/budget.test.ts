@@ -13,6 +13,7 @@ const OPTIONS: BudgetOptions = {
   together: true,
   roundTo: 16,
   minHeads: 1,
+  wantedHeads: 0,
   minNeurons: 8,
   protect: [],
 };
@@ -153,5 +154,15 @@ describe('a budget', () => {
     const { heads, neurons } = keepWithin(given, { costs: [EACH] }, { ...OPTIONS, keep: 0.62 });
     expect(heads[0]).deep.equal([1]);
     expect(neurons[0]).deep.equal(range(32).slice(16));
+  });
+
+  it('takes the heads that are wanted before all else, as far as the budget goes, and none that are gone', () => {
+    const given = scores(5);
+    // Heads are worth next to nothing, and one layer has a single one left.
+    const heads = given.heads.map((of, layer) => of.map((x, i) => (layer === 0 && i > 0 ? NaN : x * 1e-6)));
+    const kept = keepWithin({ ...given, heads }, { costs: COSTS }, { ...OPTIONS, wantedHeads: 3 });
+    expect(kept.heads.map(({ length }) => length)).deep.equal([1, 3, 3, 3]);
+    const few = keepWithin({ ...given, heads }, { costs: COSTS }, { ...OPTIONS, keep: 0.2, wantedHeads: 4 });
+    expect(share(few)).most(0.2 + 1e-9);
   });
 });
