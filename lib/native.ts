@@ -223,7 +223,7 @@ export interface NativeSession {
 }
 
 export interface Machine {
-  isa: 'avx2' | 'avx512' | 'avx512_bf16';
+  isa: 'avx2' | 'avx512' | 'avx512_bf16' | 'amx';
   bf16: boolean;
   threads: number;
   /** CUDA devices that the build can use; 0 in one for the CPU. */

@@ -3,7 +3,7 @@
 
 namespace lp {
 
-enum class Isa { avx2, avx512, avx512_bf16 };
+enum class Isa { avx2, avx512, avx512_bf16, amx };
 
 /// The instruction set whose kernels run here: the best of this CPU, or less when LIGHT_PEFT_ISA asks for it.
 /// Decided once. Throws UNSUPPORTED_CPU without AVX2 and FMA.
@@ -11,9 +11,6 @@ Isa isa();
 
 /// Whether this CPU multiplies bfloat16 natively, so that bf16 beats fp32.
 bool has_bf16();
-
-/// Whether it multiplies tiles of bfloat16 (AMX), which LibTorch's products use and ours do not.
-bool has_tiles();
 
 std::string isa_name();
 

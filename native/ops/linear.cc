@@ -3,47 +3,44 @@
 #include <mutex>
 
 #include "base/error.h"
-#include "base/isa.h"
 #include "base/team.h"
 #include "ops/device.h"
 
 namespace lp {
 namespace {
 
-/// Calls visit(panel position, row, column) for the elements of a packed [depth, n] matrix, a panel's share
+/// Calls visit(packed position, row, column) for the elements of a packed [depth, n] matrix, a strip's share
 /// at a time.
 template <class Visit>
-void over_panels(int64_t depth, int64_t n, const Visit& visit) {
-  const int64_t pairs = (depth + 1) / 2, panels = (n + kPanel - 1) / kPanel;
-  parallel_tasks(panels, [&](int64_t p) {
-    const int64_t first = p * kPanel, width = std::min(kPanel, (n - first + 15) / 16 * 16);
-    int64_t at = first * 2 * pairs;
-    for (int64_t k = 0; k < pairs; ++k)
-      for (int64_t c = 0; c < width; ++c, at += 2)
-        for (int64_t i = 0; i < 2; ++i)
-          if (2 * k + i < depth && first + c < n) visit(at + i, 2 * k + i, first + c);
+void over_strips(int64_t depth, int64_t n, const Visit& visit) {
+  const int64_t size = strip_depth(depth) * kStrip;
+  parallel_tasks((n + kStrip - 1) / kStrip, [&](int64_t strip) {
+    const int64_t first = strip * kStrip, width = std::min(kStrip, n - first);
+    for (int64_t k = 0; k < depth; ++k)
+      for (int64_t c = 0; c < width; ++c)
+        visit(strip * size + (k / 2 * kStrip + c) * 2 + k % 2, k, first + c);
   });
 }
 
-/// Panels of b [depth, n] (bf16, any strides) for `product`.
+/// Strips of b [depth, n] (bf16, any strides) for `product`.
 Tensor pack(const Tensor& b) {
   const int64_t depth = b.size(0), n = b.size(1), down = b.stride(0), across = b.stride(1);
-  Tensor panels = at::zeros({(depth + 1) / 2 * 2 * ((n + 15) / 16 * 16)}, at::kBFloat16);
+  Tensor panels = at::zeros({strip_depth(depth) * ((n + kStrip - 1) / kStrip * kStrip)}, at::kBFloat16);
   const auto* from = static_cast<const uint16_t*>(b.const_data_ptr());
   auto* to = static_cast<uint16_t*>(panels.mutable_data_ptr());
-  over_panels(depth, n, [=](int64_t at, int64_t k, int64_t c) { to[at] = from[k * down + c * across]; });
+  over_strips(depth, n, [=](int64_t at, int64_t k, int64_t c) { to[at] = from[k * down + c * across]; });
   return panels;
 }
 
-bool packs(at::ScalarType dtype) { return dtype == at::kBFloat16 && kernels().product && !has_tiles(); }
+bool packs(at::ScalarType dtype) { return dtype == at::kBFloat16 && kernels().product; }
 
-// Rows that a thread takes at once: a panel stays in its cache over them. Shares are whole tiles of 6 rows.
+// Rows that a thread takes at once: a panel stays in its cache over them. Shares are of whole tiles.
 constexpr int64_t kRowShare = 192;
 
 void multiply(const Product& a, int64_t rows) {
   if (rows == 0) return;
   const int64_t panels = (a.n + kPanel - 1) / kPanel, shares = (rows + kRowShare - 1) / kRowShare;
-  const int64_t each = ((rows + shares - 1) / shares + 5) / 6 * 6;
+  const int64_t tile = kernels().product_rows, each = ((rows + shares - 1) / shares + tile - 1) / tile * tile;
   parallel_tasks(panels * shares, [&](int64_t i) {
     const int64_t begin = i % shares * each;
     if (begin < rows) kernels().product(a, i / shares, begin, std::min(rows, begin + each));
@@ -83,7 +80,7 @@ Tensor Linear::weight() const {
   Tensor weight = at::empty({out_, in_}, dtype_);
   const auto* from = static_cast<const uint16_t*>(forward_.const_data_ptr());
   auto* to = static_cast<uint16_t*>(weight.mutable_data_ptr());
-  over_panels(in_, out_, [&](int64_t at, int64_t k, int64_t c) { to[c * in_ + k] = from[at]; });
+  over_strips(in_, out_, [&](int64_t at, int64_t k, int64_t c) { to[c * in_ + k] = from[at]; });
   return weight;
 }
 

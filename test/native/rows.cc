@@ -168,7 +168,7 @@ void linears() {
   struct Shape {
     int64_t rows, in, out;
   };
-  constexpr Shape shapes[] = {{1, 1, 1}, {3, 31, 17}, {5, 33, 64}, {7, 64, 130}, {200, 96, 300}, {13, 1000, 80}};
+  constexpr Shape shapes[] = {{1, 1, 1}, {3, 31, 17}, {5, 33, 64}, {7, 64, 130}, {200, 96, 300}, {13, 1000, 80}, {33, 48, 100}, {48, 63, 40}};
   for (const auto dtype : kTypes)
     for (const Shape s : shapes)
       for (const int64_t rank : {0, 1, 3, 8, 17})

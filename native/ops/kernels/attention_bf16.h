@@ -54,37 +54,29 @@ LP_INLINE __m512i pairs(const bf16* p, int64_t n) {
   return _mm512_maskz_loadu_epi16(n >= 32 ? ~0u : (1u << n) - 1, p);
 }
 
-/// Panels of B [depth, n] from its rows, `stride` apart.
-LP_INLINE void pack_rows(const bf16* b, int64_t stride, int64_t depth, int64_t n, bf16* panels) {
-  for (int64_t first = 0; first < n; first += kPanel) {
-    const int64_t width = pad16(n - first < kPanel ? n - first : kPanel);
-    for (int64_t k = 0; k < depth; k += 2)
-      for (int64_t c = 0; c < width; c += W, panels += 2 * W) {
-        const bf16* from = b + k * stride + first + c;
-        const __m512i low = halves(from, n - first - c);
-        const __m512i high = k + 1 < depth ? halves(from + stride, n - first - c) : _mm512_setzero_si512();
-        _mm512_storeu_si512(panels, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
-      }
-  }
+/// Strips of B [depth, n] from its rows, `stride` apart.
+LP_INLINE void pack_rows(const bf16* b, int64_t stride, int64_t depth, int64_t n, bf16* strips) {
+  for (int64_t c = 0; c < n; c += W)
+    for (int64_t k = 0; k < depth; k += 2, strips += 2 * W) {
+      const bf16* from = b + k * stride + c;
+      const __m512i low = halves(from, n - c);
+      const __m512i high = k + 1 < depth ? halves(from + stride, n - c) : _mm512_setzero_si512();
+      _mm512_storeu_si512(strips, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+    }
 }
 
-/// Panels of B [depth, n] from its columns, `stride` apart.
-LP_INLINE void pack_columns(const bf16* b, int64_t stride, int64_t depth, int64_t n, bf16* panels) {
-  for (int64_t first = 0; first < n; first += kPanel) {
-    const int64_t width = pad16(n - first < kPanel ? n - first : kPanel);
-    for (int64_t c = 0; c < width; c += W)
-      for (int64_t k = 0; k < depth; k += 2 * W) {
-        __m512i v[16];
+/// Strips of B [depth, n] from its columns, `stride` apart.
+LP_INLINE void pack_columns(const bf16* b, int64_t stride, int64_t depth, int64_t n, bf16* strips) {
+  for (int64_t c = 0; c < n; c += W, strips += W * even(depth))
+    for (int64_t k = 0; k < depth; k += 2 * W) {
+      __m512i v[16];
 #pragma GCC unroll 16
-        for (int i = 0; i < W; ++i)
-          v[i] =
-              first + c + i < n ? pairs(b + (first + c + i) * stride + k, depth - k) : _mm512_setzero_si512();
-        turn(v);
-        const int64_t count = (depth - k + 1) / 2 < W ? (depth - k + 1) / 2 : W;
-        for (int64_t i = 0; i < count; ++i) _mm512_storeu_si512(panels + ((k / 2 + i) * width + c) * 2, v[i]);
-      }
-    panels += width * even(depth);
-  }
+      for (int i = 0; i < W; ++i)
+        v[i] = c + i < n ? pairs(b + (c + i) * stride + k, depth - k) : _mm512_setzero_si512();
+      turn(v);
+      const int64_t count = (depth - k + 1) / 2 < W ? (depth - k + 1) / 2 : W;
+      for (int64_t i = 0; i < count; ++i) _mm512_storeu_si512(strips + (k / 2 + i) * 2 * W, v[i]);
+    }
 }
 
 /// to[c, r] = from[r, c]. Writes up to the next multiples of 16 columns and 32 rows.
@@ -112,7 +104,7 @@ LP_INLINE void scratch_tile(const bf16* a, int64_t stride, int64_t depth, const 
   F sum[R][V];
   for (int r = 0; r < R; ++r)
     for (int v = 0; v < V; ++v) sum[r][v] = accumulate ? load(c + r * ldc + v * W) : F{};
-  add_product<R, V>(a, stride, depth, panel, sum);
+  add_product<R, V>(a, stride, depth, panel, even(depth) * W, sum);
   for (int r = 0; r < R; ++r)
     for (int v = 0; v < V; ++v) store(c + r * ldc + v * W, sum[r][v]);
 }
@@ -130,10 +122,10 @@ void scratch_rows(const bf16* a, int64_t stride, int64_t rows, int64_t depth, co
 }
 
 /// C [rows, n padded to 16] (+)= A [rows, depth] B, in fp32.
-inline void scratch_product(const bf16* a, int64_t stride, int64_t rows, int64_t depth, const bf16* panels,
+inline void scratch_product(const bf16* a, int64_t stride, int64_t rows, int64_t depth, const bf16* strips,
                             int64_t n, float* c, int64_t ldc, bool accumulate) {
   for (int64_t first = 0; first < n; first += kPanel) {
-    const bf16* panel = panels + first * even(depth);
+    const bf16* panel = strips + first * even(depth);
     switch ((n - first + W - 1) / W) {
       case 1:
         scratch_rows<1>(a, stride, rows, depth, panel, c + first, ldc, accumulate);

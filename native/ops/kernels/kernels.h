@@ -223,9 +223,11 @@ struct AdamW {
   float correction1, correction2_sqrt;  // 1 - beta1^t, sqrt(1 - beta2^t)
 };
 
-/// A weight B [depth, n] laid out for `product`: panels of 64 columns (the last of a multiple of 16), each
-/// row of a panel two rows of B interleaved, zeros past the end of either.
-constexpr int64_t kPanel = 64;
+/// A weight B [depth, n] laid out for `product`: strips of 16 columns one after the other, each row of a strip
+/// two rows of B interleaved, zeros past the end of either. Four strips are a panel.
+constexpr int64_t kStrip = 16, kPanel = 4 * kStrip;
+/// Rows of B in a strip, zeros with them: as many as fill tiles (AMX) of 16 pairs.
+constexpr int64_t strip_depth(int64_t depth) { return (depth + 31) / 32 * 32; }
 
 /// One factor pair of a sum of products.
 struct ProductSegment {
@@ -283,6 +285,7 @@ struct Kernels {
   double (*square_sum)(const float*, int64_t n);
   /// Null where the instruction set has no bf16 products.
   void (*product)(const Product&, int64_t panel, int64_t begin, int64_t end);
+  int64_t product_rows;  // that it takes at a time
   void (*pack_ranks)(const RankPanels&, int64_t begin, int64_t end);
   /// Floats of scratch that one thread needs for sequences of up to so many queries and keys.
   int64_t (*attention_scratch)(int64_t queries, int64_t keys, int64_t size);
@@ -297,7 +300,8 @@ namespace avx512 {
 extern const Kernels table;
 }
 namespace avx512_bf16 {
-extern const Kernels table;
+/// The second has its products from the tile unit (AMX).
+extern const Kernels table, tiled;
 }
 
 }  // namespace lp

@@ -21,15 +21,15 @@ LP_INLINE __m512i both(const bf16* x) {
   return _mm512_set1_epi32(pair);
 }
 
-/// sum += the tile's rows of x (depth values each, `stride` apart) times a packed panel that is V vectors
-/// wide.
+/// sum += the tile's rows of x (depth values each, `stride` apart) times V strips, so far apart.
 template <int R, int V>
-LP_INLINE void add_product(const bf16* x, int64_t stride, int64_t depth, const bf16* panel, F (&sum)[R][V]) {
+LP_INLINE void add_product(const bf16* x, int64_t stride, int64_t depth, const bf16* strips, int64_t apart,
+                           F (&sum)[R][V]) {
   int64_t k = 0;
-  for (; k + 2 <= depth; k += 2, panel += V * 2 * W) {
+  for (; k + 2 <= depth; k += 2, strips += 2 * W) {
     __m512i b[V];
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) b[v] = _mm512_loadu_si512(panel + v * 2 * W);
+    for (int v = 0; v < V; ++v) b[v] = _mm512_loadu_si512(strips + v * apart);
 #pragma GCC unroll 12
     for (int r = 0; r < R; ++r) {
       const __m512i a = both(x + r * stride + k);
@@ -42,7 +42,7 @@ LP_INLINE void add_product(const bf16* x, int64_t stride, int64_t depth, const b
     for (int r = 0; r < R; ++r) {
       const __m512i a = _mm512_set1_epi32(x[r * stride + k].bits);
 #pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) sum[r][v] = dot(sum[r][v], a, _mm512_loadu_si512(panel + v * 2 * W));
+      for (int v = 0; v < V; ++v) sum[r][v] = dot(sum[r][v], a, _mm512_loadu_si512(strips + v * apart));
     }
 }
 
@@ -144,26 +144,32 @@ LP_INLINE void add_terms(const Product& a, int64_t panel, int64_t row, __mmask16
   }
 }
 
+LP_INLINE const bf16* panel_of(const ProductSegment& part, int64_t panel) {
+  return static_cast<const bf16*>(part.panels) + panel * kPanel * strip_depth(part.depth);
+}
+
+/// Of the last of a panel's V vectors, the columns that exist.
+template <int V>
+LP_INLINE __mmask16 last_columns(const Product& a, int64_t panel) {
+  const int64_t tail = a.n - panel * kPanel - (V - 1) * W;
+  return tail >= W ? 0xFFFF : static_cast<__mmask16>((1 << tail) - 1);
+}
+
+/// What the tile ends with is asked for while it is multiplied.
 template <int R, int V>
-void product_tile(const Product& a, int64_t panel, int64_t row) {
-  const int64_t column = panel * kPanel, tail = a.n - column - (V - 1) * W;
-  const __mmask16 last = tail >= W ? 0xFFFF : static_cast<__mmask16>((1 << tail) - 1);
+LP_INLINE void expect_tile(const Product& a, int64_t panel, int64_t row) {
+  const bf16* y = static_cast<const bf16*>(a.y) + row * a.n + panel * kPanel;
+  for (int r = 0; r < R; ++r)
+    for (int v = 0; v < V; v += 2) __builtin_prefetch(y + r * a.n + v * W, 1, 2);
+}
+
+/// Adds to a tile of sums of products all else, and rounds it.
+template <int R, int V>
+LP_INLINE void finish_tile(const Product& a, int64_t panel, int64_t row, F (&sum)[R][V]) {
+  const int64_t column = panel * kPanel;
+  const __mmask16 last = last_columns<V>(a, panel);
   const bf16* start = static_cast<const bf16*>(a.start);
   bf16* y = static_cast<bf16*>(a.y);
-  // What the tile ends with is asked for while it is multiplied.
-  for (int r = 0; r < R; ++r)
-    for (int v = 0; v < V; v += 2) __builtin_prefetch(y + (row + r) * a.n + column + v * W, 1, 2);
-  F sum[R][V];
-#pragma GCC unroll 6
-  for (int r = 0; r < R; ++r)
-#pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) sum[r][v] = F{};
-  for (int64_t s = 0; s < a.segment_count; ++s) {
-    const ProductSegment& part = a.segments[s];
-    add_product<R, V>(static_cast<const bf16*>(part.x) + row * part.depth, part.depth, part.depth,
-                      static_cast<const bf16*>(part.panels) + panel * kPanel * ((part.depth + 1) / 2 * 2),
-                      sum);
-  }
   if (a.bias) {
     F bias[V];
     load_row<V>(a.bias + column, last, bias);
@@ -186,24 +192,44 @@ void product_tile(const Product& a, int64_t panel, int64_t row) {
     }
 }
 
-template <int V>
-void product_rows(const Product& a, int64_t panel, int64_t begin, int64_t end) {
-  int64_t row = begin;
-  for (; row + kTileRows <= end; row += kTileRows) product_tile<kTileRows, V>(a, panel, row);
-  for (; row + 2 <= end; row += 2) product_tile<2, V>(a, panel, row);
-  for (; row < end; ++row) product_tile<1, V>(a, panel, row);
+template <int R, int V>
+void product_tile(const Product& a, int64_t panel, int64_t row) {
+  expect_tile<R, V>(a, panel, row);
+  F sum[R][V];
+#pragma GCC unroll 6
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) sum[r][v] = F{};
+  for (int64_t s = 0; s < a.segment_count; ++s) {
+    const ProductSegment& part = a.segments[s];
+    add_product<R, V>(static_cast<const bf16*>(part.x) + row * part.depth, part.depth, part.depth,
+                      panel_of(part, panel), strip_depth(part.depth) * W, sum);
+  }
+  finish_tile<R, V>(a, panel, row, sum);
 }
 
-inline void product(const Product& a, int64_t panel, int64_t begin, int64_t end) {
+struct ByRegisters {
+  template <int V>
+  static void rows(const Product& a, int64_t panel, int64_t begin, int64_t end) {
+    int64_t row = begin;
+    for (; row + kTileRows <= end; row += kTileRows) product_tile<kTileRows, V>(a, panel, row);
+    for (; row + 2 <= end; row += 2) product_tile<2, V>(a, panel, row);
+    for (; row < end; ++row) product_tile<1, V>(a, panel, row);
+  }
+};
+
+/// By a way of going over the rows of a panel that is V vectors wide.
+template <class Way>
+void product(const Product& a, int64_t panel, int64_t begin, int64_t end) {
   switch ((a.n - panel * kPanel + W - 1) / W) {
     case 1:
-      return product_rows<1>(a, panel, begin, end);
+      return Way::template rows<1>(a, panel, begin, end);
     case 2:
-      return product_rows<2>(a, panel, begin, end);
+      return Way::template rows<2>(a, panel, begin, end);
     case 3:
-      return product_rows<3>(a, panel, begin, end);
+      return Way::template rows<3>(a, panel, begin, end);
     default:
-      return product_rows<4>(a, panel, begin, end);
+      return Way::template rows<4>(a, panel, begin, end);
   }
 }
 

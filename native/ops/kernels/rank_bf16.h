@@ -46,7 +46,7 @@ LP_INLINE void add_projection(const bf16* x, int64_t stride, int64_t depth, cons
       odd[r] = dot(odd[r], both(x + r * stride + k + 2), second);
     }
   }
-  add_product<R, 1>(x + k, stride, depth - k, panel + k * W, sum);
+  add_product<R, 1>(x + k, stride, depth - k, panel + k * W, 0, sum);
 #pragma GCC unroll 6
   for (int r = 0; r < R; ++r) sum[r][0] += odd[r];
 }

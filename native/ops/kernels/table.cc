@@ -4,10 +4,10 @@
 #include "ops/kernels/attention_bf16.h"
 #include "ops/kernels/moments.h"
 #include "ops/kernels/norm.h"
-#include "ops/kernels/product.h"
 #include "ops/kernels/rank.h"
 #include "ops/kernels/rank_bf16.h"
 #include "ops/kernels/rotate.h"
+#include "ops/kernels/tiled_product.h"
 
 namespace lp::LP_ISA {
 namespace {
@@ -79,9 +79,14 @@ int64_t scratch_of(int64_t queries, int64_t keys, int64_t size) {
   return narrow > wide ? narrow : wide;
 }
 
-const Kernels table = {typed<float>(), typed_bf16(), adamw, square_sum, product, pack_ranks, scratch_of};
+template <class Way>
+constexpr Kernels with_products(int64_t rows) {
+  return {typed<float>(), typed_bf16(), adamw, square_sum, product<Way>, rows, pack_ranks, scratch_of};
+}
+
+const Kernels table = with_products<ByRegisters>(kTileRows), tiled = with_products<ByTiles>(kTiledRows);
 #else
-const Kernels table = {typed<float>(), typed<bf16>(), adamw, square_sum, nullptr, nullptr, attention_scratch};
+const Kernels table = {typed<float>(), typed<bf16>(), adamw, square_sum, nullptr, 0, nullptr, attention_scratch};
 #endif
 
 }  // namespace lp::LP_ISA

@@ -1,0 +1,135 @@
+#pragma once
+// The same products on the processor's tile unit (AMX): 32 rows and 32 columns at a time, whose sums lie in four tiles
+// until the depth is done. Strips are laid out as tiles read them: rows of pairs.
+#include "ops/kernels/product.h"
+
+#ifdef __AVX512BF16__
+
+namespace lp::LP_ISA {
+
+constexpr int kTile = 16;                // rows of a tile, and floats in one of its rows
+constexpr int kTileDepth = 2 * kTile;    // bf16 values in a row
+constexpr int kTiledRows = 2 * kTile;    // rows that are multiplied together
+
+/// What the processor is told of its tiles (Intel 64 SDM, volume 1, 18.2).
+struct alignas(64) TileShapes {
+  uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  uint16_t row_bytes[16] = {};
+  uint8_t rows[16] = {};
+};
+
+// Tiles 0 to 3 are sums (two halves of the rows by two vectors of columns), 4 and 5 rows of x, 6 and 7 of the panel.
+LP_INLINE TileShapes shapes_for(int64_t count) {
+  const auto upper = static_cast<uint8_t>(count < kTile ? count : kTile),
+             lower = static_cast<uint8_t>(count > kTile ? count - kTile : 1);
+  TileShapes shapes;
+  for (const int tile : {0, 1, 4}) shapes.rows[tile] = upper;
+  for (const int tile : {2, 3, 5}) shapes.rows[tile] = lower;
+  for (const int tile : {6, 7}) shapes.rows[tile] = kTile;
+  for (int tile = 0; tile < 8; ++tile) shapes.row_bytes[tile] = 64;
+  return shapes;
+}
+
+/// The lines of the tile that comes next are asked for while this one is multiplied.
+LP_INLINE void expect(const bf16* tile) {
+#pragma GCC unroll 16
+  for (int r = 0; r < kTile; ++r) _mm_prefetch(reinterpret_cast<const char*>(tile + r * 2 * W), _MM_HINT_T0);
+}
+
+/// sums += x b for one tile's depth: rows of x so many bytes apart, one or two strips of the panel.
+template <bool Two, bool Pair>
+LP_INLINE void add_tiles(const bf16* x, int64_t bytes, const bf16* b, const bf16* b2) {
+  constexpr int64_t stride = 2 * W * sizeof(bf16), tile = kTile * 2 * W;
+  _tile_loadd(4, x, bytes);
+  _tile_loadd(6, b, stride);
+  expect(b + tile);
+  _tile_dpbf16ps(0, 4, 6);
+  if constexpr (Two) {
+    _tile_loadd(5, x + kTile * bytes / static_cast<int64_t>(sizeof(bf16)), bytes);
+    if constexpr (Pair) expect(b2 + tile);
+    _tile_dpbf16ps(2, 5, 6);
+  }
+  if constexpr (Pair) _tile_loadd(7, b2, stride);
+  if constexpr (Pair) _tile_dpbf16ps(1, 4, 7);
+  if constexpr (Two && Pair) _tile_dpbf16ps(3, 5, 7);
+}
+
+/// The sums for `count` rows (two halves where Two) and one or two of the panel's V vectors.
+template <int V, bool Two, bool Pair>
+LP_INLINE void multiply_tiles(const Product& a, int64_t panel, int64_t row, int64_t count, int vector,
+                              float* sums) {
+  _tile_zero(0);
+  if constexpr (Pair) _tile_zero(1);
+  if constexpr (Two) _tile_zero(2);
+  if constexpr (Two && Pair) _tile_zero(3);
+  for (int64_t s = 0; s < a.segment_count; ++s) {
+    const ProductSegment& part = a.segments[s];
+    const bf16* x = static_cast<const bf16*>(part.x) + row * part.depth;
+    const int64_t strip = strip_depth(part.depth) * W;
+    const bf16* b = panel_of(part, panel) + vector * strip;
+    int64_t k = 0;
+    for (; k + kTileDepth <= part.depth; k += kTileDepth, b += kTile * W * 2)
+      add_tiles<Two, Pair>(x + k, part.depth * sizeof(bf16), b, b + strip);
+    if (k == part.depth) continue;
+    // Tiles that reach past a row would read another's values, which the panel's zeros need not silence.
+    alignas(64) bf16 rest[kTiledRows * kTileDepth];
+    const __mmask32 there = (1u << (part.depth - k)) - 1;
+    for (int64_t r = 0; r < count; ++r)
+      _mm512_store_si512(rest + r * kTileDepth, _mm512_maskz_loadu_epi16(there, x + r * part.depth + k));
+    add_tiles<Two, Pair>(rest, kTileDepth * sizeof(bf16), b, b + strip);
+  }
+  constexpr int64_t row_bytes = V * W * sizeof(float);
+  float* const to = sums + vector * W;
+  _tile_stored(0, to, row_bytes);
+  if constexpr (Pair) _tile_stored(1, to + W, row_bytes);
+  if constexpr (Two) _tile_stored(2, to + kTile * V * W, row_bytes);
+  if constexpr (Two && Pair) _tile_stored(3, to + kTile * V * W + W, row_bytes);
+}
+
+template <int V, bool Two>
+LP_INLINE void multiply_panel(const Product& a, int64_t panel, int64_t row, int64_t count, float* sums) {
+  int vector = 0;
+  for (; vector + 2 <= V; vector += 2) multiply_tiles<V, Two, true>(a, panel, row, count, vector, sums);
+  if (vector < V) multiply_tiles<V, Two, false>(a, panel, row, count, vector, sums);
+}
+
+/// All else.
+template <int R, int V>
+LP_INLINE void finish_rows(const Product& a, int64_t panel, int64_t row, const float* sums) {
+  F sum[R][V];
+#pragma GCC unroll 6
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) sum[r][v] = load(sums + (r * V + v) * W);
+  finish_tile<R, V>(a, panel, row, sum);
+}
+
+struct ByTiles {
+  template <int V>
+  static void rows(const Product& a, int64_t panel, int64_t begin, int64_t end) {
+    alignas(64) float sums[kTiledRows * V * W];
+    int64_t shaped = 0;
+    for (int64_t row = begin; row < end; row += kTiledRows) {
+      const int64_t count = end - row < kTiledRows ? end - row : kTiledRows;
+      if (count != shaped) {
+        const TileShapes shapes = shapes_for(count);
+        _tile_loadconfig(&shapes);
+        shaped = count;
+      }
+      if (count > kTile)
+        multiply_panel<V, true>(a, panel, row, count, sums);
+      else
+        multiply_panel<V, false>(a, panel, row, count, sums);
+      int64_t r = 0;
+      for (; r + kTileRows <= count; r += kTileRows)
+        finish_rows<kTileRows, V>(a, panel, row + r, sums + r * V * W);
+      for (; r + 2 <= count; r += 2) finish_rows<2, V>(a, panel, row + r, sums + r * V * W);
+      for (; r < count; ++r) finish_rows<1, V>(a, panel, row + r, sums + r * V * W);
+    }
+    // A thread that is set aside with tiles in use takes eight KiB of them along.
+    _tile_release();
+  }
+};
+
+}  // namespace lp::LP_ISA
+#endif
