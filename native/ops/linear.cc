@@ -47,10 +47,40 @@ void multiply(const Product& a, int64_t rows) {
   });
 }
 
-RankTerm term_of(const LowRank& b) {
-  return {b.p.const_data_ptr<float>(), b.w.const_data_ptr<float>(), b.w.size(0), static_cast<float>(b.scale),
-          b.dropout};
-}
+/// What is summed, and the memory of what is made for it.
+struct Sum {
+  std::vector<ProductSegment> segments;
+  std::vector<RankTerm> terms;
+  std::vector<Tensor> made;
+
+  /// @param apart whether norms are asked for of what it adds
+  void add(const LowRank& b, bool apart) {
+    const int64_t rows = b.p.size(0), rank = b.w.size(0), n = b.w.size(1), strips = (n + kStrip - 1) / kStrip;
+    RankTerm term{b.p.const_data_ptr<float>(), b.w.const_data_ptr<float>(), rank, static_cast<float>(b.scale),
+                  b.dropout, {}};
+    if (apart || !kernels().split_ranks || rows == 0) {
+      terms.push_back(term);
+      return;
+    }
+    const at::TensorOptions options = b.p.options().dtype(at::kBFloat16);
+    const Tensor x = at::empty({rows, 3 * rank}, options),
+                 w = at::empty({strips, strip_depth(3 * rank), kStrip}, options);
+    const SplitRanks a{term.p, term.w, x.mutable_data_ptr(), w.mutable_data_ptr(), rank, n, term.scale};
+    parallel(rows, 512, [&](int64_t begin, int64_t end) { kernels().split_ranks(a, begin, end); });
+    parallel(strips, 64, [&](int64_t begin, int64_t end) { kernels().split_weights(a, begin, end); });
+    term.split = {x.const_data_ptr(), w.const_data_ptr(), 3 * rank};
+    made.insert(made.end(), {x, w});
+    if (term.dropout.active())
+      terms.push_back(term);
+    else
+      segments.push_back(term.split);
+  }
+
+  Product product(const float* bias, const void* start, void* y, float* norms, int64_t n) const {
+    return {segments.data(), terms.data(), static_cast<int64_t>(segments.size()),
+            static_cast<int64_t>(terms.size()), bias, start, y, norms, n};
+  }
+};
 
 }  // namespace
 
@@ -101,13 +131,13 @@ Tensor linear_forward(const Tensor& x, const Linear& linear, const LowRank* bran
   }
   const int64_t rows = x.size(0), n = linear.out(), panels = (n + kPanel - 1) / kPanel;
   Tensor y = at::empty({rows, n}, x.options());
-  const ProductSegment segment{x.const_data_ptr(), linear.forward_panels().const_data_ptr(), linear.in()};
-  RankTerm term{};
-  if (branch) term = term_of(*branch);
+  Sum sum;
+  sum.segments.push_back({x.const_data_ptr(), linear.forward_panels().const_data_ptr(), linear.in()});
+  if (branch) sum.add(*branch, ratio != nullptr);
   Tensor norms;
   if (ratio) norms = at::empty({rows, panels, 2}, at::kFloat);
-  multiply({&segment, &term, 1, branch != nullptr, linear.bias().const_data_ptr<float>(), nullptr,
-            y.mutable_data_ptr(), ratio ? norms.mutable_data_ptr<float>() : nullptr, n},
+  multiply(sum.product(linear.bias().const_data_ptr<float>(), nullptr, y.mutable_data_ptr(),
+                       ratio ? norms.mutable_data_ptr<float>() : nullptr, n),
            rows);
   if (ratio) {
     const Tensor squares = norms.sum(1);
@@ -132,16 +162,14 @@ Tensor linear_backward(at::ArrayRef<LinearGradient> parts, Tensor start) {
   }
   const int64_t rows = parts[0].dy.size(0);
   Tensor dx = start.defined() ? start : at::empty({rows, first.in()}, parts[0].dy.options());
-  std::vector<ProductSegment> segments;
-  std::vector<RankTerm> terms;
+  Sum sum;
   for (const auto& part : parts) {
-    segments.push_back(
+    sum.segments.push_back(
         {part.dy.const_data_ptr(), part.linear->backward_panels().const_data_ptr(), part.linear->out()});
-    if (part.branch) terms.push_back(term_of(*part.branch));
+    if (part.branch) sum.add(*part.branch, false);
   }
-  multiply({segments.data(), terms.data(), static_cast<int64_t>(segments.size()),
-            static_cast<int64_t>(terms.size()), nullptr, start.defined() ? dx.const_data_ptr() : nullptr,
-            dx.mutable_data_ptr(), nullptr, first.in()},
+  multiply(sum.product(nullptr, start.defined() ? dx.const_data_ptr() : nullptr, dx.mutable_data_ptr(), nullptr,
+                       first.in()),
            rows);
   return dx;
 }

@@ -147,7 +147,7 @@ Tensor rank_project(const Tensor& x, const Tensor& w, double scale, const Dropou
   const int64_t rank = w.size(0), width = w.size(1);
   Tensor p = at::empty({x.size(0), rank}, w.options()), panels;
   if (x.scalar_type() == at::kBFloat16 && !device_kernels(x) && kernels().pack_ranks) {
-    const int64_t pairs = (width + 1) / 2;
+    const int64_t pairs = strip_depth(width) / 2;
     panels = at::empty({(rank + kPanelRanks - 1) / kPanelRanks, pairs, 2 * kPanelRanks, 2}, x.options());
     const RankPanels a{floats(w), panels.mutable_data_ptr(), width, rank};
     parallel(pairs, 512, [&](int64_t b, int64_t e) { kernels().pack_ranks(a, b, e); });
@@ -172,9 +172,16 @@ Tensor rank_expand(const Tensor& p, const Tensor& w, Tensor y, double scale, con
 }
 
 void rank_outer(const Tensor& p, const Tensor& x, Tensor grad, const Dropout& dropout) {
-  const RankOuter a{
-      floats(p), x.const_data_ptr(), mutable_floats(grad), x.size(1), p.size(1), x.size(0), dropout, 1,
-      false};
+  const int64_t rows = p.size(0), rank = p.size(1);
+  Tensor turned;
+  if (x.scalar_type() == at::kBFloat16 && !device_kernels(x) && kernels().turn_ranks) {
+    const int64_t blocks = (rows + 31) / 32;
+    turned = at::empty({(rank + kPanelRanks - 1) / kPanelRanks, blocks, 32, 32}, x.options());
+    const TurnedRanks t{floats(p), turned.mutable_data_ptr(), rows, rank};
+    parallel(blocks, 16, [&](int64_t b, int64_t e) { kernels().turn_ranks(t, b, e); });
+  }
+  const RankOuter a{floats(p), data(turned), x.const_data_ptr(), mutable_floats(grad), x.size(1), rank, rows,
+                    dropout,   1,            false};
   by_columns(&DeviceKernels::rank_outer, &TypedKernels::rank_outer, a, x, p.size(1));
 }
 
@@ -185,8 +192,8 @@ void rank_outer_transposed(const Tensor& p, const Tensor& x, Tensor grad, double
     grad.add_(sum.t(), scale);
     return;
   }
-  const RankOuter a{floats(p), x.const_data_ptr(), mutable_floats(grad),      x.size(1), p.size(1),
-                    x.size(0), Dropout{},          static_cast<float>(scale), true};
+  const RankOuter a{floats(p), nullptr,   x.const_data_ptr(), mutable_floats(grad),      x.size(1),
+                    p.size(1), x.size(0), Dropout{},          static_cast<float>(scale), true};
   by_columns(&DeviceKernels::rank_outer, &TypedKernels::rank_outer, a, x, p.size(1));
 }
 

@@ -99,8 +99,28 @@ struct NormGradient {
 constexpr int64_t kPanelRanks = 8;
 struct RankPanels {
   const float* w;  // [rank, width]
-  void* panels;    // bf16 [rank / 8 rounded up, width / 2 rounded up, 16, 2]
+  void* panels;    // bf16 [rank / 8 rounded up, strip_depth(width) / 2, 16, 2]
   int64_t width, rank;
+};
+
+/// p turned round for RankOuter: of every 8 ranks and 32 rows the ranks' values rounded to bf16, then twice those
+/// of what the rounding left, and zeros, also past the end of either; shares are 32 rows.
+struct TurnedRanks {
+  const float* p;  // [rows, rank]
+  void* turned;    // bf16 [rank / 8 rounded up, rows / 32 rounded up, 32, 32]
+  int64_t rows, rank;
+};
+
+/// A low-rank product p w as one of bf16 numbers, by which it is exact to 2^-16: of each factor what rounding
+/// gives and what it leaves, high high + high low + low high. Shares are rows of p; w's strips, the second kind
+/// of shares, are of 16 columns.
+struct SplitRanks {
+  const float* p;  // [rows, rank]
+  const float* w;  // [rank, n]
+  void* x;         // bf16 [rows, 3 * rank], times scale
+  void* strips;    // of [3 * rank, n]
+  int64_t rank, n;
+  float scale;
 };
 
 /// p[t, k] = scale * sum_c dropout(x)[t, c] * w[k, c]; shares are rows t.
@@ -128,9 +148,10 @@ struct RankExpand {
 
 /// grad[k, c] += sum_t p[t, k] * dropout(x)[t, c]; shares are blocks of 32 columns.
 struct RankOuter {
-  const float* p;  // [rows, rank]
-  const void* x;   // [rows, width]
-  float* grad;     // [rank, width] or, on a device where `transposed`, [width, rank]
+  const float* p;      // [rows, rank]
+  const void* turned;  // p as TurnedRanks has it, where the kernel wants that
+  const void* x;       // [rows, width]
+  float* grad;         // [rank, width] or, on a device where `transposed`, [width, rank]
   int64_t width, rank, rows;
   Dropout dropout;
   float scale;  // of what is added, on a device alone
@@ -243,6 +264,7 @@ struct RankTerm {
   int64_t rank;
   float scale;
   Dropout dropout;
+  ProductSegment split;  // the same as SplitRanks has it, where the kernel wants that
 };
 
 /// y = sum over segments of x B + bias + start + sum over terms, in bf16, each element summed in fp32 and
@@ -287,6 +309,10 @@ struct Kernels {
   void (*product)(const Product&, int64_t panel, int64_t begin, int64_t end);
   int64_t product_rows;  // that it takes at a time
   void (*pack_ranks)(const RankPanels&, int64_t begin, int64_t end);
+  /// Null but where products are of tiles.
+  void (*turn_ranks)(const TurnedRanks&, int64_t begin, int64_t end);
+  void (*split_ranks)(const SplitRanks&, int64_t begin, int64_t end);
+  void (*split_weights)(const SplitRanks&, int64_t begin, int64_t end);
   /// Floats of scratch that one thread needs for sequences of up to so many queries and keys.
   int64_t (*attention_scratch)(int64_t queries, int64_t keys, int64_t size);
 };

@@ -163,27 +163,28 @@ LP_INLINE void expect_tile(const Product& a, int64_t panel, int64_t row) {
     for (int v = 0; v < V; v += 2) __builtin_prefetch(y + r * a.n + v * W, 1, 2);
 }
 
-/// Adds to a tile of sums of products all else, and rounds it.
 template <int R, int V>
-LP_INLINE void finish_tile(const Product& a, int64_t panel, int64_t row, F (&sum)[R][V]) {
-  const int64_t column = panel * kPanel;
+LP_INLINE void add_bias(const Product& a, int64_t panel, F (&sum)[R][V]) {
+  if (!a.bias) return;
+  F bias[V];
+  load_row<V>(a.bias + panel * kPanel, last_columns<V>(a, panel), bias);
+#pragma GCC unroll 6
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) sum[r][v] += bias[v];
+}
+
+/// Rounds the sums, with what they start from.
+template <int R, int V>
+LP_INLINE void write_tile(const Product& a, int64_t panel, int64_t row, F (&sum)[R][V]) {
   const __mmask16 last = last_columns<V>(a, panel);
   const bf16* start = static_cast<const bf16*>(a.start);
   bf16* y = static_cast<bf16*>(a.y);
-  if (a.bias) {
-    F bias[V];
-    load_row<V>(a.bias + column, last, bias);
-#pragma GCC unroll 6
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) sum[r][v] += bias[v];
-  }
-  if (a.term_count) add_terms<R, V>(a, panel, row, last, sum);
 #pragma GCC unroll 6
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) {
-      const int64_t at = (row + r) * a.n + column + v * W;
+      const int64_t at = (row + r) * a.n + panel * kPanel + v * W;
       const __mmask16 mask = v + 1 < V ? 0xFFFF : last;
       if (start)
         sum[r][v] +=
@@ -205,7 +206,9 @@ void product_tile(const Product& a, int64_t panel, int64_t row) {
     add_product<R, V>(static_cast<const bf16*>(part.x) + row * part.depth, part.depth, part.depth,
                       panel_of(part, panel), strip_depth(part.depth) * W, sum);
   }
-  finish_tile<R, V>(a, panel, row, sum);
+  add_bias<R, V>(a, panel, sum);
+  if (a.term_count) add_terms<R, V>(a, panel, row, last_columns<V>(a, panel), sum);
+  write_tile<R, V>(a, panel, row, sum);
 }
 
 struct ByRegisters {

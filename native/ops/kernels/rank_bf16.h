@@ -19,7 +19,7 @@ LP_INLINE uint16_t rounded(float x) {
 /// See RankPanels.
 inline void pack_ranks(const RankPanels& a, int64_t begin, int64_t end) {
   for (int64_t k0 = 0; k0 < a.rank; k0 += kPanelRanks) {
-    auto* panel = static_cast<uint16_t*>(a.panels) + (k0 / kPanelRanks) * ((a.width + 1) / 2) * 2 * W;
+    auto* panel = static_cast<uint16_t*>(a.panels) + (k0 / kPanelRanks) * strip_depth(a.width) * W;
     const int64_t ranks = a.rank - k0 < kPanelRanks ? a.rank - k0 : kPanelRanks;
     std::memset(panel + begin * 2 * W, 0, (end - begin) * 2 * W * sizeof(uint16_t));
     for (int64_t k = 0; k < ranks; ++k)
@@ -51,35 +51,45 @@ LP_INLINE void add_projection(const bf16* x, int64_t stride, int64_t depth, cons
   for (int r = 0; r < R; ++r) sum[r][0] += odd[r];
 }
 
+LP_INLINE const bf16* rank_panel(const RankProject& a, int64_t k0) {
+  return static_cast<const bf16*>(a.panels) + (k0 / kPanelRanks) * strip_depth(a.width) * W;
+}
+
+/// What dropout leaves of columns [c0, c0 + n) of a row, and zeros up to the next multiple of 32.
+LP_INLINE void keep_row(const RankProject& a, int64_t row, int64_t c0, int64_t n, bf16* to) {
+  const bf16* x = static_cast<const bf16*>(a.x) + row * a.width + c0;
+  const uint32_t counter = static_cast<uint32_t>(row) * dropout_stride(a.width);
+  for (int64_t c = 0; c < n; c += kBlock) {
+    const __mmask32 exists = n - c < kBlock ? (1u << (n - c)) - 1 : ~0u;
+    const __mmask32 kept = a.dropout.active() ? kept_columns(a.dropout, counter, c0 + c) : ~0u;
+    _mm512_storeu_si512(to + c, _mm512_maskz_loadu_epi16(kept & exists, x + c));
+  }
+}
+
+/// Writes what the two halves of a row's sums are together.
+LP_INLINE void write_projection(const RankProject& a, int64_t row, int64_t k0, F sum) {
+  const int64_t ranks = a.rank - k0 < kPanelRanks ? a.rank - k0 : kPanelRanks;
+  const float scale = a.dropout.active() ? a.scale * a.dropout.scale : a.scale;
+  const __m512 both = (__m512)sum;
+  const __m256 p = _mm256_mul_ps(
+      _mm256_add_ps(_mm512_castps512_ps256(both), _mm512_extractf32x8_ps(both, 1)), _mm256_set1_ps(scale));
+  _mm256_mask_storeu_ps(a.p + row * a.rank + k0, static_cast<__mmask8>((1 << ranks) - 1), p);
+}
+
 template <int R>
 LP_INLINE void project_tile(const RankProject& a, int64_t row) {
   const bf16* x = static_cast<const bf16*>(a.x) + row * a.width;
   alignas(64) bf16 kept[R * kProjectColumns];
-  const float scale = a.dropout.active() ? a.scale * a.dropout.scale : a.scale;
   for (int64_t k0 = 0; k0 < a.rank; k0 += kPanelRanks) {
-    const bf16* panel = static_cast<const bf16*>(a.panels) + (k0 / kPanelRanks) * ((a.width + 1) / 2) * 2 * W;
+    const bf16* panel = rank_panel(a, k0);
     F sum[R][1] = {};
     if (!a.dropout.active()) add_projection<R>(x, a.width, a.width, panel, sum);
     for (int64_t c0 = 0; a.dropout.active() && c0 < a.width; c0 += kProjectColumns) {
       const int64_t n = a.width - c0 < kProjectColumns ? a.width - c0 : kProjectColumns;
-      for (int r = 0; r < R; ++r)
-        for (int64_t c = 0; c < n; c += kBlock) {
-          const __mmask32 exists = n - c < kBlock ? (1u << (n - c)) - 1 : ~0u;
-          const uint32_t counter = static_cast<uint32_t>(row + r) * dropout_stride(a.width);
-          _mm512_storeu_si512(kept + r * kProjectColumns + c,
-                              _mm512_maskz_loadu_epi16(kept_columns(a.dropout, counter, c0 + c) & exists,
-                                                       x + r * a.width + c0 + c));
-        }
+      for (int r = 0; r < R; ++r) keep_row(a, row + r, c0, n, kept + r * kProjectColumns);
       add_projection<R>(kept, kProjectColumns, n, panel + c0 * W, sum);
     }
-    const int64_t ranks = a.rank - k0 < kPanelRanks ? a.rank - k0 : kPanelRanks;
-    for (int r = 0; r < R; ++r) {
-      const __m512 both = (__m512)sum[r][0];
-      const __m256 p =
-          _mm256_mul_ps(_mm256_add_ps(_mm512_castps512_ps256(both), _mm512_extractf32x8_ps(both, 1)),
-                        _mm256_set1_ps(scale));
-      _mm256_mask_storeu_ps(a.p + (row + r) * a.rank + k0, static_cast<__mmask8>((1 << ranks) - 1), p);
-    }
+    for (int r = 0; r < R; ++r) write_projection(a, row + r, k0, sum[r][0]);
   }
 }
 

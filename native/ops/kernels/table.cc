@@ -7,7 +7,7 @@
 #include "ops/kernels/rank.h"
 #include "ops/kernels/rank_bf16.h"
 #include "ops/kernels/rotate.h"
-#include "ops/kernels/tiled_product.h"
+#include "ops/kernels/tiled_rank.h"
 
 namespace lp::LP_ISA {
 namespace {
@@ -79,14 +79,20 @@ int64_t scratch_of(int64_t queries, int64_t keys, int64_t size) {
   return narrow > wide ? narrow : wide;
 }
 
-template <class Way>
-constexpr Kernels with_products(int64_t rows) {
-  return {typed<float>(), typed_bf16(), adamw, square_sum, product<Way>, rows, pack_ranks, scratch_of};
+constexpr TypedKernels tiled_bf16() {
+  TypedKernels t = typed_bf16();
+  t.rank_project = rank_project_tiled;
+  t.rank_outer = rank_outer_tiled;
+  return t;
 }
 
-const Kernels table = with_products<ByRegisters>(kTileRows), tiled = with_products<ByTiles>(kTiledRows);
+const Kernels table = {typed<float>(), typed_bf16(), adamw,   square_sum, product<ByRegisters>, kTileRows,
+                       pack_ranks,     nullptr,      nullptr, nullptr,    scratch_of};
+const Kernels tiled = {typed<float>(), tiled_bf16(), adamw,       square_sum,    product<ByTiles>, kTiledRows,
+                       pack_ranks,     turn_ranks,   split_ranks, split_weights, scratch_of};
 #else
-const Kernels table = {typed<float>(), typed<bf16>(), adamw, square_sum, nullptr, 0, nullptr, attention_scratch};
+const Kernels table = {typed<float>(), typed<bf16>(), adamw,   square_sum, nullptr, 0,
+                       nullptr,        nullptr,       nullptr, nullptr,    attention_scratch};
 #endif
 
 }  // namespace lp::LP_ISA

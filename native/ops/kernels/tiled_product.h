@@ -30,6 +30,16 @@ LP_INLINE TileShapes shapes_for(int64_t count) {
   return shapes;
 }
 
+/// GCC 12 does not know that tiles read and write memory: what is written before is there now, and what is read
+/// later is read later.
+LP_INLINE void settle_memory() { asm volatile("" ::: "memory"); }
+
+LP_INLINE void set_shapes(int64_t count) {
+  const TileShapes shapes = shapes_for(count);
+  settle_memory();
+  _tile_loadconfig(&shapes);
+}
+
 /// The lines of the tile that comes next are asked for while this one is multiplied.
 LP_INLINE void expect(const bf16* tile) {
 #pragma GCC unroll 16
@@ -54,46 +64,90 @@ LP_INLINE void add_tiles(const bf16* x, int64_t bytes, const bf16* b, const bf16
   if constexpr (Two && Pair) _tile_dpbf16ps(3, 5, 7);
 }
 
-/// The sums for `count` rows (two halves where Two) and one or two of the panel's V vectors.
-template <int V, bool Two, bool Pair>
-LP_INLINE void multiply_tiles(const Product& a, int64_t panel, int64_t row, int64_t count, int vector,
-                              float* sums) {
+/// Adds a segment to the sums of `count` rows and one or two of the panel's V strips.
+template <bool Two, bool Pair>
+LP_INLINE void add_segment(const ProductSegment& part, int64_t panel, int64_t row, int64_t count, int first) {
+  const int64_t strip = strip_depth(part.depth) * W;
+  const bf16* x = static_cast<const bf16*>(part.x) + row * part.depth;
+  const bf16* b = panel_of(part, panel) + first * strip;
+  int64_t k = 0;
+  for (; k + kTileDepth <= part.depth; k += kTileDepth, b += kTile * W * 2)
+    add_tiles<Two, Pair>(x + k, part.depth * sizeof(bf16), b, b + strip);
+  if (k == part.depth) return;
+  // Tiles that reach past a row would read another's values, which the strip's zeros need not silence.
+  alignas(64) bf16 rest[kTiledRows * kTileDepth];
+  const __mmask32 there = (1u << (part.depth - k)) - 1;
+  for (int64_t r = 0; r < count; ++r)
+    _mm512_store_si512(rest + r * kTileDepth, _mm512_maskz_loadu_epi16(there, x + r * part.depth + k));
+  settle_memory();
+  add_tiles<Two, Pair>(rest, kTileDepth * sizeof(bf16), b, b + strip);
+}
+
+template <bool Two, bool Pair>
+LP_INLINE void clear_tiles() {
   _tile_zero(0);
   if constexpr (Pair) _tile_zero(1);
   if constexpr (Two) _tile_zero(2);
   if constexpr (Two && Pair) _tile_zero(3);
-  for (int64_t s = 0; s < a.segment_count; ++s) {
-    const ProductSegment& part = a.segments[s];
-    const bf16* x = static_cast<const bf16*>(part.x) + row * part.depth;
-    const int64_t strip = strip_depth(part.depth) * W;
-    const bf16* b = panel_of(part, panel) + vector * strip;
-    int64_t k = 0;
-    for (; k + kTileDepth <= part.depth; k += kTileDepth, b += kTile * W * 2)
-      add_tiles<Two, Pair>(x + k, part.depth * sizeof(bf16), b, b + strip);
-    if (k == part.depth) continue;
-    // Tiles that reach past a row would read another's values, which the panel's zeros need not silence.
-    alignas(64) bf16 rest[kTiledRows * kTileDepth];
-    const __mmask32 there = (1u << (part.depth - k)) - 1;
-    for (int64_t r = 0; r < count; ++r)
-      _mm512_store_si512(rest + r * kTileDepth, _mm512_maskz_loadu_epi16(there, x + r * part.depth + k));
-    add_tiles<Two, Pair>(rest, kTileDepth * sizeof(bf16), b, b + strip);
-  }
-  constexpr int64_t row_bytes = V * W * sizeof(float);
-  float* const to = sums + vector * W;
-  _tile_stored(0, to, row_bytes);
-  if constexpr (Pair) _tile_stored(1, to + W, row_bytes);
-  if constexpr (Two) _tile_stored(2, to + kTile * V * W, row_bytes);
-  if constexpr (Two && Pair) _tile_stored(3, to + kTile * V * W + W, row_bytes);
 }
 
+/// To rows of `width` floats.
+template <bool Two, bool Pair>
+LP_INLINE void store_tiles(float* to, int64_t width) {
+  const int64_t bytes = width * sizeof(float);
+  _tile_stored(0, to, bytes);
+  if constexpr (Pair) _tile_stored(1, to + W, bytes);
+  if constexpr (Two) _tile_stored(2, to + kTile * width, bytes);
+  if constexpr (Two && Pair) _tile_stored(3, to + kTile * width + W, bytes);
+  settle_memory();
+}
+
+/// The sums over segments for `count` rows (two halves where Two) of a panel of V strips.
 template <int V, bool Two>
-LP_INLINE void multiply_panel(const Product& a, int64_t panel, int64_t row, int64_t count, float* sums) {
-  int vector = 0;
-  for (; vector + 2 <= V; vector += 2) multiply_tiles<V, Two, true>(a, panel, row, count, vector, sums);
-  if (vector < V) multiply_tiles<V, Two, false>(a, panel, row, count, vector, sums);
+LP_INLINE void multiply_panel(const ProductSegment* segments, int64_t segment_count, int64_t panel, int64_t row,
+                              int64_t count, float* sums) {
+  int first = 0;
+  for (; first + 2 <= V; first += 2) {
+    clear_tiles<Two, true>();
+    for (int64_t s = 0; s < segment_count; ++s) add_segment<Two, true>(segments[s], panel, row, count, first);
+    store_tiles<Two, true>(sums + first * W, V * W);
+  }
+  if (first == V) return;
+  clear_tiles<Two, false>();
+  for (int64_t s = 0; s < segment_count; ++s) add_segment<Two, false>(segments[s], panel, row, count, first);
+  store_tiles<Two, false>(sums + first * W, V * W);
 }
 
-/// All else.
+template <int V>
+LP_INLINE void multiply_rows(const ProductSegment* segments, int64_t segment_count, int64_t panel, int64_t row,
+                             int64_t count, float* sums) {
+  if (count > kTile)
+    multiply_panel<V, true>(segments, segment_count, panel, row, count, sums);
+  else
+    multiply_panel<V, false>(segments, segment_count, panel, row, count, sums);
+}
+
+/// sums += what a term's dropout leaves of `added`.
+template <int V>
+LP_INLINE void add_kept(const Product& a, const RankTerm& term, int64_t panel, int64_t row, int64_t count,
+                        const float* added, float* sums) {
+  const F scale = splat(term.dropout.scale);
+  for (int64_t r = 0; r < count; ++r) {
+    const uint32_t counter = static_cast<uint32_t>(row + r) * dropout_stride(a.n);
+#pragma GCC unroll 2
+    for (int v = 0; v < V; v += NV) {
+      const __mmask32 kept = kept_columns(term.dropout, counter, panel * kPanel + v * W);
+#pragma GCC unroll 2
+      for (int i = 0; i < NV && v + i < V; ++i) {
+        float* const at = sums + (r * V + v + i) * W;
+        const F more = load(added + (r * V + v + i) * W);
+        store(at, (F)_mm512_mask3_fmadd_ps((__m512)more, (__m512)scale, (__m512)load(at),
+                                           static_cast<__mmask16>(kept >> (i * W))));
+      }
+    }
+  }
+}
+
 template <int R, int V>
 LP_INLINE void finish_rows(const Product& a, int64_t panel, int64_t row, const float* sums) {
   F sum[R][V];
@@ -101,25 +155,28 @@ LP_INLINE void finish_rows(const Product& a, int64_t panel, int64_t row, const f
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) sum[r][v] = load(sums + (r * V + v) * W);
-  finish_tile<R, V>(a, panel, row, sum);
+  add_bias<R, V>(a, panel, sum);
+  // Their norms want terms apart from the rest.
+  if (a.norms) add_terms<R, V>(a, panel, row, last_columns<V>(a, panel), sum);
+  write_tile<R, V>(a, panel, row, sum);
 }
 
 struct ByTiles {
   template <int V>
   static void rows(const Product& a, int64_t panel, int64_t begin, int64_t end) {
-    alignas(64) float sums[kTiledRows * V * W];
+    alignas(64) float sums[kTiledRows * V * W], added[kTiledRows * V * W];
     int64_t shaped = 0;
     for (int64_t row = begin; row < end; row += kTiledRows) {
       const int64_t count = end - row < kTiledRows ? end - row : kTiledRows;
       if (count != shaped) {
-        const TileShapes shapes = shapes_for(count);
-        _tile_loadconfig(&shapes);
+        set_shapes(count);
         shaped = count;
       }
-      if (count > kTile)
-        multiply_panel<V, true>(a, panel, row, count, sums);
-      else
-        multiply_panel<V, false>(a, panel, row, count, sums);
+      multiply_rows<V>(a.segments, a.segment_count, panel, row, count, sums);
+      for (int64_t t = 0; !a.norms && t < a.term_count; ++t) {
+        multiply_rows<V>(&a.terms[t].split, 1, panel, row, count, added);
+        add_kept<V>(a, a.terms[t], panel, row, count, added, sums);
+      }
       int64_t r = 0;
       for (; r + kTileRows <= count; r += kTileRows)
         finish_rows<kTileRows, V>(a, panel, row + r, sums + r * V * W);
