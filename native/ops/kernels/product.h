@@ -178,19 +178,24 @@ LP_INLINE void add_bias(const Product& a, int64_t panel, F (&sum)[R][V]) {
 template <int R, int V>
 LP_INLINE void write_tile(const Product& a, int64_t panel, int64_t row, F (&sum)[R][V]) {
   const __mmask16 last = last_columns<V>(a, panel);
-  const bf16* start = static_cast<const bf16*>(a.start);
-  bf16* y = static_cast<bf16*>(a.y);
+  const int64_t n = a.n, first = row * n + panel * kPanel;
+  bf16* y = static_cast<bf16*>(a.y) + first;
+  if (a.start) {
+    const bf16* start = static_cast<const bf16*>(a.start) + first;
 #pragma GCC unroll 6
-  for (int r = 0; r < R; ++r)
+    for (int r = 0; r < R; ++r, start += n)
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) {
-      const int64_t at = (row + r) * a.n + panel * kPanel + v * W;
-      const __mmask16 mask = v + 1 < V ? 0xFFFF : last;
-      if (start)
-        sum[r][v] +=
-            (F)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, start + at)), 16);
-      _mm256_mask_storeu_epi16(y + at, mask, (__m256i)_mm512_cvtneps_pbh((__m512)sum[r][v]));
-    }
+      for (int v = 0; v < V; ++v) {
+        const __m256i from = _mm256_maskz_loadu_epi16(v + 1 < V ? 0xFFFF : last, start + v * W);
+        sum[r][v] += (F)_mm512_slli_epi32(_mm512_cvtepu16_epi32(from), 16);
+      }
+  }
+#pragma GCC unroll 6
+  for (int r = 0; r < R; ++r, y += n)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v)
+      _mm256_mask_storeu_epi16(y + v * W, v + 1 < V ? 0xFFFF : last,
+                               (__m256i)_mm512_cvtneps_pbh((__m512)sum[r][v]));
 }
 
 template <int R, int V>

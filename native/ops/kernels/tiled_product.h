@@ -40,26 +40,16 @@ LP_INLINE void set_shapes(int64_t count) {
   _tile_loadconfig(&shapes);
 }
 
-/// The lines of the tile that comes next are asked for while this one is multiplied.
-LP_INLINE void expect(const bf16* tile) {
-#pragma GCC unroll 16
-  for (int r = 0; r < kTile; ++r) _mm_prefetch(reinterpret_cast<const char*>(tile + r * 2 * W), _MM_HINT_T0);
-}
-
 /// sums += x b for one tile's depth: rows of x so many bytes apart, one or two strips of the panel.
 template <bool Two, bool Pair>
 LP_INLINE void add_tiles(const bf16* x, int64_t bytes, const bf16* b, const bf16* b2) {
-  constexpr int64_t stride = 2 * W * sizeof(bf16), tile = kTile * 2 * W;
+  constexpr int64_t stride = 2 * W * sizeof(bf16);
   _tile_loadd(4, x, bytes);
   _tile_loadd(6, b, stride);
-  expect(b + tile);
-  _tile_dpbf16ps(0, 4, 6);
-  if constexpr (Two) {
-    _tile_loadd(5, x + kTile * bytes / static_cast<int64_t>(sizeof(bf16)), bytes);
-    if constexpr (Pair) expect(b2 + tile);
-    _tile_dpbf16ps(2, 5, 6);
-  }
+  if constexpr (Two) _tile_loadd(5, x + kTile * bytes / static_cast<int64_t>(sizeof(bf16)), bytes);
   if constexpr (Pair) _tile_loadd(7, b2, stride);
+  _tile_dpbf16ps(0, 4, 6);
+  if constexpr (Two) _tile_dpbf16ps(2, 5, 6);
   if constexpr (Pair) _tile_dpbf16ps(1, 4, 7);
   if constexpr (Two && Pair) _tile_dpbf16ps(3, 5, 7);
 }
