@@ -4,6 +4,7 @@ import { Command } from 'commander';
 import { TASK_NAMES, taskOf } from '../lib/tasks.ts';
 import { runSetUpOrExit } from './setup/index.ts';
 import { type Cell, METHODS, nameOf, runCell, type StudySettings, type TaskFiles } from './study/cell.ts';
+import { CHOICE_FLAGS, writeChoices } from './study/choices.ts';
 import { kneeOf, type Row, studyTable } from './study/table.ts';
 
 const list = (text: string): string[] => text.split(',');
@@ -62,7 +63,7 @@ const linesOf = (file: string): string[] =>
 /** What saying the same of every example gives at best; a correlation is 0 then. */
 function majorityOf(task: string, file: string): number {
   const { labels, metrics } = taskOf(task);
-  const [metric] = metrics;
+  const metric = labels.kind === 'tokens' ? 'accuracy' : metrics[0];
   if (labels.kind === 'regression' || (metric !== 'accuracy' && metric !== 'f1')) return 0;
   const counts = new Map<unknown, number>();
   const all = linesOf(file).map((line) => (JSON.parse(line) as { label: unknown }).label);
@@ -72,8 +73,23 @@ function majorityOf(task: string, file: string): number {
   return (2 * positive) / (1 + positive);
 }
 
+/** The files of a task, with instructions as questions to choose answers of. */
+async function readable(
+  task: string,
+  folder: string,
+): Promise<Pick<TaskFiles, 'flags' | 'train' | 'validation'>> {
+  const files = { train: join(folder, 'train.jsonl'), validation: join(folder, 'validation.jsonl') };
+  if (taskOf(task).labels.kind !== 'tokens') return { flags: ['--task', task], ...files };
+  const made = {
+    train: join(settings.out, task, 'train.jsonl'),
+    validation: join(settings.out, task, 'validation.jsonl'),
+  };
+  for (const part of ['train', 'validation'] as const) await writeChoices(files[part], made[part]);
+  return { flags: CHOICE_FLAGS, ...made };
+}
+
 /** Long runs for small tasks; a masked run is at most half as long as the run that it is for. */
-function filesOf(task: string): TaskFiles {
+async function filesOf(task: string): Promise<TaskFiles> {
   const folder = readdirSync(given.data)
     .map((group) => join(resolve(given.data), group, task))
     .find((path) => {
@@ -84,20 +100,20 @@ function filesOf(task: string): TaskFiles {
       }
     });
   if (folder === undefined) return program.error(`study: ${given.data} has no ${task}`);
-  const train = join(folder, 'train.jsonl');
-  const rows = linesOf(train).length;
-  const validation = join(folder, 'validation.jsonl');
-  const epochs = rows > 50_000 ? 3 : 10;
+  const files = await readable(task, folder);
+  const rows = linesOf(files.train).length;
+  const epochs = rows > 50_000 ? 3 : taskOf(task).labels.kind === 'tokens' ? 5 : 10;
   const steps = Math.ceil(rows / 32) * epochs;
   return {
-    ...{ train, validation, epochs, majority: majorityOf(task, validation) },
+    ...files,
+    ...{ epochs, majority: majorityOf(task, files.validation) },
     estimationSteps: Math.min(800, Math.ceil(steps / 2)),
   };
 }
 
 const rows: Row[] = [];
 for (const task of given.tasks) {
-  const files = filesOf(task);
+  const files = await filesOf(task);
   for (const seed of given.seeds)
     for (const method of [...given.methods, ...(given.sizes ?? [])]) {
       const cell: Cell = { task, seed, method };

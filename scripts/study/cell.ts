@@ -28,6 +28,8 @@ export interface CellResult {
 
 /** What one cell needs of the task. */
 export interface TaskFiles {
+  /** How they are read. */
+  flags: string[];
   train: string;
   validation: string;
   epochs: number;
@@ -87,10 +89,10 @@ async function phase(
 /** Runs what a cell lacks. */
 export async function runCell(cell: Cell, files: TaskFiles, settings: StudySettings): Promise<CellResult> {
   const { task, seed, method } = cell;
-  const { train, validation, epochs, estimationSteps, majority } = files;
+  const { flags: reading, train, validation, epochs, estimationSteps, majority } = files;
   const folder = join(settings.out, task, String(seed));
   const common = [
-    ...['--model', settings.model, '--task', task, '--train-file', train, '--validation-file', validation],
+    ...['--model', settings.model, ...reading, '--train-file', train, '--validation-file', validation],
     ...['--learning-rate', settings.learningRate, '--seed', String(seed)],
   ];
   const trained = [...common, '--epochs', String(epochs)];
