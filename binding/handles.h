@@ -38,7 +38,6 @@ class SessionHandle : public Napi::ObjectWrap<SessionHandle> {
   Napi::Value begin(const Napi::CallbackInfo& info);     // (sequences) -> Promise<void>
   Napi::Value next(const Napi::CallbackInfo& info);      // (batch) -> Promise<Float32Array>
   Napi::Value choose(const Napi::CallbackInfo& info);    // (number[]) -> Promise<void>
-  Napi::Value freeze_below(const Napi::CallbackInfo& info);  // (number) -> Promise<void>
   Napi::Value metrics(const Napi::CallbackInfo& info);
   Napi::Value scores(const Napi::CallbackInfo& info);
   Napi::Value tensors(const Napi::CallbackInfo& info);      // (gradients) -> Promise<{name, shape, data}[]>

@@ -11,7 +11,6 @@ Napi::Function SessionHandle::define(Napi::Env env) {
       {InstanceMethod("step", &SessionHandle::step), InstanceMethod("evaluate", &SessionHandle::evaluate),
        InstanceMethod("logits", &SessionHandle::logits), InstanceMethod("begin", &SessionHandle::begin),
        InstanceMethod("next", &SessionHandle::next), InstanceMethod("choose", &SessionHandle::choose),
-       InstanceMethod("freezeBelow", &SessionHandle::freeze_below),
        InstanceMethod("metrics", &SessionHandle::metrics), InstanceMethod("scores", &SessionHandle::scores),
        InstanceMethod("tensors", &SessionHandle::tensors),
        InstanceMethod("setTensors", &SessionHandle::set_tensors),
@@ -83,13 +82,6 @@ Napi::Value SessionHandle::next(const Napi::CallbackInfo& info) {
 Napi::Value SessionHandle::choose(const Napi::CallbackInfo& info) {
   return post(info.Env(), [from = to_integers(info[0])](Session& s) {
     s.choose(from);
-    return [](Napi::Env env) { return env.Undefined(); };
-  });
-}
-
-Napi::Value SessionHandle::freeze_below(const Napi::CallbackInfo& info) {
-  return post(info.Env(), [layer = info[0].ToNumber().Int64Value()](Session& s) {
-    s.freeze_below(layer);
     return [](Napi::Env env) { return env.Undefined(); };
   });
 }

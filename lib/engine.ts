@@ -192,11 +192,6 @@ export class Session implements Disposable {
     return this.after(() => this.handle.choose(from));
   }
 
-  /** From the next step on the modules of layers below this one stay as they are; nothing is computed for them. */
-  freezeBelow(layer: number): Promise<void> {
-    return this.after(() => this.handle.freezeBelow(layer));
-  }
-
   /** Of the steps since the last call. */
   metrics(): Promise<StepMetrics> {
     return this.after(() => this.handle.metrics());

@@ -37,19 +37,12 @@ export interface EarlyEnd {
   look(step: number): Promise<boolean>;
 }
 
-/** From a step on the modules of the layers below one stay as they are. */
-export interface Freeze {
-  step: number;
-  layer: number;
-}
-
 export interface FitOptions {
   settings: Settings;
   steps: number;
   /** Steps from this one on count for the scores. */
   scoreFrom?: number | undefined;
   early?: EarlyEnd | undefined;
-  freeze?: Freeze | undefined;
   /** Where an interrupted run stood; the session is in that state already. */
   from?: Position | undefined;
   /** Called every `saveSteps` steps and when the signal fires; the session's state is that of the position. */
@@ -106,7 +99,6 @@ export async function fit(
     steps,
     scoreFrom = Infinity,
     early,
-    freeze,
     save,
     pack = packBatch,
     signal,
@@ -119,7 +111,6 @@ export async function fit(
   const at: Position = { ...from };
   const started = performance.now();
   let last = started;
-  let frozen = freeze === undefined;
 
   const report = async (ends = false) => {
     const metrics = await session.metrics();
@@ -149,10 +140,6 @@ export async function fit(
       await report();
       await save?.(at);
       throw new LightPeftError('ABORTED', `stopped after ${at.step} of ${steps} steps`);
-    }
-    if (!frozen && at.step >= freeze!.step) {
-      await session.freezeBelow(freeze!.layer);
-      frozen = true;
     }
     const batches = micro.map((chosen, m) =>
       pack(

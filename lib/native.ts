@@ -212,8 +212,6 @@ export interface NativeSession {
   next(batch: PackedBatch): Promise<Float32Array>;
   /** Sequence b becomes what sequence from[b] is. */
   choose(from: number[]): Promise<void>;
-  /** From the next step on the modules of layers below this one stay as they are. */
-  freezeBelow(layer: number): Promise<void>;
   metrics(): Promise<StepMetrics>;
   scores(): Promise<RawScores>;
   tensors(part: Part): Promise<NamedTensor[]>;

@@ -104,9 +104,6 @@ const SCHEMA = z.strictObject({
   targetPeft: z.number().gt(0).max(1).optional(),
   /** The lowest layers lose all modules where those are together worth no more than this share of all. */
   depth: ratio.default(0),
-  /** The share of the layers, from below, whose modules stay as they are once this share of the steps has been taken. */
-  freezeBelow: ratio.default(0),
-  freezeAfter: z.number().min(0).max(1).default(1 / 3),
   /**
    * MiB of memory for what the layers below the lowest module make of the training texts, computed once and without
    * dropout; past them a file in `out`. 0: computed every time.

@@ -3,7 +3,6 @@ import type { AdapterInfo } from './adapter/info.ts';
 import { writeLightAdapter } from './adapter/light.ts';
 import { writePeftAdapter } from './adapter/peft.ts';
 import { writeCheckpoint } from './checkpoint/written.ts';
-import type { Dataset } from './data/dataset.ts';
 import { begun } from './engine.ts';
 import { stepsOf } from './fit.ts';
 import type { NamedTensor } from './native.ts';
@@ -14,7 +13,7 @@ import type { RunOptions } from './run.ts';
 import { isOfWhole, loraOf, type Smaller, startSmaller } from './smaller.ts';
 import { startHead } from './task-head.ts';
 import { taught, teacherOf } from './teacher.ts';
-import { type Phase, runTraining, type Start } from './training.ts';
+import { type Phase, runTraining } from './training.ts';
 import { removeFile } from './whole-file.ts';
 import type { Report, Workbench } from './workbench.ts';
 
@@ -56,22 +55,12 @@ const VANILLA: Phase = {
 export const vanillaTrain = (options: Options, run: RunOptions = {}): Promise<Report> =>
   runTraining(options, run, VANILLA);
 
-/** When how many of the lowest layers are frozen. */
-function freezing({ settings, checkpoint, note }: Workbench, { examples }: Dataset): Pick<Start, 'freeze'> {
-  const { freezeBelow, freezeAfter } = settings;
-  const layer = Math.floor(freezeBelow * checkpoint.spec.layers + 1e-9);
-  if (layer === 0) return {};
-  const step = Math.round(freezeAfter * stepsOf(examples.length, settings));
-  note(`the modules of the lowest ${layer} layers learn until step ${step}`);
-  return { freeze: { step, layer } };
-}
-
 const LIGHT: Phase<Smaller> = {
   name: 'train',
   async begin(bench, data, run) {
     const { prefixCache } = bench.settings;
     const from = needed(bench.settings, 'from');
-    const start = { ...(await startSmaller(bench, data, from, { prefixCache })), ...freezing(bench, data) };
+    const start = await startSmaller(bench, data, from, { prefixCache });
     const adapter = teacherOf(bench.settings, isOfWhole(start.estimate) ? from : undefined);
     if (adapter === undefined) return start;
     await begun(start.session, async () => {

@@ -11,7 +11,7 @@ import type { LabelSet } from './data/labels.ts';
 import type { Session } from './engine.ts';
 import { LightPeftError } from './errors.ts';
 import { evaluateAll } from './evaluation.ts';
-import { type EarlyEnd, fit, type FitOptions, type Freeze } from './fit.ts';
+import { type EarlyEnd, fit, type FitOptions } from './fit.ts';
 import type { NamedTensor } from './native.ts';
 import { needed, type Options, type Settings, settle } from './options.ts';
 import type { Plan } from './plan/plan.ts';
@@ -32,7 +32,6 @@ export interface Start {
   examples?: readonly EncodedExample[];
   /** Makes a micro-batch of a step, where examples are not taken as they are. */
   pack?: FitOptions['pack'];
-  freeze?: Freeze;
 }
 
 /** What a run ends with. */
@@ -141,7 +140,6 @@ export async function runTraining<S extends Start>(
       early,
       from,
       pack: start.pack,
-      freeze: start.freeze,
       save: async (position) => state.write(position, await session.state()),
       signal: run.signal,
       onProgress,

@@ -184,8 +184,11 @@ Network::Network(std::shared_ptr<const Model> model, const NetworkConfig& config
           at + ".neurons", {model_->layers[l].linear[kIntermediate].out()}, config.neuron_mask_rate, false));
     }
   if (config.told != Told::tokens) head_.emplace(config.head, model_->state_width(), parameters_);
-  parameters_.allocate(model_->device());
-  keep_prefix();
+  parameters_.freeze(model_->device());
+  // The last layer computes only what the head reads: it is no part of a prefix.
+  if (config.prefix_cache > 0 && lowest_ > 0 && lowest_ < layers)
+    prefix_cache_.emplace(model_->spec.hidden, at::TensorOptions(model_->device()).dtype(model_->dtype),
+                          config.prefix_cache, config.prefix_folder);
   // As PEFT initialises: A uniform with Kaiming's bound for a = sqrt(5), B zero.
   for (size_t i = 0; i < modules_.size(); ++i)
     if (modules_[i]) {
@@ -198,30 +201,6 @@ Network::Network(std::shared_ptr<const Model> model, const NetworkConfig& config
     for (const size_t i : *masks) parameters_[i].value.fill_(1);
   if (backbone_) backbone_->begin();
   if (config.told == Told::tokens) vocabulary_ = Vocabulary(*model_, backbone_ ? &*backbone_ : nullptr);
-}
-
-void Network::keep_prefix() {
-  prefix_cache_.reset();
-  // The last layer computes only what the head reads: it is no part of a prefix.
-  if (config_.prefix_cache > 0 && lowest_ > 0 && lowest_ < model_->layers.size())
-    prefix_cache_.emplace(model_->spec.hidden, at::TensorOptions(model_->device()).dtype(model_->dtype),
-                          config_.prefix_cache, config_.prefix_folder);
-}
-
-void Network::freeze_below(size_t layer) {
-  size_t lowest = model_->layers.size();
-  for (size_t at = 0; at < modules_.size(); ++at) {
-    if (!modules_[at]) continue;
-    if (at / kSites >= layer) {
-      lowest = std::min(lowest, at / kSites);
-      continue;
-    }
-    parameters_.freeze(modules_[at]->a);
-    parameters_.freeze(modules_[at]->b);
-  }
-  if (lowest <= lowest_) return;
-  lowest_ = lowest;
-  keep_prefix();
 }
 
 void Network::follow() {

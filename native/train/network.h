@@ -153,8 +153,6 @@ class Network {
   Parameters& parameters() { return parameters_; }
   /// The values of parameters have changed.
   void follow();
-  /// The modules of layers below `layer` stay as they are from now on, and no backward pass goes there.
-  void freeze_below(size_t layer);
   const Model& model() const { return *model_; }
   const NetworkConfig& config() const { return config_; }
   Tensor head_mask(size_t layer) { return config_.masks ? parameters_[head_masks_[layer]].value : Tensor(); }
@@ -175,7 +173,6 @@ class Network {
   void embed_backward(const Tensor& dx, const EmbeddingSaved& saved);
   /// What comes after the last layer, to fp32.
   Tensor finish(const Tensor& x, Saved* saved);
-  void keep_prefix();
   /// What the layers below the lowest trained one make of a training batch, without dropout; kept by text.
   Tensor prefix(const Batch& batch);
   Tensor site_forward(size_t layer, int site, const Tensor& x, const Pass& pass, LayerSaved* saved);

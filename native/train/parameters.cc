@@ -34,7 +34,7 @@ size_t Parameters::add(std::string name, std::vector<int64_t> shape, double rate
   return all_.size() - 1;
 }
 
-void Parameters::allocate(const at::Device& device) {
+void Parameters::freeze(const at::Device& device) {
   for (Tensor* t : {&value_, &grad_, &m_, &v_})
     *t = at::zeros({size_}, at::TensorOptions(device).dtype(at::kFloat));
   for (auto& p : all_) {
@@ -44,11 +44,6 @@ void Parameters::allocate(const at::Device& device) {
     p.moment1 = view(m_);
     p.moment2 = view(v_);
   }
-  if (device_kernels(value_)) pieces_ = on_device_of(value_, pieces());
-}
-
-void Parameters::freeze(size_t i) {
-  all_[i].rate = 0;
   if (device_kernels(value_)) pieces_ = on_device_of(value_, pieces());
 }
 

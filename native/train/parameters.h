@@ -26,10 +26,7 @@ class Parameters {
  public:
   /// Declares a parameter; its index. Sizes are padded to 32 floats so that every view is aligned.
   size_t add(std::string name, std::vector<int64_t> shape, double rate, bool decays);
-  /// After all are declared.
-  void allocate(const at::Device& device);
-  /// Leaves a parameter as it is from now on.
-  void freeze(size_t i);
+  void freeze(const at::Device& device);
   Parameter& operator[](size_t i) { return all_[i]; }
   std::vector<Parameter>& all() { return all_; }
   void zero_grad() { grad_.zero_(); }

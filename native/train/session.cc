@@ -351,13 +351,6 @@ void Session::choose(const std::vector<int64_t>& from) {
   cache_->choose(from);
 }
 
-void Session::freeze_below(int64_t layer) {
-  if (config_.network.full || config_.network.masks)
-    throw Error("BAD_OPTION", "only of a session that trains modules alone can layers be frozen");
-  network_.freeze_below(static_cast<size_t>(std::max<int64_t>(0, layer)));
-  recorded_.clear();  // these go further down
-}
-
 Metrics Session::take_metrics() {
   Metrics m = metrics_;
   m.halvings = halvings_;

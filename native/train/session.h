@@ -56,8 +56,6 @@ class Session {
   Tensor next(const Batch& batch);
   /// Sequence b becomes what sequence from[b] is.
   void choose(const std::vector<int64_t>& from);
-  /// From the next step on the modules of layers below `layer` stay as they are.
-  void freeze_below(int64_t layer);
   Metrics take_metrics();
   Scores scores();
 

@@ -180,7 +180,7 @@ void linears() {
           Parameters parameters;
           const LoraModule m{parameters.add("a", {rank, s.in}, 1, true), parameters.add("b", {s.out, rank}, 1, true),
                              rank, 2, 0};
-          parameters.allocate(device);
+          parameters.freeze(device);
           parameters[m.a].value.copy_(random({rank, s.in}, at::kFloat, 4));
           parameters[m.b].value.copy_(random({s.out, rank}, at::kFloat, 5, 0.1));
           const Tensor x64 = leaf(x), a64 = leaf(parameters[m.a].value), b64 = leaf(parameters[m.b].value);

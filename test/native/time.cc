@@ -85,7 +85,7 @@ void products(int64_t rows, int64_t in, int64_t out) {
   const Dropout dropout = make_dropout(0.05, step_key(1, 1, 1), 1);
   Parameters parameters;
   const LoraModule m{parameters.add("a", {rank, in}, 1, true), parameters.add("b", {out, rank}, 1, true), rank, 2, 0};
-  parameters.allocate(device);
+  parameters.freeze(device);
   LoraSaved saved;
   const Tensor a = random({rank, in}, at::kBFloat16, 5), b = random({out, rank}, at::kBFloat16, 6);
   t = interleaved({[&] { rank_project(x, parameters[m.a].value, 1, dropout); },

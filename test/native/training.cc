@@ -90,7 +90,7 @@ void optimizer() {
   Parameters parameters;
   parameters.add("w", {7, 5}, 1, true);
   parameters.add("mask", {37}, 3, false);
-  parameters.allocate(device);
+  parameters.freeze(device);
   Tensor value[2], m[2], v[2];
   for (size_t i = 0; i < 2; ++i) {
     parameters[i].value.copy_(random(parameters[i].shape, at::kFloat, i));
