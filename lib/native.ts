@@ -29,6 +29,8 @@ export interface ModuleConfig {
   /** alpha / r of the uncut module. */
   scale: number;
   dropout: number;
+  /** Multiplier of the learning rate; 1 if there is none. */
+  rate?: number;
 }
 
 /** What a head is made of. */

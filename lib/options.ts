@@ -102,6 +102,8 @@ const SCHEMA = z.strictObject({
   targetTime: z.number().gt(0).max(1).optional(),
   /** The share of the adapter's parameters that may stay, instead of the ratios of modules and ranks. */
   targetPeft: z.number().gt(0).max(1).optional(),
+  /** Multiplier of the learning rate for what is left of an adapter; by default by how much that is. */
+  adapterLr: z.number().positive().optional(),
   /** The lowest layers lose all modules where those are together worth no more than this share of all. */
   depth: ratio.default(0),
   /**

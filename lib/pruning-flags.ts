@@ -148,6 +148,13 @@ export const PRUNING_FLAGS: readonly Flag[] = [
     parse: number,
   },
   {
+    name: 'adapterLr',
+    takes: 'x',
+    help: 'multiplier of the learning rate for what is left of the adapter; default: 1 by the root of its share',
+    of: ['train'],
+    parse: number,
+  },
+  {
     name: 'depth',
     takes: 'x',
     help: 'the lowest layers lose their modules where these are worth no more than this share',

@@ -31,8 +31,19 @@ export interface Smaller extends Start {
 }
 
 /** The modules that a Plan keeps; the scale stays that of the uncut module. */
-const cutModules = (modules: ModuleConfig[], plan: Plan): ModuleConfig[] =>
-  plan.modules.map(({ name, ranks }) => ({ ...modules.find((m) => m.name === name)!, rank: ranks.length }));
+const cutModules = (modules: ModuleConfig[], plan: Plan, rate: number): ModuleConfig[] =>
+  plan.modules.map(({ name, ranks }) => ({
+    ...modules.find((m) => m.name === name)!,
+    rank: ranks.length,
+    rate,
+  }));
+
+/** By what factor what is left of an adapter learns faster: alone it moves the model less than with all the rest (docs/results.md). */
+function usualRate(whole: Adapter, left: readonly NamedTensor[]): number {
+  const size = (tensors: Iterable<readonly [string, { data: { length: number } }]>) =>
+    [...tensors].reduce((sum, [name, { data }]) => sum + (name.includes('.lora_') ? data.length : 0), 0);
+  return Math.sqrt(size(whole) / size(left.map((tensor) => [tensor.name, tensor])));
+}
 
 /** How many heads and neurons a Plan keeps that an earlier cut had taken before the estimation. */
 const returning = (plan: Plan, { masks }: Estimate): number =>
@@ -124,7 +135,9 @@ export async function startSmaller(
   const moments = carryMoments ? await readMoments(from) : undefined;
   const optimizerSteps = moments?.steps ?? 0;
   using small = await model.cut(layerCuts(plan, delta), { threads });
-  const modules = cutModules(bench.modules(), plan);
+  // Where what is left is estimated again, it is scored as it learned before.
+  const rate = masks ? 1 : (settings.adapterLr ?? usualRate(adapter, tensors));
+  const modules = cutModules(bench.modules(), plan, rate);
   const start = createHash('sha256').update(JSON.stringify(plan));
   const session = bench.session(small, data.labels, modules, { masks, prefixCache, optimizerSteps });
   await begun(session, async () => {

@@ -150,7 +150,7 @@ Tensor rank_project(const Tensor& x, const Tensor& w, double scale, const Dropou
     const int64_t pairs = strip_depth(width) / 2;
     panels = at::empty({(rank + kPanelRanks - 1) / kPanelRanks, pairs, 2 * kPanelRanks, 2}, x.options());
     const RankPanels a{floats(w), panels.mutable_data_ptr(), width, rank};
-    parallel(pairs, 512, [&](int64_t b, int64_t e) { kernels().pack_ranks(a, b, e); });
+    parallel(pairs / 16, 32, [&](int64_t b, int64_t e) { kernels().pack_ranks(a, b, e); });
   }
   const RankProject a{x.const_data_ptr(),        floats(w), data(panels), mutable_floats(p), width, rank,
                       static_cast<float>(scale), dropout};

@@ -169,8 +169,8 @@ Network::Network(std::shared_ptr<const Model> model, const NetworkConfig& config
     const size_t at = m.layer * kSites + m.site;
     const Linear& base = model_->layers[m.layer].linear[m.site];
     if (base.in() + base.out() == 0) throw Error("BAD_OPTION", "the model has no " + m.name);
-    modules_[at] = LoraModule{parameters_.add(m.name + ".lora_A.weight", {m.rank, base.in()}, 1, true),
-                              parameters_.add(m.name + ".lora_B.weight", {base.out(), m.rank}, 1, true),
+    modules_[at] = LoraModule{parameters_.add(m.name + ".lora_A.weight", {m.rank, base.in()}, m.rate, true),
+                              parameters_.add(m.name + ".lora_B.weight", {base.out(), m.rank}, m.rate, true),
                               m.rank, m.scale, m.dropout};
     order_[at] = static_cast<int>(i);
     lowest_ = std::min<size_t>(lowest_, m.layer);

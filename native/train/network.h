@@ -21,6 +21,7 @@ struct ModuleConfig {
   int64_t layer = 0, rank = 0;
   Site site = kQuery;
   double scale = 1, dropout = 0;
+  double rate = 1;  // multiplier of the learning rate
 };
 
 struct NetworkConfig {

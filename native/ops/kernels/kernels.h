@@ -95,7 +95,7 @@ struct NormGradient {
 };
 
 /// w laid out for a projection of bf16 rows: panels of 8 ranks, in each for every two columns 16 pairs, those
-/// of the ranks' values rounded to bf16, then those of what the rounding left; shares are pairs of columns.
+/// of the ranks' values rounded to bf16, then those of what the rounding left; shares are 32 columns.
 constexpr int64_t kPanelRanks = 8;
 struct RankPanels {
   const float* w;  // [rank, width]

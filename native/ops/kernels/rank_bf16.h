@@ -2,6 +2,7 @@
 // LoRA's projection on the processor's bf16 dot products. Each weight is the sum of two bf16 numbers, side by
 // side in a panel's lanes, so that nothing of note is lost beside fp32: at most 2^-17 of a weight.
 #include "ops/kernels/product.h"
+#include "ops/kernels/turn.h"
 
 #ifdef __AVX512BF16__
 
@@ -12,23 +13,40 @@ namespace lp::LP_ISA {
 constexpr int kProjectRows = 6;
 constexpr int64_t kProjectColumns = 512;  // of rows that dropout is applied to at once
 
-LP_INLINE uint16_t rounded(float x) {
-  return static_cast<uint16_t>(_mm_cvtsi128_si32((__m128i)_mm_cvtneps_pbh(_mm_set_ss(x))));
+/// What rounding gives of 16 floats, and what it leaves.
+struct Parts {
+  __m256i high;
+  __m512 rest;
+};
+LP_INLINE Parts parts_of(__m512 x) {
+  const __m256i high = (__m256i)_mm512_cvtneps_pbh(x);
+  return {high, _mm512_sub_ps(x, (__m512)_mm512_slli_epi32(_mm512_cvtepu16_epi32(high), 16))};
+}
+
+LP_INLINE __m512i joined(__m256i low, __m256i high) {
+  return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
 }
 
 /// See RankPanels.
 inline void pack_ranks(const RankPanels& a, int64_t begin, int64_t end) {
   for (int64_t k0 = 0; k0 < a.rank; k0 += kPanelRanks) {
-    auto* panel = static_cast<uint16_t*>(a.panels) + (k0 / kPanelRanks) * strip_depth(a.width) * W;
-    const int64_t ranks = a.rank - k0 < kPanelRanks ? a.rank - k0 : kPanelRanks;
-    std::memset(panel + begin * 2 * W, 0, (end - begin) * 2 * W * sizeof(uint16_t));
-    for (int64_t k = 0; k < ranks; ++k)
-      for (int64_t c = 2 * begin; c < 2 * end && c < a.width; ++c) {
-        const float w = a.w[(k0 + k) * a.width + c];
-        const uint16_t high = rounded(w);
-        panel[c / 2 * 2 * W + 2 * k + c % 2] = high;
-        panel[c / 2 * 2 * W + 2 * (kPanelRanks + k) + c % 2] = rounded(w - to_float(bf16{high}));
+    bf16* panel = static_cast<bf16*>(a.panels) + (k0 / kPanelRanks) * strip_depth(a.width) * W;
+    for (int64_t c = begin * kBlock; c < end * kBlock; c += kBlock) {
+      __m512i v[16];
+#pragma GCC unroll 8
+      for (int k = 0; k < kPanelRanks; ++k) {
+        v[k] = v[kPanelRanks + k] = _mm512_setzero_si512();
+        if (k0 + k >= a.rank) continue;
+        const Block w = load_block(a.w + (k0 + k) * a.width + c, a.width - c);
+        const Parts low = parts_of((__m512)w.v[0]), high = parts_of((__m512)w.v[1]);
+        v[k] = joined(low.high, high.high);
+        v[kPanelRanks + k] =
+            joined((__m256i)_mm512_cvtneps_pbh(low.rest), (__m256i)_mm512_cvtneps_pbh(high.rest));
       }
+      turn(v);
+#pragma GCC unroll 16
+      for (int i = 0; i < 16; ++i) _mm512_storeu_si512(panel + (c / 2 + i) * 2 * W, v[i]);
+    }
   }
 }
 

@@ -50,20 +50,24 @@ constexpr int kTurned = kTiledRows * kTileDepth;  // values of 8 ranks and 32 ro
 /// See TurnedRanks.
 inline void turn_ranks(const TurnedRanks& a, int64_t begin, int64_t end) {
   const int64_t blocks = (a.rows + kTiledRows - 1) / kTiledRows;
+  const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  const __m512i places = _mm512_mullo_epi32(lanes, _mm512_set1_epi32(static_cast<int>(a.rank)));
   for (int64_t k0 = 0; k0 < a.rank; k0 += kPanelRanks)
     for (int64_t block = begin; block < end; ++block) {
-      auto* to = static_cast<uint16_t*>(a.turned) + ((k0 / kPanelRanks) * blocks + block) * kTurned;
-      std::memset(to, 0, kTurned * sizeof(uint16_t));
-      const int64_t first = block * kTiledRows;
-      for (int64_t r = 0; r < kTiledRows && first + r < a.rows; ++r)
+      bf16* to = static_cast<bf16*>(a.turned) + ((k0 / kPanelRanks) * blocks + block) * kTurned;
+      std::memset(to, 0, kTurned * sizeof(bf16));
+      for (int64_t r = 0; r < kTiledRows; r += W) {
+        const int64_t row = block * kTiledRows + r, left = a.rows - row;
+        if (left <= 0) break;
+        const __mmask16 there = left >= W ? 0xFFFF : static_cast<__mmask16>((1 << left) - 1);
         for (int64_t k = 0; k < kPanelRanks && k0 + k < a.rank; ++k) {
-          float rest = a.p[(first + r) * a.rank + k0 + k];
+          Parts p{{}, _mm512_mask_i32gather_ps(_mm512_setzero_ps(), there, places, a.p + row * a.rank + k0 + k, 4)};
           for (int part = 0; part < 3; ++part) {
-            const uint16_t some = rounded(rest);
-            to[(part * kPanelRanks + k) * kTileDepth + r] = some;
-            rest -= to_float(bf16{some});
+            p = parts_of(p.rest);
+            std::memcpy(to + (part * kPanelRanks + k) * kTileDepth + r, &p.high, sizeof p.high);
           }
         }
+      }
     }
 }
 
@@ -136,11 +140,10 @@ inline void split_ranks(const SplitRanks& a, int64_t begin, int64_t end) {
     for (int64_t k = 0; k < a.rank; k += W) {
       const __mmask16 there = a.rank - k >= W ? 0xFFFF : static_cast<__mmask16>((1 << (a.rank - k)) - 1);
       const __m512 p = _mm512_mul_ps(_mm512_maskz_loadu_ps(there, a.p + row * a.rank + k), _mm512_set1_ps(a.scale));
-      const __m256i high = (__m256i)_mm512_cvtneps_pbh(p);
-      const __m512 rest = _mm512_sub_ps(p, (__m512)_mm512_slli_epi32(_mm512_cvtepu16_epi32(high), 16));
-      _mm256_mask_storeu_epi16(x + k, there, high);
-      _mm256_mask_storeu_epi16(x + a.rank + k, there, high);
-      _mm256_mask_storeu_epi16(x + 2 * a.rank + k, there, (__m256i)_mm512_cvtneps_pbh(rest));
+      const Parts parts = parts_of(p);
+      _mm256_mask_storeu_epi16(x + k, there, parts.high);
+      _mm256_mask_storeu_epi16(x + a.rank + k, there, parts.high);
+      _mm256_mask_storeu_epi16(x + 2 * a.rank + k, there, (__m256i)_mm512_cvtneps_pbh(parts.rest));
     }
   }
 }
@@ -154,10 +157,8 @@ inline void split_weights(const SplitRanks& a, int64_t begin, int64_t end) {
     const auto row = [&](int64_t k) {
       if (k >= 3 * a.rank) return _mm512_setzero_si512();
       const __m512 w = _mm512_maskz_loadu_ps(there, a.w + k % a.rank * a.n + strip * W);
-      const __m512i high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(w));
-      if (k / a.rank != 1) return high;
-      const __m512 rest = _mm512_sub_ps(w, (__m512)_mm512_slli_epi32(high, 16));
-      return _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(rest));
+      const Parts parts = parts_of(w);
+      return _mm512_cvtepu16_epi32(k / a.rank == 1 ? (__m256i)_mm512_cvtneps_pbh(parts.rest) : parts.high);
     };
     bf16* to = static_cast<bf16*>(a.strips) + strip * depth * W;
     for (int64_t k = 0; k < depth; k += 2, to += 2 * W)
