@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { expect } from 'chai';
+import { native } from '../../lib/native.ts';
 
 interface Comparison {
   op: string;
@@ -16,9 +17,10 @@ const { addon } = JSON.parse(readFileSync(join(root, 'build/current.json'), 'utf
 const folder = join(root, dirname(addon));
 
 /** What test/native prints: each op against float64, its gradients against autograd's. */
-function comparisons(...given: string[]): Comparison[] {
+function comparisons(given: readonly string[], isa: string): Comparison[] {
   const program = join(folder, 'op_check');
-  const { status, stdout, stderr } = spawnSync(program, given, { encoding: 'utf8', maxBuffer: 2 ** 26 });
+  const env = { ...process.env, LIGHT_PEFT_ISA: isa };
+  const { status, stdout, stderr } = spawnSync(program, given, { encoding: 'utf8', maxBuffer: 2 ** 26, env });
   expect(status, stderr).equal(0);
   return stdout
     .trim()
@@ -45,14 +47,17 @@ const KINDS = [
 
 const kindOf = ({ op }: Comparison): string => op.split(' ')[0]!;
 
-for (const [kernels, flags] of [
-  ['', []],
-  [' by the CUDA kernels, as the host runs them', ['--emulated']],
-] as const)
-  describe(`every op is its float64 reference${kernels}`, () => {
+const ISAS = ['avx2', 'avx512', 'avx512_bf16', 'amx'] as const;
+const best = native().machine().isa;
+
+for (const { kernels, flags, isa } of [
+  ...ISAS.slice(0, ISAS.indexOf(best) + 1).map((isa) => ({ kernels: `by those for ${isa}`, flags: [], isa })),
+  { kernels: 'by the CUDA kernels, as the host runs them', flags: ['--emulated'], isa: best },
+])
+  describe(`every op is its float64 reference ${kernels}`, () => {
     // A build with CUDA has these kernels for a GPU alone.
     if (flags.length > 0 && !existsSync(join(folder, 'light_peft_emulated.node'))) return;
-    const all = comparisons(...flags);
+    const all = comparisons(flags, isa);
     for (const kind of KINDS)
       for (const dtype of ['float32', 'bfloat16']) {
         const some = all.filter((one) => kindOf(one) === kind && one.dtype === dtype);
