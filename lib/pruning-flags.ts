@@ -150,7 +150,7 @@ export const PRUNING_FLAGS: readonly Flag[] = [
   {
     name: 'adapterLr',
     takes: 'x',
-    help: 'multiplier of the learning rate for what is left of the adapter; default: 1 by the root of its share',
+    help: 'multiplier of the learning rate for what is left of the adapter; default: the fourth root of one by its share',
     of: ['train'],
     parse: number,
   },

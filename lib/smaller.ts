@@ -42,7 +42,7 @@ const cutModules = (modules: ModuleConfig[], plan: Plan, rate: number): ModuleCo
 function usualRate(whole: Adapter, left: readonly NamedTensor[]): number {
   const size = (tensors: Iterable<readonly [string, { data: { length: number } }]>) =>
     [...tensors].reduce((sum, [name, { data }]) => sum + (name.includes('.lora_') ? data.length : 0), 0);
-  return Math.sqrt(size(whole) / size(left.map((tensor) => [tensor.name, tensor])));
+  return (size(whole) / size(left.map((tensor) => [tensor.name, tensor]))) ** 0.25;
 }
 
 /** How many heads and neurons a Plan keeps that an earlier cut had taken before the estimation. */

@@ -50,6 +50,8 @@ const PAPER_CUT = [
   '0.75',
   '--rank-ratio',
   '0.5',
+  '--adapter-lr',
+  '1',
 ];
 
 export interface StudySettings {
