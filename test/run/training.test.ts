@@ -103,6 +103,31 @@ describe('a training run', () => {
       expect(data.every(Number.isFinite)).equal(true);
   });
 
+  it('lets what is left of an adapter learn at a rate of its own', async () => {
+    const from = folder.file('estimate-whole');
+    const after = async (name: string, changes: Partial<Options>) => {
+      await train(options({ out: folder.file(name), from, maxSteps: 1, warmupRatio: 0, ...changes }));
+      return await readTensors(folder.file(name, LIGHT_TENSORS));
+    };
+    const [start, once, twice, usual] = await Promise.all([
+      after('rate-0', { learningRate: 0 }),
+      after('rate-1', { adapterLr: 1 }),
+      after('rate-2', { adapterLr: 2 }),
+      after('rate', {}),
+    ]);
+    const moved = (to: typeof start, lora: boolean): number =>
+      [...start].reduce((sum, [name, { data }]) => {
+        const other = to.get(name)!.data;
+        const distances = data.map((value, i) => Math.abs(value - other[i]!));
+        return name.includes('.lora_') === lora ? sum + distances.reduce((a, b) => a + b, 0) : sum;
+      }, 0);
+    // A first step of AdamW is as long as its rate.
+    expect(moved(twice, true) / moved(once, true)).closeTo(2, 1e-3);
+    // A quarter of the adapter is left.
+    expect(moved(usual, true) / moved(once, true)).closeTo(Math.SQRT2, 0.02);
+    expect(moved(twice, false)).equal(moved(once, false));
+  });
+
   it('measures what evaluate measures of its adapter, and predict predicts', async () => {
     const out = folder.file('light');
     const from = folder.file('estimate-whole');
