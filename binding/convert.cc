@@ -143,7 +143,8 @@ SessionConfig to_session_config(const Napi::Object& o) {
   for (uint32_t i = 0; i < modules.Length(); ++i) {
     const auto m = modules.Get(i).As<Napi::Object>();
     c.network.modules.push_back({text(m, "name"), integer(m, "layer"), integer(m, "rank"),
-                                 site_of(text(m, "site")), number(m, "scale"), number(m, "dropout"), m.Has("rate") ? number(m, "rate") : 1});
+                                 site_of(text(m, "site")), number(m, "scale"), number(m, "dropout"),
+                                 m.Has("rate") ? number(m, "rate") : 1});
   }
   c.network.full = flag(o, "full");
   c.network.told = told(text(o, "told"));

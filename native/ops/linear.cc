@@ -56,8 +56,12 @@ struct Sum {
   /// @param apart whether norms are asked for of what it adds
   void add(const LowRank& b, bool apart) {
     const int64_t rows = b.p.size(0), rank = b.w.size(0), n = b.w.size(1), strips = (n + kStrip - 1) / kStrip;
-    RankTerm term{b.p.const_data_ptr<float>(), b.w.const_data_ptr<float>(), rank, static_cast<float>(b.scale),
-                  b.dropout, {}};
+    RankTerm term{b.p.const_data_ptr<float>(),
+                  b.w.const_data_ptr<float>(),
+                  rank,
+                  static_cast<float>(b.scale),
+                  b.dropout,
+                  {}};
     if (apart || !kernels().split_ranks || rows == 0) {
       terms.push_back(term);
       return;
@@ -77,8 +81,15 @@ struct Sum {
   }
 
   Product product(const float* bias, const void* start, void* y, float* norms, int64_t n) const {
-    return {segments.data(), terms.data(), static_cast<int64_t>(segments.size()),
-            static_cast<int64_t>(terms.size()), bias, start, y, norms, n};
+    return {segments.data(),
+            terms.data(),
+            static_cast<int64_t>(segments.size()),
+            static_cast<int64_t>(terms.size()),
+            bias,
+            start,
+            y,
+            norms,
+            n};
   }
 };
 
@@ -168,8 +179,8 @@ Tensor linear_backward(at::ArrayRef<LinearGradient> parts, Tensor start) {
         {part.dy.const_data_ptr(), part.linear->backward_panels().const_data_ptr(), part.linear->out()});
     if (part.branch) sum.add(*part.branch, false);
   }
-  multiply(sum.product(nullptr, start.defined() ? dx.const_data_ptr() : nullptr, dx.mutable_data_ptr(), nullptr,
-                       first.in()),
+  multiply(sum.product(nullptr, start.defined() ? dx.const_data_ptr() : nullptr, dx.mutable_data_ptr(),
+                       nullptr, first.in()),
            rows);
   return dx;
 }

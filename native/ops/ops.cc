@@ -180,8 +180,9 @@ void rank_outer(const Tensor& p, const Tensor& x, Tensor grad, const Dropout& dr
     const TurnedRanks t{floats(p), turned.mutable_data_ptr(), rows, rank};
     parallel(blocks, 16, [&](int64_t b, int64_t e) { kernels().turn_ranks(t, b, e); });
   }
-  const RankOuter a{floats(p), data(turned), x.const_data_ptr(), mutable_floats(grad), x.size(1), rank, rows,
-                    dropout,   1,            false};
+  const RankOuter a{
+      floats(p), data(turned), x.const_data_ptr(), mutable_floats(grad), x.size(1), rank, rows, dropout,
+      1,         false};
   by_columns(&DeviceKernels::rank_outer, &TypedKernels::rank_outer, a, x, p.size(1));
 }
 

@@ -3,8 +3,10 @@
 // rounded to bf16 before they are multiplied, as PyTorch's are, and all sums are fp32. The backward pass
 // works on transposed scores, keys by queries, so that only their gradients have to be turned round, for the
 // gradient of the queries.
+#include <type_traits>
+
 #include "ops/kernels/attention.h"
-#include "ops/kernels/product.h"
+#include "ops/kernels/tiled_product.h"
 #include "ops/kernels/turn.h"
 
 #ifdef __AVX512BF16__
@@ -25,15 +27,19 @@ LP_INLINE __m512i pairs(const bf16* p, int64_t n) {
   return _mm512_maskz_loadu_epi16(n >= 32 ? ~0u : (1u << n) - 1, p);
 }
 
-/// Strips of B [depth, n] from its rows, `stride` apart.
-LP_INLINE void pack_rows(const bf16* b, int64_t stride, int64_t depth, int64_t n, bf16* strips) {
-  for (int64_t c = 0; c < n; c += W)
-    for (int64_t k = 0; k < depth; k += 2, strips += 2 * W) {
+/// Strips of B [depth, n] from its rows, `stride` apart, with zeros to `padded` rows.
+LP_INLINE void pack_rows(const bf16* b, int64_t stride, int64_t depth, int64_t padded, int64_t n,
+                         bf16* strips) {
+  for (int64_t c = 0; c < n; c += W) {
+    int64_t k = 0;
+    for (; k < depth; k += 2, strips += 2 * W) {
       const bf16* from = b + k * stride + c;
       const __m512i low = halves(from, n - c);
       const __m512i high = k + 1 < depth ? halves(from + stride, n - c) : _mm512_setzero_si512();
       _mm512_storeu_si512(strips, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
     }
+    for (; k < padded; k += 2, strips += 2 * W) _mm512_storeu_si512(strips, _mm512_setzero_si512());
+  }
 }
 
 /// Strips of B [depth, n] from its columns, `stride` apart.
@@ -69,49 +75,105 @@ LP_INLINE void turn_halves(const bf16* from, int64_t ld_from, int64_t rows, int6
     }
 }
 
-template <int R, int V>
-LP_INLINE void scratch_tile(const bf16* a, int64_t stride, int64_t depth, const bf16* panel, float* c,
-                            int64_t ldc, bool accumulate) {
-  F sum[R][V];
-  for (int r = 0; r < R; ++r)
-    for (int v = 0; v < V; ++v) sum[r][v] = accumulate ? load(c + r * ldc + v * W) : F{};
-  add_product<R, V>(a, stride, depth, panel, even(depth) * W, sum);
-  for (int r = 0; r < R; ++r)
-    for (int v = 0; v < V; ++v) store(c + r * ldc + v * W, sum[r][v]);
-}
+/// C [rows, n padded to 16] (+)= A [rows, depth] B, in fp32, on registers.
+struct RegisterProducts {
+  /// Rows that a packed B must have, zeros with them.
+  static int64_t padded(int64_t depth) { return even(depth); }
+  static bool fit(int64_t) { return true; }
 
-template <int V>
-void scratch_rows(const bf16* a, int64_t stride, int64_t rows, int64_t depth, const bf16* panel, float* c,
-                  int64_t ldc, bool accumulate) {
-  int64_t r = 0;
-  for (; r + kTileRows <= rows; r += kTileRows)
-    scratch_tile<kTileRows, V>(a + r * stride, stride, depth, panel, c + r * ldc, ldc, accumulate);
-  for (; r + 2 <= rows; r += 2)
-    scratch_tile<2, V>(a + r * stride, stride, depth, panel, c + r * ldc, ldc, accumulate);
-  for (; r < rows; ++r)
-    scratch_tile<1, V>(a + r * stride, stride, depth, panel, c + r * ldc, ldc, accumulate);
-}
+  template <int R, int V>
+  static LP_INLINE void tile(const bf16* a, int64_t stride, int64_t depth, const bf16* panel, float* c,
+                             int64_t ldc, bool accumulate) {
+    F sum[R][V];
+    for (int r = 0; r < R; ++r)
+      for (int v = 0; v < V; ++v) sum[r][v] = accumulate ? load(c + r * ldc + v * W) : F{};
+    add_product<R, V>(a, stride, depth, panel, even(depth) * W, sum);
+    for (int r = 0; r < R; ++r)
+      for (int v = 0; v < V; ++v) store(c + r * ldc + v * W, sum[r][v]);
+  }
 
-/// C [rows, n padded to 16] (+)= A [rows, depth] B, in fp32.
-inline void scratch_product(const bf16* a, int64_t stride, int64_t rows, int64_t depth, const bf16* strips,
-                            int64_t n, float* c, int64_t ldc, bool accumulate) {
-  for (int64_t first = 0; first < n; first += kPanel) {
-    const bf16* panel = strips + first * even(depth);
-    switch ((n - first + W - 1) / W) {
-      case 1:
-        scratch_rows<1>(a, stride, rows, depth, panel, c + first, ldc, accumulate);
-        break;
-      case 2:
-        scratch_rows<2>(a, stride, rows, depth, panel, c + first, ldc, accumulate);
-        break;
-      case 3:
-        scratch_rows<3>(a, stride, rows, depth, panel, c + first, ldc, accumulate);
-        break;
-      default:
-        scratch_rows<4>(a, stride, rows, depth, panel, c + first, ldc, accumulate);
+  template <int V>
+  static void all_rows(const bf16* a, int64_t stride, int64_t rows, int64_t depth, const bf16* panel,
+                       float* c, int64_t ldc, bool accumulate) {
+    int64_t r = 0;
+    for (; r + kTileRows <= rows; r += kTileRows)
+      tile<kTileRows, V>(a + r * stride, stride, depth, panel, c + r * ldc, ldc, accumulate);
+    for (; r + 2 <= rows; r += 2)
+      tile<2, V>(a + r * stride, stride, depth, panel, c + r * ldc, ldc, accumulate);
+    for (; r < rows; ++r) tile<1, V>(a + r * stride, stride, depth, panel, c + r * ldc, ldc, accumulate);
+  }
+
+  void operator()(const bf16* a, int64_t stride, int64_t rows, int64_t depth, const bf16* strips, int64_t n,
+                  float* c, int64_t ldc, bool accumulate) {
+    for (int64_t first = 0; first < n; first += kPanel) {
+      const bf16* panel = strips + first * even(depth);
+      switch ((n - first + W - 1) / W) {
+        case 1:
+          all_rows<1>(a, stride, rows, depth, panel, c + first, ldc, accumulate);
+          break;
+        case 2:
+          all_rows<2>(a, stride, rows, depth, panel, c + first, ldc, accumulate);
+          break;
+        case 3:
+          all_rows<3>(a, stride, rows, depth, panel, c + first, ldc, accumulate);
+          break;
+        default:
+          all_rows<4>(a, stride, rows, depth, panel, c + first, ldc, accumulate);
+      }
     }
   }
-}
+};
+
+/// The same on the tile unit: of A what fills the last tile's depth is there, and zero or met by B's zeros.
+class TileProducts {
+ public:
+  static int64_t padded(int64_t depth) { return strip_depth(depth); }
+  /// Whether rows of heads of a size are whole tiles.
+  static bool fit(int64_t size) { return size % kTileDepth == 0; }
+  ~TileProducts() {
+    if (shaped_ > 0) _tile_release();
+  }
+
+  void operator()(const bf16* a, int64_t stride, int64_t rows, int64_t depth, const bf16* strips, int64_t n,
+                  float* c, int64_t ldc, bool accumulate) {
+    settle_memory();
+    for (int64_t row = 0; row < rows; row += kTiledRows) {
+      const int64_t count = rows - row < kTiledRows ? rows - row : kTiledRows;
+      if (count != shaped_) set_shapes(count);
+      shaped_ = count;
+      const auto part = [&](auto two) {
+        int64_t first = 0;
+        for (; n - first > W; first += 2 * W)
+          one<decltype(two)::value, true>(a + row * stride, stride, depth, strips, first, c + row * ldc, ldc,
+                                          accumulate);
+        if (first < n)
+          one<decltype(two)::value, false>(a + row * stride, stride, depth, strips, first, c + row * ldc, ldc,
+                                           accumulate);
+      };
+      if (count > kTile)
+        part(std::true_type{});
+      else
+        part(std::false_type{});
+    }
+  }
+
+ private:
+  template <bool Two, bool Pair>
+  static LP_INLINE void one(const bf16* a, int64_t stride, int64_t depth, const bf16* strips, int64_t first,
+                            float* c, int64_t ldc, bool accumulate) {
+    const int64_t deep = strip_depth(depth), strip = deep * W;
+    const bf16* b = strips + first * deep;
+    if (accumulate)
+      load_sums<Two, Pair>(c + first, ldc);
+    else
+      clear_tiles<Two, Pair>();
+    for (int64_t k = 0; k < deep; k += kTileDepth)
+      add_tiles<Two, Pair>(a + k, stride * sizeof(bf16), b + k * W, b + strip + k * W);
+    store_tiles<Two, Pair>(c + first, ldc);
+  }
+
+  int64_t shaped_ = 0;
+};
 
 constexpr float kLn2 = 0.693147181f;
 
@@ -151,26 +213,30 @@ inline int64_t attention_scratch_bf16(int64_t keys, int64_t size) {
   return 3 * q * d + n * d + 4 * n * q + 2 * n * d + q * d + 1024;
 }
 
-inline void attention_forward_bf16(const AttentionForward& a, float* memory, int64_t sequence, int64_t head) {
+template <class Products>
+void attention_forward_bf16(const AttentionForward& a, float* memory, int64_t sequence, int64_t head) {
+  if (!Products::fit(a.size)) return attention_forward_bf16<RegisterProducts>(a, memory, sequence, head);
   const int64_t q0 = a.cu_q[sequence], nq = a.cu_q[sequence + 1] - q0;
   const int64_t k0 = a.k_begin[sequence], nk = a.k_end[sequence] - k0;
   const int64_t heads = a.heads * a.group, n = pad(nk), dp = pad(a.size);
   const int64_t k_stride = a.heads * a.size, q_stride = heads * a.size;
   Scratch scratch(memory);
   bf16* kt = scratch.halves(even(a.size) * pad16(nk));
-  bf16* v = scratch.halves(even(nk) * pad16(a.size));
+  bf16* v = scratch.halves(Products::padded(nk) * pad16(a.size));
   float* s = scratch.floats(kQueryBlock * n);
   bf16* p = scratch.halves(kQueryBlock * n);
   float* out = scratch.floats(kQueryBlock * dp);
   float factors[kQueryBlock];  // of a query's unnormalized probabilities
   pack_columns(static_cast<const bf16*>(a.k) + k0 * k_stride + head * a.size, k_stride, a.size, nk, kt);
-  pack_rows(static_cast<const bf16*>(a.v) + k0 * k_stride + head * a.size, k_stride, nk, a.size, v);
+  pack_rows(static_cast<const bf16*>(a.v) + k0 * k_stride + head * a.size, k_stride, nk, Products::padded(nk),
+            a.size, v);
+  Products product;
   for (int64_t h = head * a.group; h < (head + 1) * a.group; ++h) {
     const float distance = slope_of(a, h);
     for (int64_t i0 = 0; i0 < nq; i0 += kQueryBlock) {
       const int64_t rows = nq - i0 < kQueryBlock ? nq - i0 : kQueryBlock;
       const int64_t at = (q0 + i0) * q_stride + h * a.size;
-      scratch_product(static_cast<const bf16*>(a.q) + at, q_stride, rows, a.size, kt, nk, s, n, false);
+      product(static_cast<const bf16*>(a.q) + at, q_stride, rows, a.size, kt, nk, s, n, false);
       for (int64_t i = 0; i < rows; ++i) {
         float* si = s + i * n;
         add_bias(si, seen_by(a.bias, i0 + i, nq, nk), distance, nk, n);
@@ -191,7 +257,7 @@ inline void attention_forward_bf16(const AttentionForward& a, float* memory, int
         a.lse[h * a.q_rows + q0 + i0 + i] = largest * kLn2 + __builtin_logf(denominator);
         factors[i] = (a.dropout.active() ? a.dropout.scale : 1.f) / denominator;
       }
-      scratch_product(p, n, rows, nk, v, a.size, out, dp, false);
+      product(p, n, rows, nk, v, a.size, out, dp, false);
       const float mask = a.head_mask ? a.head_mask[head] : 1.f;
       if (a.unmasked)
         write_scaled(
@@ -246,8 +312,9 @@ LP_INLINE void add_bias_transposed(float* s, const AttentionBias& bias, float sl
   }
 }
 
-inline void attention_backward_bf16(const AttentionBackward& a, float* memory, int64_t sequence,
-                                    int64_t head) {
+template <class Products>
+void attention_backward_bf16(const AttentionBackward& a, float* memory, int64_t sequence, int64_t head) {
+  if (!Products::fit(a.size)) return attention_backward_bf16<RegisterProducts>(a, memory, sequence, head);
   const int64_t q0 = a.cu_q[sequence], nq = a.cu_q[sequence + 1] - q0;
   const int64_t k0 = a.k_begin[sequence], nk = a.k_end[sequence] - k0;
   const int64_t heads = a.heads * a.group, size = a.size, dp = pad(size);
@@ -261,7 +328,7 @@ inline void attention_backward_bf16(const AttentionBackward& a, float* memory, i
   bf16* turned = scratch.halves(even(size) * kQueryBlock);  // Q^T, then dO^T, packed
   bf16* q = scratch.halves(kQueryBlock * pad16(size));      // rows of a block, packed
   bf16* dout = scratch.halves(kQueryBlock * pad16(size));
-  bf16* packed_k = scratch.halves(even(nk) * pad16(size));
+  bf16* packed_k = scratch.halves(Products::padded(nk) * pad16(size));
   bf16* turned_ds = scratch.halves(kQueryBlock * pad(nk));
   float* s = scratch.floats(nk * kQueryBlock);
   float* dprob = scratch.floats(nk * kQueryBlock);
@@ -271,7 +338,8 @@ inline void attention_backward_bf16(const AttentionBackward& a, float* memory, i
   float* dv = scratch.floats(nk * dp);
   float* dq = scratch.floats(kQueryBlock * dp);
   alignas(64) float lse[kQueryBlock], dots[kQueryBlock];
-  pack_rows(k, k_stride, nk, size, packed_k);
+  pack_rows(k, k_stride, nk, Products::padded(nk), size, packed_k);
+  Products product;
   float mask_gradient = 0.f, mask_salience = 0.f;
   bool adds = false;  // to sums of earlier blocks
   for (int64_t h = head * a.group; h < (head + 1) * a.group; ++h) {
@@ -281,7 +349,7 @@ inline void attention_backward_bf16(const AttentionBackward& a, float* memory, i
       const int64_t at = (q0 + i0) * q_stride + h * size;
       const bf16 *qi = static_cast<const bf16*>(a.q) + at, *di = static_cast<const bf16*>(a.d_context) + at,
                  *oi = static_cast<const bf16*>(a.unmasked) + at;
-      for (int64_t i = 0; i < kQueryBlock; ++i) {
+      for (int64_t i = 0; i < wide; ++i) {
         F dot = {};
         for (int64_t c = 0; i < rows && c < size; c += kBlock) {
           const Block x = load_block(di + i * q_stride + c, size - c),
@@ -295,10 +363,10 @@ inline void attention_backward_bf16(const AttentionBackward& a, float* memory, i
         lse[i] = i < rows ? a.lse[h * a.q_rows + q0 + i0 + i] * kLog2e : 3.0e38f;
       }
       pack_columns(qi, q_stride, size, rows, turned);
-      scratch_product(k, k_stride, nk, size, turned, rows, s, kQueryBlock, false);
+      product(k, k_stride, nk, size, turned, rows, s, kQueryBlock, false);
       add_bias_transposed(s, a.bias, distance, i0, rows, nq, nk);
       pack_columns(di, q_stride, size, rows, turned);
-      scratch_product(v, k_stride, nk, size, turned, rows, dprob, kQueryBlock, false);
+      product(v, k_stride, nk, size, turned, rows, dprob, kQueryBlock, false);
       const ScoreBlock block{s, dprob, lse, dots, p, ds, a.scale * kLog2e, kept_scale};
       const uint32_t row = static_cast<uint32_t>(heads) * dropout_stride(nk);
       for (int64_t c = 0; c < wide; c += W) {
@@ -310,13 +378,16 @@ inline void attention_backward_bf16(const AttentionBackward& a, float* memory, i
             if (j + 16 < nk) score_gradients(block, j + 16, c, kept.high);
           }
       }
-      pack_rows(qi, q_stride, rows, size, q);
-      pack_rows(di, q_stride, rows, size, dout);
-      scratch_product(p, kQueryBlock, nk, rows, dout, size, dv, dp, adds);
-      scratch_product(ds, kQueryBlock, nk, rows, q, size, dk, dp, adds);
+      if (Products::padded(rows) > wide)
+        for (int64_t j = 0; j < nk; ++j)
+          for (bf16* of : {p, ds}) std::memset(of + j * kQueryBlock + wide, 0, W * sizeof(bf16));
+      pack_rows(qi, q_stride, rows, Products::padded(rows), size, q);
+      pack_rows(di, q_stride, rows, Products::padded(rows), size, dout);
+      product(p, kQueryBlock, nk, rows, dout, size, dv, dp, adds);
+      product(ds, kQueryBlock, nk, rows, q, size, dk, dp, adds);
       adds = true;
       turn_halves(ds, kQueryBlock, nk, rows, turned_ds, pad(nk));
-      scratch_product(turned_ds, pad(nk), rows, nk, packed_k, size, dq, dp, false);
+      product(turned_ds, pad(nk), rows, nk, packed_k, size, dq, dp, false);
       write_scaled(dq, dp, rows, size, of_scores, static_cast<bf16*>(a.dq) + at, q_stride);
     }
   }

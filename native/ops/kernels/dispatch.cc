@@ -4,7 +4,8 @@
 namespace lp {
 
 const Kernels& kernels() {
-  static const Kernels* const tables[] = {&avx2::table, &avx512::table, &avx512_bf16::table, &avx512_bf16::tiled};
+  static const Kernels* const tables[] = {&avx2::table, &avx512::table, &avx512_bf16::table,
+                                          &avx512_bf16::tiled};
   return *tables[static_cast<int>(isa())];
 }
 

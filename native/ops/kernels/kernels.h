@@ -103,8 +103,8 @@ struct RankPanels {
   int64_t width, rank;
 };
 
-/// p turned round for RankOuter: of every 8 ranks and 32 rows the ranks' values rounded to bf16, then twice those
-/// of what the rounding left, and zeros, also past the end of either; shares are 32 rows.
+/// p turned round for RankOuter: of every 8 ranks and 32 rows the ranks' values rounded to bf16, then twice
+/// those of what the rounding left, and zeros, also past the end of either; shares are 32 rows.
 struct TurnedRanks {
   const float* p;  // [rows, rank]
   void* turned;    // bf16 [rank / 8 rounded up, rows / 32 rounded up, 32, 32]
@@ -112,8 +112,8 @@ struct TurnedRanks {
 };
 
 /// A low-rank product p w as one of bf16 numbers, by which it is exact to 2^-16: of each factor what rounding
-/// gives and what it leaves, high high + high low + low high. Shares are rows of p; w's strips, the second kind
-/// of shares, are of 16 columns.
+/// gives and what it leaves, high high + high low + low high. Shares are rows of p; w's strips, the second
+/// kind of shares, are of 16 columns.
 struct SplitRanks {
   const float* p;  // [rows, rank]
   const float* w;  // [rank, n]
@@ -244,8 +244,8 @@ struct AdamW {
   float correction1, correction2_sqrt;  // 1 - beta1^t, sqrt(1 - beta2^t)
 };
 
-/// A weight B [depth, n] laid out for `product`: strips of 16 columns one after the other, each row of a strip
-/// two rows of B interleaved, zeros past the end of either. Four strips are a panel.
+/// A weight B [depth, n] laid out for `product`: strips of 16 columns one after the other, each row of a
+/// strip two rows of B interleaved, zeros past the end of either. Four strips are a panel.
 constexpr int64_t kStrip = 16, kPanel = 4 * kStrip;
 /// Rows of B in a strip, zeros with them: as many as fill tiles (AMX) of 16 pairs.
 constexpr int64_t strip_depth(int64_t depth) { return (depth + 31) / 32 * 32; }
@@ -328,6 +328,6 @@ extern const Kernels table;
 namespace avx512_bf16 {
 /// The second has its products from the tile unit (AMX).
 extern const Kernels table, tiled;
-}
+}  // namespace avx512_bf16
 
 }  // namespace lp

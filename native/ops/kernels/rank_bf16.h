@@ -89,8 +89,8 @@ LP_INLINE void write_projection(const RankProject& a, int64_t row, int64_t k0, F
   const int64_t ranks = a.rank - k0 < kPanelRanks ? a.rank - k0 : kPanelRanks;
   const float scale = a.dropout.active() ? a.scale * a.dropout.scale : a.scale;
   const __m512 both = (__m512)sum;
-  const __m256 p = _mm256_mul_ps(
-      _mm256_add_ps(_mm512_castps512_ps256(both), _mm512_extractf32x8_ps(both, 1)), _mm256_set1_ps(scale));
+  const __m256 p = _mm256_mul_ps(_mm256_add_ps(_mm512_castps512_ps256(both), _mm512_extractf32x8_ps(both, 1)),
+                                 _mm256_set1_ps(scale));
   _mm256_mask_storeu_ps(a.p + row * a.rank + k0, static_cast<__mmask8>((1 << ranks) - 1), p);
 }
 

@@ -69,8 +69,8 @@ constexpr TypedKernels typed() {
 constexpr TypedKernels typed_bf16() {
   TypedKernels t = typed<bf16>();
   t.rank_project = rank_project_bf16;
-  t.attention_forward = attention_forward_bf16;
-  t.attention_backward = attention_backward_bf16;
+  t.attention_forward = attention_forward_bf16<RegisterProducts>;
+  t.attention_backward = attention_backward_bf16<RegisterProducts>;
   return t;
 }
 
@@ -83,15 +83,18 @@ constexpr TypedKernels tiled_bf16() {
   TypedKernels t = typed_bf16();
   t.rank_project = rank_project_tiled;
   t.rank_outer = rank_outer_tiled;
+  t.attention_forward = attention_forward_bf16<TileProducts>;
+  t.attention_backward = attention_backward_bf16<TileProducts>;
   return t;
 }
 
-const Kernels table = {typed<float>(), typed_bf16(), adamw,   square_sum, product<ByRegisters>, kTileRows,
-                       pack_ranks,     nullptr,      nullptr, nullptr,    scratch_of};
+const Kernels table = {typed<float>(), typed_bf16(), adamw,   square_sum, product<ByRegisters>,
+                       kTileRows,      pack_ranks,   nullptr, nullptr,    nullptr,
+                       scratch_of};
 const Kernels tiled = {typed<float>(), tiled_bf16(), adamw,       square_sum,    product<ByTiles>, kTiledRows,
                        pack_ranks,     turn_ranks,   split_ranks, split_weights, scratch_of};
 #else
-const Kernels table = {typed<float>(), typed<bf16>(), adamw,   square_sum, nullptr, 0,
+const Kernels table = {typed<float>(), typed<bf16>(), adamw,   square_sum, nullptr,          0,
                        nullptr,        nullptr,       nullptr, nullptr,    attention_scratch};
 #endif
 

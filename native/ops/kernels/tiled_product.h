@@ -1,15 +1,15 @@
 #pragma once
-// The same products on the processor's tile unit (AMX): 32 rows and 32 columns at a time, whose sums lie in four tiles
-// until the depth is done. Strips are laid out as tiles read them: rows of pairs.
+// The same products on the processor's tile unit (AMX): 32 rows and 32 columns at a time, whose sums lie in
+// four tiles until the depth is done. Strips are laid out as tiles read them: rows of pairs.
 #include "ops/kernels/product.h"
 
 #ifdef __AVX512BF16__
 
 namespace lp::LP_ISA {
 
-constexpr int kTile = 16;                // rows of a tile, and floats in one of its rows
-constexpr int kTileDepth = 2 * kTile;    // bf16 values in a row
-constexpr int kTiledRows = 2 * kTile;    // rows that are multiplied together
+constexpr int kTile = 16;              // rows of a tile, and floats in one of its rows
+constexpr int kTileDepth = 2 * kTile;  // bf16 values in a row
+constexpr int kTiledRows = 2 * kTile;  // rows that are multiplied together
 
 /// What the processor is told of its tiles (Intel 64 SDM, volume 1, 18.2).
 struct alignas(64) TileShapes {
@@ -18,7 +18,8 @@ struct alignas(64) TileShapes {
   uint8_t rows[16] = {};
 };
 
-// Tiles 0 to 3 are sums (two halves of the rows by two vectors of columns), 4 and 5 rows of x, 6 and 7 of the panel.
+// Tiles 0 to 3 are sums (two halves of the rows by two vectors of columns), 4 and 5 rows of x, 6 and 7 of the
+// panel.
 LP_INLINE TileShapes shapes_for(int64_t count) {
   const auto upper = static_cast<uint8_t>(count < kTile ? count : kTile),
              lower = static_cast<uint8_t>(count > kTile ? count - kTile : 1);
@@ -30,8 +31,8 @@ LP_INLINE TileShapes shapes_for(int64_t count) {
   return shapes;
 }
 
-/// GCC 12 does not know that tiles read and write memory: what is written before is there now, and what is read
-/// later is read later.
+/// GCC 12 does not know that tiles read and write memory: what is written before is there now, and what is
+/// read later is read later.
 LP_INLINE void settle_memory() { asm volatile("" ::: "memory"); }
 
 LP_INLINE void set_shapes(int64_t count) {
@@ -81,6 +82,16 @@ LP_INLINE void clear_tiles() {
   if constexpr (Two && Pair) _tile_zero(3);
 }
 
+/// From rows of `width` floats.
+template <bool Two, bool Pair>
+LP_INLINE void load_sums(const float* from, int64_t width) {
+  const int64_t bytes = width * sizeof(float);
+  _tile_loadd(0, from, bytes);
+  if constexpr (Pair) _tile_loadd(1, from + W, bytes);
+  if constexpr (Two) _tile_loadd(2, from + kTile * width, bytes);
+  if constexpr (Two && Pair) _tile_loadd(3, from + kTile * width + W, bytes);
+}
+
 /// To rows of `width` floats.
 template <bool Two, bool Pair>
 LP_INLINE void store_tiles(float* to, int64_t width) {
@@ -94,8 +105,8 @@ LP_INLINE void store_tiles(float* to, int64_t width) {
 
 /// The sums over segments for `count` rows (two halves where Two) of a panel of V strips.
 template <int V, bool Two>
-LP_INLINE void multiply_panel(const ProductSegment* segments, int64_t segment_count, int64_t panel, int64_t row,
-                              int64_t count, float* sums) {
+LP_INLINE void multiply_panel(const ProductSegment* segments, int64_t segment_count, int64_t panel,
+                              int64_t row, int64_t count, float* sums) {
   int first = 0;
   for (; first + 2 <= V; first += 2) {
     clear_tiles<Two, true>();
@@ -109,8 +120,8 @@ LP_INLINE void multiply_panel(const ProductSegment* segments, int64_t segment_co
 }
 
 template <int V>
-LP_INLINE void multiply_rows(const ProductSegment* segments, int64_t segment_count, int64_t panel, int64_t row,
-                             int64_t count, float* sums) {
+LP_INLINE void multiply_rows(const ProductSegment* segments, int64_t segment_count, int64_t panel,
+                             int64_t row, int64_t count, float* sums) {
   if (count > kTile)
     multiply_panel<V, true>(segments, segment_count, panel, row, count, sums);
   else

@@ -1,6 +1,6 @@
 #pragma once
-// LoRA's skinny products on the processor's tile unit (AMX): numbers that are not bf16 are two that are, what rounding
-// gives and what it leaves, in a tile's two halves.
+// LoRA's skinny products on the processor's tile unit (AMX): numbers that are not bf16 are two that are, what
+// rounding gives and what it leaves, in a tile's two halves.
 #include "ops/kernels/rank_bf16.h"
 #include "ops/kernels/tiled_product.h"
 
@@ -61,7 +61,9 @@ inline void turn_ranks(const TurnedRanks& a, int64_t begin, int64_t end) {
         if (left <= 0) break;
         const __mmask16 there = left >= W ? 0xFFFF : static_cast<__mmask16>((1 << left) - 1);
         for (int64_t k = 0; k < kPanelRanks && k0 + k < a.rank; ++k) {
-          Parts p{{}, _mm512_mask_i32gather_ps(_mm512_setzero_ps(), there, places, a.p + row * a.rank + k0 + k, 4)};
+          Parts p{
+              {},
+              _mm512_mask_i32gather_ps(_mm512_setzero_ps(), there, places, a.p + row * a.rank + k0 + k, 4)};
           for (int part = 0; part < 3; ++part) {
             p = parts_of(p.rest);
             std::memcpy(to + (part * kPanelRanks + k) * kTileDepth + r, &p.high, sizeof p.high);
@@ -73,15 +75,17 @@ inline void turn_ranks(const TurnedRanks& a, int64_t begin, int64_t end) {
 
 /// Of 32 rows and the columns [c, c + 32) of what dropout leaves of x two tiles, rows by pairs.
 LP_INLINE void pair_rows(const RankOuter& a, int64_t row, int64_t c, __mmask32 exists, bf16* tiles) {
-  alignas(64) static constexpr uint16_t kFirst[32] = {0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
-                                                      8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
+  alignas(64) static constexpr uint16_t kFirst[32] = {0,  32, 1,  33, 2,  34, 3,  35, 4,  36, 5,
+                                                      37, 6,  38, 7,  39, 8,  40, 9,  41, 10, 42,
+                                                      11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
   const __m512i first = _mm512_load_si512(kFirst), second = _mm512_add_epi16(first, _mm512_set1_epi16(16));
   const uint32_t stride = dropout_stride(a.width);
   const auto kept = [&](int64_t r) {
     if (r >= a.rows) return _mm512_setzero_si512();
     const bf16* x = static_cast<const bf16*>(a.x) + r * a.width + c;
     prefetch(x + kAhead);
-    const __mmask32 mask = a.dropout.active() ? kept_columns(a.dropout, static_cast<uint32_t>(r) * stride, c) : ~0u;
+    const __mmask32 mask =
+        a.dropout.active() ? kept_columns(a.dropout, static_cast<uint32_t>(r) * stride, c) : ~0u;
     return _mm512_maskz_loadu_epi16(mask & exists, x);
   };
   for (int i = 0; i < kTile; ++i) {
@@ -139,7 +143,8 @@ inline void split_ranks(const SplitRanks& a, int64_t begin, int64_t end) {
     auto* x = static_cast<uint16_t*>(a.x) + row * 3 * a.rank;
     for (int64_t k = 0; k < a.rank; k += W) {
       const __mmask16 there = a.rank - k >= W ? 0xFFFF : static_cast<__mmask16>((1 << (a.rank - k)) - 1);
-      const __m512 p = _mm512_mul_ps(_mm512_maskz_loadu_ps(there, a.p + row * a.rank + k), _mm512_set1_ps(a.scale));
+      const __m512 p =
+          _mm512_mul_ps(_mm512_maskz_loadu_ps(there, a.p + row * a.rank + k), _mm512_set1_ps(a.scale));
       const Parts parts = parts_of(p);
       _mm256_mask_storeu_epi16(x + k, there, parts.high);
       _mm256_mask_storeu_epi16(x + a.rank + k, there, parts.high);
