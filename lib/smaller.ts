@@ -151,7 +151,7 @@ export async function startSmaller(
   });
   return {
     ...{ session, estimate, plan, adapter, optimizerSteps },
-    ...{ delta: delta ?? undefined, identity: { from: start.digest('hex') } },
+    ...{ delta: delta ?? undefined, identity: { from: start.digest('hex'), rate: String(rate) } },
   };
 }
 

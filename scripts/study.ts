@@ -1,10 +1,11 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { Command } from 'commander';
 import { TASK_NAMES, taskOf } from '../lib/tasks.ts';
 import { runSetUpOrExit } from './setup/index.ts';
 import { type Cell, METHODS, nameOf, runCell, type StudySettings, type TaskFiles } from './study/cell.ts';
 import { CHOICE_FLAGS, writeChoices } from './study/choices.ts';
+import { linesOf } from './study/lines.ts';
 import { kneeOf, type Row, studyTable } from './study/table.ts';
 
 const list = (text: string): string[] => text.split(',');
@@ -54,11 +55,6 @@ const settings: StudySettings = {
   learningRate: given.learningRate,
   ours: { estimate: words(given.oursEstimate), train: words(given.oursTrain) },
 };
-
-const linesOf = (file: string): string[] =>
-  readFileSync(file, 'utf8')
-    .split('\n')
-    .filter((line) => line.trim() !== '');
 
 /** What saying the same of every example gives at best; a correlation is 0 then. */
 function majorityOf(task: string, file: string): number {

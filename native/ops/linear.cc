@@ -14,7 +14,7 @@ namespace {
 template <class Visit>
 void over_strips(int64_t depth, int64_t n, const Visit& visit) {
   const int64_t size = strip_depth(depth) * kStrip;
-  parallel_tasks((n + kStrip - 1) / kStrip, [&](int64_t strip) {
+  parallel_tasks(strips_of(n), [&](int64_t strip) {
     const int64_t first = strip * kStrip, width = std::min(kStrip, n - first);
     for (int64_t k = 0; k < depth; ++k)
       for (int64_t c = 0; c < width; ++c)
@@ -25,7 +25,7 @@ void over_strips(int64_t depth, int64_t n, const Visit& visit) {
 /// Strips of b [depth, n] (bf16, any strides) for `product`.
 Tensor pack(const Tensor& b) {
   const int64_t depth = b.size(0), n = b.size(1), down = b.stride(0), across = b.stride(1);
-  Tensor panels = at::zeros({strip_depth(depth) * ((n + kStrip - 1) / kStrip * kStrip)}, at::kBFloat16);
+  Tensor panels = at::zeros({strip_depth(depth) * strips_of(n) * kStrip}, at::kBFloat16);
   const auto* from = static_cast<const uint16_t*>(b.const_data_ptr());
   auto* to = static_cast<uint16_t*>(panels.mutable_data_ptr());
   over_strips(depth, n, [=](int64_t at, int64_t k, int64_t c) { to[at] = from[k * down + c * across]; });
@@ -55,7 +55,8 @@ struct Sum {
 
   /// @param apart whether norms are asked for of what it adds
   void add(const LowRank& b, bool apart) {
-    const int64_t rows = b.p.size(0), rank = b.w.size(0), n = b.w.size(1), strips = (n + kStrip - 1) / kStrip;
+    const int64_t rows = b.p.size(0), rank = b.w.size(0), n = b.w.size(1), strips = strips_of(n),
+                  depth = strip_depth(3 * rank);
     RankTerm term{b.p.const_data_ptr<float>(),
                   b.w.const_data_ptr<float>(),
                   rank,
@@ -67,12 +68,11 @@ struct Sum {
       return;
     }
     const at::TensorOptions options = b.p.options().dtype(at::kBFloat16);
-    const Tensor x = at::empty({rows, 3 * rank}, options),
-                 w = at::empty({strips, strip_depth(3 * rank), kStrip}, options);
+    const Tensor x = at::empty({rows, depth}, options), w = at::empty({strips, depth, kStrip}, options);
     const SplitRanks a{term.p, term.w, x.mutable_data_ptr(), w.mutable_data_ptr(), rank, n, term.scale};
     parallel(rows, 512, [&](int64_t begin, int64_t end) { kernels().split_ranks(a, begin, end); });
     parallel(strips, 64, [&](int64_t begin, int64_t end) { kernels().split_weights(a, begin, end); });
-    term.split = {x.const_data_ptr(), w.const_data_ptr(), 3 * rank};
+    term.split = {x.const_data_ptr(), w.const_data_ptr(), depth};
     made.insert(made.end(), {x, w});
     if (term.dropout.active())
       terms.push_back(term);

@@ -1,7 +1,7 @@
-import { readFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { writeWhole } from '../../lib/whole-file.ts';
+import { linesOf } from './lines.ts';
 
 /** Of the files that `writeChoices` makes. */
 export const CHOICE_FLAGS = ['--text-columns', 'question', '--choice-columns', 'a,b,c,d'];
@@ -19,8 +19,7 @@ function choicesOf({ instruction, answer }: { instruction: string; answer: strin
 
 /** A file of instructions as one that an encoder can choose from; questions without four answers are left out. */
 export async function writeChoices(from: string, to: string): Promise<void> {
-  const rows = readFileSync(from, 'utf8').split('\n').filter(Boolean);
-  const choices = rows
+  const choices = linesOf(from)
     .map((row) => choicesOf(JSON.parse(row) as { instruction: string; answer: string }))
     .filter((row) => row !== undefined);
   await mkdir(dirname(to), { recursive: true });

@@ -76,6 +76,8 @@ void attention() {
       {{100}, {100}, 1, 32, 2, true, 7},
       {{66, 5}, {66, 5}, 3, 8, 1, true, 0, true},
       {{40}, {40}, 2, 8, 2, true, 9, true},
+      {{23, 1}, {70, 45}, 2, 96, 3, true},
+      {{50, 9}, {50, 9}, 2, 32, 1, true, 0, true},
   };
   for (const auto dtype : kTypes)
     for (const Shape& shape : shapes)

@@ -128,6 +128,12 @@ describe('a training run', () => {
     expect(moved(twice, false)).equal(moved(once, false));
   });
 
+  it('does not go on at another rate', async () => {
+    const light = { from: folder.file('estimate-whole'), out: folder.file('rate-stopped') };
+    await errorOf(train(options({ ...light, adapterLr: 4 }), stoppingAt(3)));
+    expect(await errorOf(train(options({ ...light, resume: true })))).include({ code: 'BAD_STATE' });
+  });
+
   it('measures what evaluate measures of its adapter, and predict predicts', async () => {
     const out = folder.file('light');
     const from = folder.file('estimate-whole');

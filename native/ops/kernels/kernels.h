@@ -117,7 +117,7 @@ struct TurnedRanks {
 struct SplitRanks {
   const float* p;  // [rows, rank]
   const float* w;  // [rank, n]
-  void* x;         // bf16 [rows, 3 * rank], times scale
+  void* x;         // bf16 [rows, strip_depth(3 * rank)], times scale, then zeros
   void* strips;    // of [3 * rank, n]
   int64_t rank, n;
   float scale;
@@ -247,6 +247,7 @@ struct AdamW {
 /// A weight B [depth, n] laid out for `product`: strips of 16 columns one after the other, each row of a
 /// strip two rows of B interleaved, zeros past the end of either. Four strips are a panel.
 constexpr int64_t kStrip = 16, kPanel = 4 * kStrip;
+constexpr int64_t strips_of(int64_t n) { return (n + kStrip - 1) / kStrip; }
 /// Rows of B in a strip, zeros with them: as many as fill tiles (AMX) of 16 pairs.
 constexpr int64_t strip_depth(int64_t depth) { return (depth + 31) / 32 * 32; }
 

@@ -8,6 +8,7 @@
 
 namespace lp::LP_ISA {
 
+static_assert(kStrip == W);
 constexpr int kTileRows = 6;
 
 LP_INLINE F dot(F sum, __m512i a, __m512i b) {

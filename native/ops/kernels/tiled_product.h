@@ -53,6 +53,7 @@ LP_INLINE void add_tiles(const bf16* x, int64_t bytes, const bf16* b, const bf16
   if constexpr (Two) _tile_dpbf16ps(2, 5, 6);
   if constexpr (Pair) _tile_dpbf16ps(1, 4, 7);
   if constexpr (Two && Pair) _tile_dpbf16ps(3, 5, 7);
+  settle_memory();
 }
 
 /// Adds a segment to the sums of `count` rows and one or two of the panel's V strips.

@@ -115,6 +115,7 @@ LP_INLINE void outer_tiles(const RankOuter& a, int64_t c, int64_t k0) {
     _tile_dpbf16ps(1, 4, 7);
     _tile_dpbf16ps(2, 5, 6);
     _tile_dpbf16ps(3, 5, 7);
+    settle_memory();
   }
   store_tiles<true, true>(sums, kBlock);
   const F scale = splat(a.dropout.active() ? a.dropout.scale : 1.f);
@@ -140,7 +141,9 @@ inline void rank_outer_tiled(const RankOuter& a, int64_t begin, int64_t end) {
 /// See SplitRanks.
 inline void split_ranks(const SplitRanks& a, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; ++row) {
-    auto* x = static_cast<uint16_t*>(a.x) + row * 3 * a.rank;
+    const int64_t depth = strip_depth(3 * a.rank);
+    auto* x = static_cast<uint16_t*>(a.x) + row * depth;
+    std::memset(x + 3 * a.rank, 0, (depth - 3 * a.rank) * sizeof(uint16_t));
     for (int64_t k = 0; k < a.rank; k += W) {
       const __mmask16 there = a.rank - k >= W ? 0xFFFF : static_cast<__mmask16>((1 << (a.rank - k)) - 1);
       const __m512 p =
