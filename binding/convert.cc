@@ -108,13 +108,21 @@ std::vector<WeightRef> to_weights(const Napi::Array& a) {
   return out;
 }
 
+Correction to_correction(const Napi::Value& v) {
+  if (!v.IsObject()) return {};
+  const auto o = v.As<Napi::Object>();
+  const int64_t rank = o.Get("rank").ToNumber().Int64Value();
+  return {vector(o.Get("a")).view({rank, -1}), vector(o.Get("b")).view({-1, rank})};
+}
+
 std::vector<LayerCut> to_cuts(const Napi::Array& a) {
   std::vector<LayerCut> out;
   for (uint32_t i = 0; i < a.Length(); ++i) {
     const auto o = a.Get(i).As<Napi::Object>();
     out.push_back({to_integers(o.Get("heads")), to_integers(o.Get("neurons")), vector(o.Get("headScale")),
                    vector(o.Get("neuronScale")), vector(o.Get("attentionShift")),
-                   vector(o.Get("outputShift"))});
+                   vector(o.Get("outputShift")), to_correction(o.Get("attentionCorrection")),
+                   to_correction(o.Get("outputCorrection"))});
   }
   return out;
 }

@@ -45,6 +45,8 @@ class SessionHandle : public Napi::ObjectWrap<SessionHandle> {
   Napi::Value threads(const Napi::CallbackInfo& info);      // () -> Promise<number>
   Napi::Value state(const Napi::CallbackInfo& info);        // () -> Promise<{stepsDone, tensors}>
   Napi::Value set_state(const Napi::CallbackInfo& info);    // (stepsDone, {name: Uint8Array})
+  Napi::Value reconstruct(
+      const Napi::CallbackInfo& info);  // (smaller session, batches, rank) -> Promise<layers>
   void dispose(const Napi::CallbackInfo& info);
 
   using Work = std::function<Answer(Session&)>;

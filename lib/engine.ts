@@ -6,6 +6,7 @@ import {
   coded,
   type ComputeDtype,
   type LayerCut,
+  type LayerReconstruction,
   type Measures,
   type ModuleConfig,
   type NamedTensor,
@@ -222,6 +223,15 @@ export class Session implements Disposable {
 
   setState(state: SessionState): Promise<void> {
     return this.after(() => this.handle.setState(state));
+  }
+
+  /**
+   * What a session over a cut of this one's model has lost, as far as the rest can give it back.
+   * @param small stays as it is, and must have nothing else to do
+   * @param rank of each correction, at most
+   */
+  reconstruct(small: Session, batches: PackedBatch[], rank: number): Promise<LayerReconstruction[]> {
+    return small.after(() => this.after(() => this.handle.reconstruct(small.handle, batches, rank)));
   }
 
   dispose(): void {

@@ -169,6 +169,19 @@ export interface SessionState {
   tensors: Record<string, Uint8Array>;
 }
 
+/** b a, which is added to a weight: row-major [hidden, rank] and [rank, inputs]. */
+export interface Correction {
+  rank: number;
+  a: Float32Array;
+  b: Float32Array;
+}
+
+/** What a layer of a smaller model gains; no correction where nothing is left that the output could be told by. */
+export type LayerReconstruction = Record<
+  'attention' | 'output',
+  { shift: Float32Array; correction?: Correction }
+>;
+
 /** What stays of a layer, and what becomes of it. */
 export interface LayerCut {
   heads: number[];
@@ -179,6 +192,9 @@ export interface LayerCut {
   /** Added to the biases of the attention's and the layer's output. */
   attentionShift?: Float32Array | undefined;
   outputShift?: Float32Array | undefined;
+  /** Of the weights that end these halves, once scaled. */
+  attentionCorrection?: Correction | undefined;
+  outputCorrection?: Correction | undefined;
 }
 
 export interface NativeModel {
@@ -221,6 +237,8 @@ export interface NativeSession {
   threads(): Promise<number>;
   state(): Promise<SessionState>;
   setState(state: SessionState): Promise<void>;
+  /** What a session over a cut of this one's model has lost (native/train/reconstruction.h); nothing of it is changed. */
+  reconstruct(small: NativeSession, batches: PackedBatch[], rank: number): Promise<LayerReconstruction[]>;
   dispose(): void;
 }
 

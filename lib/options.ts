@@ -120,8 +120,12 @@ const SCHEMA = z.strictObject({
   protect: z.array(z.int().nonnegative()).default([]),
   headScope: z.enum(['layer', 'global']).optional(),
   neuronScope: z.enum(['layer', 'global']).optional(),
-  /** Whether the mean output of what is cut goes into the biases that follow (FLAP). */
-  compensate: z.boolean().default(false),
+  /**
+   * What stands in for what is cut: its mean output in the biases that follow (FLAP), or what the rest tells of it by
+   * least squares, in low-rank corrections of the weights there.
+   */
+  compensate: z.enum(['none', 'mean', 'least-squares']).default('least-squares'),
+  compensationRank: count.default(32),
   /** Whether surviving masks keep the values that estimation gave them, or are one again (Light-PEFT). */
   foldMasks: z.boolean().default(false),
   /** Whether estimation ends when what it would cut has settled (early-bird), and how that is told. */

@@ -200,8 +200,16 @@ export const PRUNING_FLAGS: readonly Flag[] = [
   { name: 'neuronScope', takes: 'scope', help: 'layer or global', of: ['estimate', 'train'] },
   {
     name: 'compensate',
-    help: 'put the mean output of what is cut into the biases that follow',
-    of: ['train'],
+    takes: 'how',
+    help: 'for what is cut: none, mean (in the biases that follow) or least-squares (told by what is left)',
+    of: ['estimate', 'train'],
+  },
+  {
+    name: 'compensationRank',
+    takes: 'r',
+    help: 'of the corrections that least squares give',
+    of: ['estimate', 'train'],
+    parse: number,
   },
   { name: 'foldMasks', help: 'keep the values of the surviving masks', of: ['train'] },
 ];

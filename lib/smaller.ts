@@ -16,6 +16,7 @@ import { type Estimate, readEstimate, SCORES } from './plan/estimate-file.ts';
 import { scoresOf, trainsMasks } from './plan/estimators.ts';
 import { makePlan, type Plan } from './plan/plan.ts';
 import { planOptions } from './plan-options.ts';
+import { reconstruction } from './reconstruction.ts';
 import type { Start } from './training.ts';
 import { startHead } from './task-head.ts';
 import type { Workbench } from './workbench.ts';
@@ -67,13 +68,14 @@ async function deltaOf(
   estimate: Estimate,
   adapter: Adapter,
 ): Promise<BaseDelta | null> {
-  const { foldMasks, compensate } = bench.settings;
+  const { foldMasks } = bench.settings;
+  const compensate = bench.settings.compensate === 'mean';
   const learned = trainsMasks(estimate.estimator);
   const bad = (message: string) => new LightPeftError('BAD_OPTION', message);
   if (foldMasks && !learned)
     throw bad(`--fold-masks: the estimation was run for ${estimate.estimator}, which trains no masks`);
   if (compensate && learned && !foldMasks)
-    throw bad('--compensate: means were measured with trained masks, and need --fold-masks to be right');
+    throw bad('--compensate mean: they were measured with trained masks, and need --fold-masks to be right');
   if (foldMasks && returning(plan, estimate) > 0)
     throw bad('--fold-masks: the cut keeps what was gone before the estimation, and has no mask for it');
   const delta = new Map([
@@ -128,16 +130,24 @@ export async function startSmaller(
   const plan = makePlan(scoresOf(estimate, by, await model.norms()), await planOptions(bench, data));
   noteReturning(bench, plan, estimate);
   const adapter = rewind ? await untrained(bench, data) : trained;
-  const delta = await deltaOf(bench, plan, estimate, adapter);
+  const simple = await deltaOf(bench, plan, estimate, adapter);
   const cut = (whole: Adapter, along?: Parameters<typeof cutAdapter>[5]) =>
-    cutAdapter(whole, plan, checkpoint.spec, placeOf(bench), delta, along);
+    cutAdapter(whole, plan, checkpoint.spec, placeOf(bench), simple, along);
   const tensors = cut(adapter);
   const moments = carryMoments ? await readMoments(from) : undefined;
   const optimizerSteps = moments?.steps ?? 0;
-  using small = await model.cut(layerCuts(plan, delta), { threads });
   // Where what is left is estimated again, it is scored as it learned before.
   const rate = masks ? 1 : (settings.adapterLr ?? usualRate(adapter, tensors));
   const modules = cutModules(bench.modules(), plan, rate);
+  const folded = settings.foldMasks ? estimate.masks : undefined;
+  const began = performance.now();
+  const cutting = { plan, delta: simple, modules, adapter, tensors, masks: folded };
+  const delta =
+    settings.compensate === 'least-squares'
+      ? new Map([...(simple ?? []), ...(await reconstruction(bench, data, cutting))])
+      : simple;
+  const seconds = delta === simple ? 0 : (performance.now() - began) / 1000;
+  using small = await model.cut(layerCuts(plan, delta), { threads });
   const start = createHash('sha256').update(JSON.stringify(plan));
   const session = bench.session(small, data.labels, modules, { masks, prefixCache, optimizerSteps });
   await begun(session, async () => {
@@ -150,7 +160,7 @@ export async function startSmaller(
     }
   });
   return {
-    ...{ session, estimate, plan, adapter, optimizerSteps },
+    ...{ session, estimate, plan, adapter, optimizerSteps, seconds },
     ...{ delta: delta ?? undefined, identity: { from: start.digest('hex'), rate: String(rate) } },
   };
 }

@@ -26,6 +26,8 @@ export interface Start {
   session: Session;
   plan?: Plan | undefined;
   delta?: BaseDelta | undefined;
+  /** That it took to find out what the run starts from; they count as its own. */
+  seconds?: number;
   /** Of what the phase starts from, beside the base, the data and the options. */
   identity?: Identity | undefined;
   /** Those of the training file, with what else is to be learned of them. */
@@ -133,7 +135,11 @@ export async function runTraining<S extends Start>(
   const steps = phase.steps(train.examples.length, settings);
   const early = await phase.early?.(bench, start, train);
   try {
-    const { step, seconds, tokens } = await fit(session, start.examples ?? train.examples, {
+    const {
+      step,
+      seconds: spent,
+      tokens,
+    } = await fit(session, start.examples ?? train.examples, {
       settings,
       steps,
       scoreFrom: phase.scoreFrom?.(steps, settings),
@@ -144,6 +150,7 @@ export async function runTraining<S extends Start>(
       signal: run.signal,
       onProgress,
     });
+    const seconds = spent + (start.seconds ?? 0);
     const tensors = await finish(step);
     await state.remove();
     const evaluation = validation ? await evaluateAll(session, validation, run) : undefined;

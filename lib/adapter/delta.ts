@@ -1,24 +1,36 @@
-import type { LayerCut } from '../native.ts';
+import type { Correction, LayerCut, LayerReconstruction } from '../native.ts';
 import type { Plan } from '../plan/plan.ts';
 import type { Scores } from '../plan/scores.ts';
 import { badAdapter } from './files.ts';
 
-/** What changes in the base itself: `layers.N.head_scale`, `layers.N.output.bias_shift` and the like, all vectors. */
+/**
+ * What changes in the base itself: vectors, `layers.N.head_scale`, `layers.N.output.bias_shift` and the like, and matrices,
+ * `layers.N.output.correction_a` [r, inputs] and `correction_b` [hidden, r], whose product is added to a weight.
+ */
 export type BaseDelta = ReadonlyMap<string, { shape: readonly number[]; data: Float32Array }>;
 
 const DELTA =
-  /^layers\.(0|[1-9]\d*)\.(head_scale|neuron_scale|attention\.output\.bias_shift|output\.bias_shift)$/;
+  /^layers\.(0|[1-9]\d*)\.(head_scale|neuron_scale|(attention\.)?output\.(?:bias_shift|correction_[ab]))$/;
 
-/** @throws {LightPeftError} BAD_ADAPTER: a part is unknown, no vector, or not as long as what it scales */
+/** @throws {LightPeftError} BAD_ADAPTER: a part is unknown, or not of the size of what it changes */
 export function checkDelta(delta: BaseDelta, plan: Plan, file: string): void {
   for (const [name, { shape }] of delta) {
-    const [, index, what] = DELTA.exec(name) ?? [];
+    const [, index, what, attention] = DELTA.exec(name) ?? [];
     const layer = index === undefined ? undefined : plan.layers[Number(index)];
     if (layer === undefined) throw badAdapter(`${file}: ${name} is not a part of what the plan keeps`);
-    const kept =
-      what === 'head_scale' ? layer.heads : what === 'neuron_scale' ? layer.neurons : { length: shape[0] };
-    if (shape.length !== 1 || shape[0] !== kept.length)
-      throw badAdapter(`${file}: ${name} is [${shape.join(', ')}], the plan says [${kept.length ?? 'n'}]`);
+    const bad = (said: string) =>
+      badAdapter(`${file}: ${name} is [${shape.join(', ')}], the plan says [${said}]`);
+    const { heads, neurons } = layer;
+    if (what?.includes('correction')) {
+      const other = delta.get(name.slice(0, -1) + (what.endsWith('a') ? 'b' : 'a'));
+      const rank = what.endsWith('a') ? other?.shape[1] : other?.shape[0];
+      const inputs = attention ? heads.length * Math.floor(shape[1]! / heads.length) : neurons.length;
+      if (shape.length !== 2 || rank === undefined) throw bad('r, n] and [h, r');
+      if (what.endsWith('a') && (shape[0] !== rank || shape[1] !== inputs)) throw bad(`${rank}, ${inputs}`);
+      continue;
+    }
+    const kept = what === 'head_scale' ? heads : what === 'neuron_scale' ? neurons : { length: shape[0] };
+    if (shape.length !== 1 || shape[0] !== kept.length) throw bad(String(kept.length ?? 'n'));
   }
 }
 
@@ -36,6 +48,28 @@ export function foldedMasks(plan: Plan, { heads, neurons }: Pick<Scores, 'heads'
   );
 }
 
+/** What least squares give back. */
+export function corrections(layers: readonly LayerReconstruction[]): BaseDelta {
+  const delta = new Map<string, { shape: number[]; data: Float32Array }>();
+  for (const [l, { attention, output }] of layers.entries())
+    for (const [site, { shift, correction }] of [
+      [`layers.${l}.attention.output`, attention],
+      [`layers.${l}.output`, output],
+    ] as const) {
+      delta.set(`${site}.bias_shift`, { shape: [shift.length], data: shift });
+      if (!correction) continue;
+      const { rank, a, b } = correction;
+      delta.set(`${site}.correction_a`, { shape: [rank, a.length / rank], data: a });
+      delta.set(`${site}.correction_b`, { shape: [b.length / rank, rank], data: b });
+    }
+  return delta;
+}
+
+function correctionOf(delta: BaseDelta | null, site: string): Correction | undefined {
+  const [a, b] = [delta?.get(`${site}.correction_a`), delta?.get(`${site}.correction_b`)];
+  return a && b && { rank: a.shape[0]!, a: a.data, b: b.data };
+}
+
 /** What the engine does to each layer. */
 export const layerCuts = (plan: Plan, delta: BaseDelta | null): LayerCut[] =>
   plan.layers.map((layer, l) => ({
@@ -44,4 +78,6 @@ export const layerCuts = (plan: Plan, delta: BaseDelta | null): LayerCut[] =>
     neuronScale: delta?.get(`layers.${l}.neuron_scale`)?.data,
     attentionShift: delta?.get(`layers.${l}.attention.output.bias_shift`)?.data,
     outputShift: delta?.get(`layers.${l}.output.bias_shift`)?.data,
+    attentionCorrection: correctionOf(delta, `layers.${l}.attention.output`),
+    outputCorrection: correctionOf(delta, `layers.${l}.output`),
   }));

@@ -32,17 +32,27 @@ Tensor values_of(const Tensor& heads, int64_t each) {
 /// The sums over each head's rows, [heads].
 Tensor by_head(const Tensor& rows, int64_t heads) { return rows.view({heads, -1}).sum(1); }
 
-/// The layer's linear with other inputs: those kept, each times its scale, and a shift of the bias. Undefined
-/// tensors change nothing.
-Linear narrowed(const Linear& l, const Tensor& kept, const Tensor& scale, const Tensor& shift,
-                at::ScalarType dtype) {
-  if (!kept.defined() && !scale.defined() && !shift.defined()) return l;
-  const Tensor weight = gathered(l.weight(), {}, kept, scale);
-  if (shift.defined()) return {weight, l.bias() + shift, dtype};
-  return {weight, l.biased() ? l.bias() : Tensor(), dtype};
+/// The layer's linear with other inputs: those kept, each times its scale. Undefined tensors change nothing.
+Linear narrowed(const Linear& l, const Tensor& kept, const Tensor& scale, at::ScalarType dtype) {
+  if (!kept.defined() && !scale.defined()) return l;
+  return {gathered(l.weight(), {}, kept, scale), l.biased() ? l.bias() : Tensor(), dtype};
 }
 
 }  // namespace
+
+Linear corrected(const Linear& l, const Correction& correction, const Tensor& shift, at::ScalarType dtype) {
+  const auto &a = correction.a, &b = correction.b;
+  if (!a.defined() && !shift.defined()) return l;
+  if (a.defined() && (a.size(1) != l.in() || b.size(0) != l.out() || a.size(0) != b.size(1)))
+    throw Error("BAD_ADAPTER", "the correction of a weight is of another size");
+  if (shift.defined() && shift.numel() != l.out())
+    throw Error("BAD_ADAPTER", "the shift of a bias is of another size");
+  Tensor weight = l.weight();
+  const auto there = [&weight](const Tensor& t) { return t.to(weight.device()); };
+  if (a.defined()) weight = at::addmm(weight.to(at::kFloat), there(b), there(a));
+  if (shift.defined()) return {weight, l.bias() + there(shift), dtype};
+  return {weight, l.biased() ? l.bias() : Tensor(), dtype};
+}
 
 /// The output of LayerNorm gives its normalized values back only where beta does not drown gamma: past a
 /// factor of 16 the rounding of y would show in the gradient.
@@ -253,8 +263,10 @@ std::shared_ptr<const Model> Model::cut(const std::vector<LayerCut>& plan) const
     const Tensor head_scale =
         cut.head_scale.defined() ? there(cut.head_scale.repeat_interleave(each)) : Tensor();
     Linear &after_heads = layer.linear[kAttentionOutput], &after_neurons = layer.linear[kOutput];
-    after_heads = narrowed(after_heads, context, head_scale, there(cut.attention_shift), dtype);
-    after_neurons = narrowed(after_neurons, neurons, there(cut.neuron_scale), there(cut.output_shift), dtype);
+    after_heads = corrected(narrowed(after_heads, context, head_scale, dtype), cut.attention_correction,
+                            cut.attention_shift, dtype);
+    after_neurons = corrected(narrowed(after_neurons, neurons, there(cut.neuron_scale), dtype),
+                              cut.output_correction, cut.output_shift, dtype);
   }
   return small;
 }

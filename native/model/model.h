@@ -59,11 +59,17 @@ struct Layer {
   Tensor slopes;  // fp32 [heads * group] or undefined
 };
 
+/// b a, which is added to a weight [h, in]: fp32 [r, in] and [h, r], or undefined.
+struct Correction {
+  Tensor a, b;
+};
+
 /// What a Plan keeps of one layer, and what becomes of it; undefined tensors change nothing.
 struct LayerCut {
   std::vector<int64_t> heads, neurons;
   Tensor head_scale, neuron_scale;       // fp32, of those kept, folded into the weights that read them
   Tensor attention_shift, output_shift;  // fp32 [h], added to the biases that follow
+  Correction attention_correction, output_correction;  // of the weights that read what is kept, once scaled
 };
 
 /// Euclidean norms of a layer's weights, fp32.
@@ -112,6 +118,11 @@ struct Model {
   std::vector<LayerShift> shifts(const std::vector<LayerCut>& plan,
                                  const std::vector<LayerMeans>& means) const;
 };
+
+/// The linear with a correction of its weight and a shift of its bias, fp32 [out]; undefined tensors change
+/// nothing. Throws BAD_ADAPTER where they do not fit.
+Linear corrected(const Linear& linear, const Correction& correction, const Tensor& shift,
+                 at::ScalarType dtype);
 
 /// gamma and beta (or undefined) of any floating type.
 NormWeights norm_of(const Tensor& gamma, const Tensor& beta, double eps);

@@ -120,17 +120,12 @@ Feed feed_of(const Model& model, const FeedTensors& there, int64_t longest, bool
           there.counted};
 }
 
-namespace {
-
-/// Of a batch as it is.
 Feed feed_of(const Model& model, const Batch& batch, const KeyValueCache* cache) {
   FeedTensors feed = feed_tensors(model, batch, cache);
   for (Tensor* t : {&feed.places, &feed.cu, &feed.cos, &feed.sin})
     if (t->defined()) *t = t->to(model.device());
   return feed_of(model, feed, longest_of(batch), batch.causal, cache);
 }
-
-}  // namespace
 
 int64_t Saved::bytes() const {
   std::unordered_map<const void*, int64_t> memories;

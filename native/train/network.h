@@ -78,6 +78,9 @@ FeedTensors feed_tensors(const Model& model, const Batch& batch, const KeyValueC
 Feed feed_of(const Model& model, const FeedTensors& there, int64_t longest, bool causal,
              const KeyValueCache* cache = nullptr);
 
+/// Of a batch as it is.
+Feed feed_of(const Model& model, const Batch& batch, const KeyValueCache* cache);
+
 /// How one forward pass runs.
 struct Pass {
   bool train = false;  // dropout is on
@@ -134,6 +137,9 @@ struct Saved {
 };
 
 class Network {
+  // Works on layers one after the other.
+  friend class Reconstruction;
+
  public:
   Network(std::shared_ptr<const Model> model, const NetworkConfig& config);
 

@@ -351,6 +351,13 @@ void Session::choose(const std::vector<int64_t>& from) {
   cache_->choose(from);
 }
 
+std::vector<LayerReconstruction> Session::reconstruct(Session& small, const std::vector<Batch>& batches,
+                                                      int64_t rank) {
+  const DeviceTurn turn(network_.model().device());
+  for (const Batch& batch : batches) batch.check();
+  return lp::reconstruct(network_, small.network_, batches, rank);
+}
+
 Metrics Session::take_metrics() {
   Metrics m = metrics_;
   m.halvings = halvings_;

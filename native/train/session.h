@@ -3,6 +3,7 @@
 // session's lane; nothing here knows of JavaScript.
 #include "train/losses.h"
 #include "train/network.h"
+#include "train/reconstruction.h"
 #include "train/recorded_step.h"
 
 namespace lp {
@@ -56,6 +57,9 @@ class Session {
   Tensor next(const Batch& batch);
   /// Sequence b becomes what sequence from[b] is.
   void choose(const std::vector<int64_t>& from);
+  /// What a session over a cut of this one's model has lost, as far as the rest can give it back.
+  std::vector<LayerReconstruction> reconstruct(Session& small, const std::vector<Batch>& batches,
+                                               int64_t rank);
   Metrics take_metrics();
   Scores scores();
 

@@ -52,6 +52,8 @@ const PAPER_CUT = [
   '0.5',
   '--adapter-lr',
   '1',
+  '--compensate',
+  'none',
 ];
 
 export interface StudySettings {

@@ -1,9 +1,9 @@
 import { expect } from 'chai';
 import { compensation } from '../../lib/adapter/compensation.ts';
 import { cutAdapter, mergeAdapter } from '../../lib/adapter/cut.ts';
-import { type BaseDelta, foldedMasks, layerCuts } from '../../lib/adapter/delta.ts';
+import { type BaseDelta, corrections, foldedMasks, layerCuts } from '../../lib/adapter/delta.ts';
 import { Model, Session } from '../../lib/engine.ts';
-import type { ComputeDtype, LayerCut, NamedTensor } from '../../lib/native.ts';
+import type { ComputeDtype, Correction, LayerCut, NamedTensor } from '../../lib/native.ts';
 import { operationCosts, parameterCosts } from '../../lib/plan/costs.ts';
 import type { Estimate } from '../../lib/plan/estimate-file.ts';
 import {
@@ -43,12 +43,35 @@ async function estimated(recorded: Case, model: Model, estimator: Estimator) {
   return { estimate, adapter: byName((await session.tensors()).filter((tensor) => !isMask(tensor))) };
 }
 
-/** The whole base with a plan's shifts alone; what is cut from it is masked. */
-const shiftsOnly = ({ layers, heads, ffn }: Model['checkpoint']['spec'], cuts: LayerCut[]): LayerCut[] =>
-  range(layers).map((l) => ({
-    ...{ heads: range(heads), neurons: range(ffn) },
-    ...{ attentionShift: cuts[l]!.attentionShift, outputShift: cuts[l]!.outputShift },
-  }));
+/** A correction of what a cut keeps as one of the whole weight: nothing for the columns that are gone. */
+function widened(
+  correction: Correction | undefined,
+  kept: readonly number[],
+  all: number,
+  scales?: Float32Array,
+): Correction | undefined {
+  if (!correction) return undefined;
+  const each = correction.a.length / correction.rank / kept.length;
+  const a = new Float32Array(correction.rank * all * each);
+  for (let k = 0; k < correction.rank; k++)
+    for (const [i, unit] of kept.entries())
+      for (let c = 0; c < each; c++)
+        // The mask beside it multiplies this, too.
+        a[(k * all + unit) * each + c] = correction.a[(k * kept.length + i) * each + c]! / (scales?.[i] ?? 1);
+  return { ...correction, a };
+}
+
+/** The whole base with a plan's shifts and corrections alone; what is cut from it is masked. */
+const changesOnly = ({ layers, heads, ffn }: Model['checkpoint']['spec'], cuts: LayerCut[]): LayerCut[] =>
+  range(layers).map((l) => {
+    const cut = cuts[l]!;
+    return {
+      ...{ heads: range(heads), neurons: range(ffn) },
+      ...{ attentionShift: cut.attentionShift, outputShift: cut.outputShift },
+      attentionCorrection: widened(cut.attentionCorrection, cut.heads, heads, cut.headScale),
+      outputCorrection: widened(cut.outputCorrection, cut.neurons, ffn, cut.neuronScale),
+    };
+  });
 
 /** Masks that do what a plan and the scales of a delta do. */
 const masksOf = (
@@ -71,6 +94,40 @@ const masksOf = (
     ];
   });
 
+/** The session over what a plan and a delta leave of a model, with what it leaves of an adapter. */
+async function cutSession(
+  recorded: Case,
+  small: Model,
+  plan: Plan,
+  adapter: ReadonlyMap<string, NamedTensor>,
+  delta: BaseDelta | null,
+): Promise<Session> {
+  const modules = recorded.modules(small);
+  const siteOf = (name: string) => modules.find((module) => module.name === name);
+  const left = plan.modules.map(({ name, ranks }) => ({ ...siteOf(name)!, rank: ranks.length }));
+  const session = new Session(small, { ...recorded.sessionConfig(small), modules: left }, { threads: 2 });
+  await session.setTensors(cutAdapter(adapter, plan, recorded.checkpoint.spec, siteOf, delta));
+  return session;
+}
+
+/** What least squares over the recorded batch give back of a cut; the whole model is masked as it has learned to be. */
+async function reconstructed(
+  recorded: Case,
+  model: Model,
+  plan: Plan,
+  adapter: ReadonlyMap<string, NamedTensor>,
+  delta: BaseDelta,
+  masks?: Estimate['masks'],
+): Promise<BaseDelta> {
+  using small = await model.cut(layerCuts(plan, delta), { threads: 2 });
+  using light = await cutSession(recorded, small, plan, adapter, delta);
+  using whole = await recorded.session(model, { masks: masks !== undefined });
+  await whole.setTensors([...adapter.values()]);
+  for (const kind of ['heads', 'neurons'] as const)
+    await whole.setTensors(masks?.[kind].map((data, l) => ({ name: `masks.${l}.${kind}`, data })) ?? []);
+  return corrections(await whole.reconstruct(light, [recorded.batch()], 3));
+}
+
 /** Logits of the smaller model, and of the whole one with masks at zero and removed ranks at zero. */
 async function both(
   recorded: Case,
@@ -84,10 +141,8 @@ async function both(
   const siteOf = (name: string) => modules.find((module) => module.name === name);
   const cuts = layerCuts(plan, delta);
   using small = await model.cut(cuts, { threads: 2 });
-  const left = plan.modules.map(({ name, ranks }) => ({ ...siteOf(name)!, rank: ranks.length }));
-  using session = new Session(small, { ...recorded.sessionConfig(model), modules: left }, { threads: 2 });
-  await session.setTensors(cutAdapter(adapter, plan, spec, siteOf, delta));
-  using shifted = await model.cut(shiftsOnly(spec, cuts), { threads: 2 });
+  using session = await cutSession(recorded, small, plan, adapter, delta);
+  using shifted = await model.cut(changesOnly(spec, cuts), { threads: 2 });
   using masked = await recorded.session(shifted, { masks: true });
   const zeros = new Map(
     [...adapter].map(([name, tensor]) => [name, { ...tensor, data: new Float32Array(tensor.data.length) }]),
@@ -143,9 +198,11 @@ for (const name of ['roberta-tiny', ...ENCODERS, ...DECODERS])
       });
 
     for (const [title, fold, compensate] of [
-      ['masks folded', true, false],
-      ['means in the biases', false, true],
-      ['both', true, true],
+      ['masks folded', true, 'none'],
+      ['means in the biases', false, 'mean'],
+      ['least squares', false, 'least squares'],
+      ['masks folded and means', true, 'mean'],
+      ['masks folded and least squares', true, 'least squares'],
     ] as const)
       it(`with ${title}`, async () => {
         const { estimate, adapter } = await estimated(recorded, model, 'l1');
@@ -153,14 +210,34 @@ for (const name of ['roberta-tiny', ...ENCODERS, ...DECODERS])
         for (const [cut, options] of Object.entries(cuts())) {
           const plan = makePlan(scores, options);
           const bench = { model, modules: () => recorded.modules(model) };
-          const delta = new Map([
-            ...(fold ? foldedMasks(plan, estimate.masks) : []),
-            ...(compensate ? await compensation(plan, estimate.measures, bench, adapter) : []),
-          ]);
+          const folded: BaseDelta = fold ? foldedMasks(plan, estimate.masks) : new Map();
+          const found =
+            compensate === 'least squares'
+              ? await reconstructed(recorded, model, plan, adapter, folded, fold ? estimate.masks : undefined)
+              : compensate === 'mean'
+                ? await compensation(plan, estimate.measures, bench, adapter)
+                : [];
+          const delta = new Map([...folded, ...found]);
           const { smaller, masked } = await both(recorded, model, plan, adapter, delta);
           expect(distance(smaller, masked), cut).below(1e-5);
         }
       });
+
+    it('and least squares bring it nearer to the whole one', async () => {
+      const { estimate, adapter } = await estimated(recorded, model, 'taylor');
+      const scores = scoresOf(estimate, { units: 'taylor', modules: 'taylor', seed: 4 }, await model.norms());
+      using whole = await recorded.session(model);
+      await whole.setTensors([...adapter.values()]);
+      const { logits } = await whole.evaluate(recorded.batch());
+      const far = { cut: 0, mended: 0 };
+      for (const options of Object.values(cuts())) {
+        const plan = makePlan(scores, options);
+        const delta = await reconstructed(recorded, model, plan, adapter, new Map());
+        far.cut += distance((await both(recorded, model, plan, adapter, null)).smaller, logits);
+        far.mended += distance((await both(recorded, model, plan, adapter, delta)).smaller, logits);
+      }
+      expect(far.mended).below(far.cut);
+    });
 
     it('in bfloat16, closer to each other than either to float32', async () => {
       const { estimate, adapter } = await estimated(recorded, model, 'taylor');

@@ -159,7 +159,7 @@ describe('a training run', () => {
 
   it('may put the mean of what is cut in its place', async () => {
     const [from, out] = [folder.file('estimate-whole'), folder.file('compensated')];
-    const { metrics } = await train(options({ out, from, compensate: true, targetParameters: 0.4 }));
+    const { metrics } = await train(options({ out, from, compensate: 'mean', targetParameters: 0.4 }));
     const delta = await readTensors(folder.file('compensated', 'base_delta.safetensors'));
     expect([...delta.keys()]).include('layers.0.output.bias_shift');
     expect((await evaluate(options({ adapter: out }))).metrics).deep.equal(metrics);

@@ -1,0 +1,58 @@
+import type { Adapter } from './adapter/compensation.ts';
+import { type BaseDelta, corrections, layerCuts } from './adapter/delta.ts';
+import { BatchSampler, packBatch, type PackedBatch } from './data/batches.ts';
+import type { Dataset } from './data/dataset.ts';
+import type { ModuleConfig, NamedTensor } from './native.ts';
+import type { Estimate } from './plan/estimate-file.ts';
+import type { Plan } from './plan/plan.ts';
+import type { Workbench } from './workbench.ts';
+
+/** At least: a regression on a layer's neurons wants some times as many. */
+const TOKENS = 8192;
+
+/** Training texts, drawn as the first epoch draws them. */
+function sample({ checkpoint, settings }: Workbench, { examples }: Dataset): PackedBatch[] {
+  const wanted = Math.max(TOKENS, 2 * checkpoint.spec.ffn);
+  const sampler = new BatchSampler(examples.length, settings.batchSize, settings.seed);
+  const batches: PackedBatch[] = [];
+  let tokens = 0;
+  for (const { indices } of sampler.epoch({ epoch: 0, position: 0 })) {
+    const batch = packBatch([...indices].map((i) => examples[i]!));
+    batches.push(batch);
+    if ((tokens += batch.ids.length) >= wanted) break;
+  }
+  return batches;
+}
+
+/**
+ * What a cut takes from the outputs of attention and FFN, told by least squares from what it leaves
+ * (native/train/reconstruction.h): low-rank corrections of the weights there, and shifts of their biases.
+ * @param cut.delta scales that are folded into the base
+ * @param cut.tensors what the plan leaves of the adapter, for `cut.modules`
+ * @param cut.masks those that the whole base has learned, where they are folded
+ */
+export async function reconstruction(
+  bench: Workbench,
+  data: Dataset,
+  cut: {
+    plan: Plan;
+    delta: BaseDelta | null;
+    modules: ModuleConfig[];
+    adapter: Adapter;
+    tensors: NamedTensor[];
+    masks: Estimate['masks'] | undefined;
+  },
+): Promise<BaseDelta> {
+  const { model, settings } = bench;
+  using small = await model.cut(layerCuts(cut.plan, cut.delta), { threads: settings.threads });
+  using light = bench.session(small, data.labels, cut.modules);
+  await light.setTensors(cut.tensors);
+  using whole = bench.session(model, data.labels, bench.modules(), { masks: cut.masks !== undefined });
+  await whole.setTensors([...cut.adapter].map(([name, { data: values }]) => ({ name, data: values })));
+  for (const kind of ['heads', 'neurons'] as const)
+    await whole.setTensors(
+      cut.masks?.[kind].map((values, l) => ({ name: `masks.${l}.${kind}`, data: values })) ?? [],
+    );
+  const layers = await whole.reconstruct(light, sample(bench, data), settings.compensationRank);
+  return corrections(layers);
+}
