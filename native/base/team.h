@@ -1,7 +1,8 @@
 #pragma once
-// The threads of one thread's parallel loops. Pieces of a loop are taken one at a time, so that a thread that
-// wakes late costs nothing, and between loops threads wait awhile before they sleep: the loops of a small
-// model's step take less time than waking up does.
+// The threads of one thread's parallel loops. Each has a share of a loop's pieces, the same part of all
+// loops, so that what it wrote in one is in its own cache in the next; it takes them one at a time, then
+// those of the others, so that a thread that wakes late costs nothing. Between loops threads wait awhile
+// before they sleep: the loops of a small model's step take less time than waking up does.
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
@@ -24,22 +25,31 @@ class Team {
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
   using Work = void (*)(const void* context, int64_t begin, int64_t end);
-  /// Calls work(begin, end) for pieces of [0, n), `each` long; returns when all are done. What one throws is
-  /// thrown here.
+  /// Calls work(begin, end) for pieces of [0, n), `each` long and less than 2^31; returns when all are done.
+  /// What one throws is thrown here.
   void run(int64_t n, int64_t each, Work work, const void* context);
 
  private:
   struct Loop {
-    int64_t n = 0, each = 1, pieces = 0;
+    int64_t n = 0, each = 1;
     Work work = nullptr;
     const void* context = nullptr;
   };
 
-  bool take_one();
-  void serve();
+  /// The pieces of one thread that are left: the first in the low half of the number, their end in the high
+  /// half.
+  struct alignas(64) Share {
+    std::atomic<uint64_t> left{0};
+  };
+
+  /// Does what is left of a loop, beginning with a thread's own share.
+  void work(size_t thread);
+  void work_on(Share& share);
+  void serve(size_t thread);
 
   Loop loop_;  // written while no piece is left, read by those who have taken one
-  std::atomic<int64_t> left_{0}, unfinished_{0};
+  std::vector<Share> shares_;
+  std::atomic<int64_t> unfinished_{0};
   std::atomic<uint32_t> loops_{0};
   std::atomic<bool> stopping_{false};
   std::mutex mutex_;

@@ -9,15 +9,18 @@
 namespace lp {
 namespace {
 
-// Rows that make a share worth a thread: about 16 thousand elements.
+/// Rows that make a share worth a thread: about 16 thousand elements.
+int64_t worthwhile_rows(const Tensor& x) {
+  return std::max<int64_t>(1, 16384 / std::max<int64_t>(1, x.size(1)));
+}
+
 template <class Arguments>
 void by_rows(void (*DeviceKernels::*device)(const Arguments&, const Launch&),
              void (*TypedKernels::*host)(const Arguments&, int64_t, int64_t), const Arguments& a,
              const Tensor& x, const Tensor& room = {}) {
   if (const DeviceKernels* kernels = device_kernels(x)) return (kernels->*device)(a, launch_on(x, room));
   const auto kernel = typed(x).*host;
-  parallel(x.size(0), std::max<int64_t>(1, 16384 / std::max<int64_t>(1, x.size(1))),
-           [&](int64_t begin, int64_t end) { kernel(a, begin, end); });
+  parallel(x.size(0), worthwhile_rows(x), [&](int64_t begin, int64_t end) { kernel(a, begin, end); });
 }
 
 /// The same of what is summed over rows, so many sums for each column.
@@ -32,6 +35,21 @@ void by_columns(void (*DeviceKernels::*device)(const Arguments&, const Launch&),
   const auto kernel = typed(x).*host;
   parallel((x.size(1) + 31) / 32, std::max<int64_t>(1, 512 / std::max<int64_t>(1, x.size(0))),
            [&](int64_t begin, int64_t end) { kernel(a, begin, end); });
+}
+
+/// The same where sums are not asked for: threads take rows, as they do of what comes before and after.
+/// @param pointers of `a`, to rows of x and of what has its shape
+template <class Arguments>
+void by_columns_of_rows(void (*TypedKernels::*host)(const Arguments&, int64_t, int64_t), const Arguments& a,
+                        const Tensor& x, std::initializer_list<void * Arguments::*> pointers) {
+  const auto kernel = typed(x).*host;
+  const int64_t bytes = x.size(1) * x.element_size(), blocks = (x.size(1) + 31) / 32;
+  parallel(x.size(0), worthwhile_rows(x), [&](int64_t begin, int64_t end) {
+    Arguments some = a;
+    for (const auto pointer : pointers) some.*pointer = static_cast<char*>(some.*pointer) + begin * bytes;
+    some.rows = end - begin;
+    kernel(some, 0, blocks);
+  });
 }
 
 }  // namespace
@@ -51,8 +69,11 @@ void activation_backward(Tensor z, Tensor dg, const Tensor& mask, const MaskTota
                              z.size(1),
                              z.size(0),
                              kind};
-  by_columns(&DeviceKernels::activation_backward, &TypedKernels::activation_backward, a, z,
-             totals.any() ? 2 : 0);
+  if (totals.any() || device_kernels(z))
+    return by_columns(&DeviceKernels::activation_backward, &TypedKernels::activation_backward, a, z,
+                      totals.any() ? 2 : 0);
+  by_columns_of_rows(&TypedKernels::activation_backward, a, z,
+                     {&ActivationBackward::z, &ActivationBackward::dg});
 }
 
 Tensor gated_forward(const Tensor& z, const Tensor& u, const Tensor& mask, Activation kind) {
@@ -73,7 +94,11 @@ void gated_backward(Tensor z, Tensor u, Tensor dy, const Tensor& mask, const Mas
                         z.size(1),
                         z.size(0),
                         kind};
-  by_columns(&DeviceKernels::gated_backward, &TypedKernels::gated_backward, a, z, totals.any() ? 2 : 0);
+  if (totals.any() || device_kernels(z))
+    return by_columns(&DeviceKernels::gated_backward, &TypedKernels::gated_backward, a, z,
+                      totals.any() ? 2 : 0);
+  by_columns_of_rows(&TypedKernels::gated_backward, a, z,
+                     {&GatedBackward::z, &GatedBackward::u, &GatedBackward::dy});
 }
 
 void add_moments(const Tensor& x, Tensor sum, Tensor square, const Tensor& counted) {
@@ -171,31 +196,89 @@ Tensor rank_expand(const Tensor& p, const Tensor& w, Tensor y, double scale, con
   return ratio;
 }
 
-void rank_outer(const Tensor& p, const Tensor& x, Tensor grad, const Dropout& dropout) {
-  const int64_t rows = p.size(0), rank = p.size(1);
+namespace {
+
+// Rows are summed by so many, no more than so often, so that each thread takes the rows that it has in its
+// cache; whatever the threads are, the sums are the same.
+constexpr int64_t kSumRows = 128, kMostSums = 16;
+
+/// Sums over rows of p^T dropout(x), fp32 [sums, rank, width].
+Tensor outer_sums(const Tensor& p, const Tensor& x, const Dropout& dropout) {
+  const int64_t rows = p.size(0), rank = p.size(1), width = x.size(1), blocks = (rows + 31) / 32,
+                least = (rows + kMostSums - 1) / kMostSums, each = std::max(kSumRows, (least + 31) / 32 * 32),
+                count = (rows + each - 1) / each;
   Tensor turned;
-  if (x.scalar_type() == at::kBFloat16 && !device_kernels(x) && kernels().turn_ranks) {
-    const int64_t blocks = (rows + 31) / 32;
+  if (x.scalar_type() == at::kBFloat16 && kernels().turn_ranks) {
     turned = at::empty({(rank + kPanelRanks - 1) / kPanelRanks, blocks, 32, 32}, x.options());
     const TurnedRanks t{floats(p), turned.mutable_data_ptr(), rows, rank};
     parallel(blocks, 16, [&](int64_t b, int64_t e) { kernels().turn_ranks(t, b, e); });
   }
-  const RankOuter a{
-      floats(p), data(turned), x.const_data_ptr(), mutable_floats(grad), x.size(1), rank, rows, dropout,
-      1,         false};
-  by_columns(&DeviceKernels::rank_outer, &TypedKernels::rank_outer, a, x, p.size(1));
+  const Tensor sums = at::empty({count, rank, width}, p.options());
+  const auto kernel = typed(x).rank_outer;
+  constexpr int64_t kColumns = 256;
+  const int64_t across = (width + kColumns - 1) / kColumns;
+  parallel_tasks(count * across, [&](int64_t i) {
+    const int64_t sum = i / across, column = i % across * kColumns, end = std::min(width, column + kColumns);
+    float* const to = sums.mutable_data_ptr<float>() + sum * rank * width;
+    for (int64_t k = 0; k < rank; ++k) std::fill(to + k * width + column, to + k * width + end, 0.f);
+    RankOuter a{floats(p),
+                data(turned),
+                x.const_data_ptr(),
+                to,
+                width,
+                rank,
+                std::min(rows, (sum + 1) * each),
+                dropout,
+                1,
+                false};
+    a.first = sum * each;
+    a.turned_blocks = blocks;
+    kernel(a, column / 32, (end + 31) / 32);
+  });
+  return sums;
+}
+
+}  // namespace
+
+void rank_outer(const Tensor& p, const Tensor& x, Tensor grad, const Dropout& dropout) {
+  const int64_t rank = p.size(1), width = x.size(1);
+  if (device_kernels(x)) {
+    const RankOuter a{floats(p), nullptr, x.const_data_ptr(), mutable_floats(grad),
+                      width,     rank,    p.size(0),          dropout,
+                      1,         false};
+    return by_columns(&DeviceKernels::rank_outer, &TypedKernels::rank_outer, a, x, rank);
+  }
+  const Tensor sums = outer_sums(p, x, dropout);
+  const float* const from = sums.const_data_ptr<float>();
+  float* const to = mutable_floats(grad);
+  const int64_t count = sums.size(0), all = rank * width;
+  parallel(all, 4096, [=](int64_t begin, int64_t end) {
+    for (int64_t s = 0; s < count; ++s)
+      for (int64_t i = begin; i < end; ++i) to[i] += from[s * all + i];
+  });
 }
 
 void rank_outer_transposed(const Tensor& p, const Tensor& x, Tensor grad, double scale) {
-  if (!device_kernels(x)) {
-    const Tensor sum = at::zeros({p.size(1), x.size(1)}, grad.options());
-    rank_outer(p, x, sum, Dropout{});
-    grad.add_(sum.t(), scale);
-    return;
+  const int64_t rank = p.size(1), width = x.size(1);
+  const auto factor = static_cast<float>(scale);
+  if (device_kernels(x)) {
+    const RankOuter a{floats(p), nullptr, x.const_data_ptr(), mutable_floats(grad),
+                      width,     rank,    x.size(0),          Dropout{},
+                      factor,    true};
+    return by_columns(&DeviceKernels::rank_outer, &TypedKernels::rank_outer, a, x, rank);
   }
-  const RankOuter a{floats(p), nullptr,   x.const_data_ptr(), mutable_floats(grad),      x.size(1),
-                    p.size(1), x.size(0), Dropout{},          static_cast<float>(scale), true};
-  by_columns(&DeviceKernels::rank_outer, &TypedKernels::rank_outer, a, x, p.size(1));
+  const Tensor sums = outer_sums(p, x, Dropout{});
+  const float* const from = sums.const_data_ptr<float>();
+  float* const to = mutable_floats(grad);
+  const int64_t count = sums.size(0);
+  parallel(width, 512, [=](int64_t begin, int64_t end) {
+    for (int64_t k = 0; k < rank; ++k)
+      for (int64_t c = begin; c < end; ++c) {
+        float sum = 0;
+        for (int64_t s = 0; s < count; ++s) sum += from[(s * rank + k) * width + c];
+        to[c * rank + k] += factor * sum;
+      }
+  });
 }
 
 Tensor rotated(const Tensor& x, const Angles& angles, int64_t size, bool back) {

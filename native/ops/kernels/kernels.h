@@ -146,7 +146,8 @@ struct RankExpand {
   Dropout dropout;
 };
 
-/// grad[k, c] += sum_t p[t, k] * dropout(x)[t, c]; shares are blocks of 32 columns.
+/// grad[k, c] += sum_t p[t, k] * dropout(x)[t, c] over the rows t from `first` on; shares are blocks of 32
+/// columns.
 struct RankOuter {
   const float* p;      // [rows, rank]
   const void* turned;  // p as TurnedRanks has it, where the kernel wants that
@@ -156,6 +157,8 @@ struct RankOuter {
   Dropout dropout;
   float scale;  // of what is added, on a device alone
   bool transposed;
+  int64_t first = 0,
+          turned_blocks = 0;  // a multiple of 32, on a device none; all that `turned` has of a panel
 };
 
 /// y = dropout(x); shares are rows. y may be x.

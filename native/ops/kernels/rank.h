@@ -104,7 +104,7 @@ LP_INLINE void outer_ranks(const RankOuter& a, int64_t begin, int64_t end, int64
 
 template <class T>
 void rank_outer(const RankOuter& a, int64_t begin, int64_t end) {
-  for (int64_t row = 0; row < a.rows; row += kRowBlock) {
+  for (int64_t row = a.first; row < a.rows; row += kRowBlock) {
     const int64_t last = row + kRowBlock < a.rows ? row + kRowBlock : a.rows;
     for (int64_t c = begin * kBlock; c < end * kBlock; c += kBlock) {
       int64_t k = 0;

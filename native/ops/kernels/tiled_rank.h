@@ -100,12 +100,13 @@ LP_INLINE void outer_tiles(const RankOuter& a, int64_t c, int64_t k0) {
   alignas(64) bf16 tiles[2 * kTile * kTileDepth];
   alignas(64) float sums[kTiledRows * kBlock];
   constexpr int64_t stride = kTileDepth * sizeof(bf16);
-  const int64_t n = a.width - c, blocks = (a.rows + kTiledRows - 1) / kTiledRows;
+  const int64_t n = a.width - c, first = a.first / kTiledRows;
   const __mmask32 exists = n < kBlock ? (1u << n) - 1 : ~0u;
-  const bf16* p = static_cast<const bf16*>(a.turned) + (k0 / kPanelRanks) * blocks * kTurned;
+  const bf16* p =
+      static_cast<const bf16*>(a.turned) + ((k0 / kPanelRanks) * a.turned_blocks + first) * kTurned;
   clear_tiles<true, true>();
-  for (int64_t block = 0; block < blocks; ++block, p += kTurned) {
-    pair_rows(a, block * kTiledRows, c, exists, tiles);
+  for (int64_t row = a.first; row < a.rows; row += kTiledRows, p += kTurned) {
+    pair_rows(a, row, c, exists, tiles);
     settle_memory();
     _tile_loadd(4, p, stride);
     _tile_loadd(5, p + kTile * kTileDepth, stride);
