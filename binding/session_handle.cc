@@ -208,7 +208,7 @@ Napi::Value SessionHandle::reconstruct(const Napi::CallbackInfo& info) {
         auto o = Napi::Object::New(env);
         const auto set = [&](const char* name, const Tensor& shift, const Correction& correction) {
           auto half = Napi::Object::New(env);
-          half.Set("shift", from_floats(env, shift));
+          if (shift.defined()) half.Set("shift", from_floats(env, shift));
           if (correction.a.defined()) {
             auto product = Napi::Object::New(env);
             product.Set("rank", static_cast<double>(correction.a.size(0)));

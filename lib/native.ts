@@ -176,10 +176,13 @@ export interface Correction {
   b: Float32Array;
 }
 
-/** What a layer of a smaller model gains; no correction where nothing is left that the output could be told by. */
+/**
+ * What a layer of a smaller model gains: nothing where nothing is lost, a shift alone where nothing is left to tell it
+ * by.
+ */
 export type LayerReconstruction = Record<
   'attention' | 'output',
-  { shift: Float32Array; correction?: Correction }
+  { shift?: Float32Array; correction?: Correction }
 >;
 
 /** What stays of a layer, and what becomes of it. */

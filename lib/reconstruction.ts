@@ -29,7 +29,7 @@ function sample({ checkpoint, settings }: Workbench, { examples }: Dataset): Pac
  * (native/train/reconstruction.h): low-rank corrections of the weights there, and shifts of their biases.
  * @param cut.delta scales that are folded into the base
  * @param cut.tensors what the plan leaves of the adapter, for `cut.modules`
- * @param cut.masks those that the whole base has learned, where they are folded
+ * @param cut.masks of the whole base
  */
 export async function reconstruction(
   bench: Workbench,
@@ -40,18 +40,18 @@ export async function reconstruction(
     modules: ModuleConfig[];
     adapter: Adapter;
     tensors: NamedTensor[];
-    masks: Estimate['masks'] | undefined;
+    masks: Estimate['masks'];
   },
 ): Promise<BaseDelta> {
   const { model, settings } = bench;
   using small = await model.cut(layerCuts(cut.plan, cut.delta), { threads: settings.threads });
   using light = bench.session(small, data.labels, cut.modules);
   await light.setTensors(cut.tensors);
-  using whole = bench.session(model, data.labels, bench.modules(), { masks: cut.masks !== undefined });
+  using whole = bench.session(model, data.labels, bench.modules(), { masks: true });
   await whole.setTensors([...cut.adapter].map(([name, { data: values }]) => ({ name, data: values })));
   for (const kind of ['heads', 'neurons'] as const)
     await whole.setTensors(
-      cut.masks?.[kind].map((values, l) => ({ name: `masks.${l}.${kind}`, data: values })) ?? [],
+      cut.masks[kind].map((values, l) => ({ name: `masks.${l}.${kind}`, data: values })),
     );
   const layers = await whole.reconstruct(light, sample(bench, data), settings.compensationRank);
   return corrections(layers);

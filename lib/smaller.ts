@@ -61,15 +61,18 @@ function noteReturning({ note }: Workbench, plan: Plan, estimate: Estimate): voi
     );
 }
 
-/** What a Plan changes in what is left of the base. */
-async function deltaOf(
+/**
+ * What a Plan changes in what is left of the base.
+ * @param compensate whether means of what is cut go into the biases
+ */
+async function scalesAndMeans(
   bench: Workbench,
   plan: Plan,
   estimate: Estimate,
   adapter: Adapter,
+  compensate: boolean,
 ): Promise<BaseDelta | null> {
   const { foldMasks } = bench.settings;
-  const compensate = bench.settings.compensate === 'mean';
   const learned = trainsMasks(estimate.estimator);
   const bad = (message: string) => new LightPeftError('BAD_OPTION', message);
   if (foldMasks && !learned)
@@ -83,6 +86,13 @@ async function deltaOf(
     ...(compensate ? await compensation(plan, estimate.measures, bench, adapter) : []),
   ]);
   return delta.size > 0 ? delta : null;
+}
+
+/** What the adapter was trained beside: masks where they are kept, nothing where an earlier cut took what there was. */
+function trainedMasks({ foldMasks }: Settings, { masks }: Estimate): Estimate['masks'] {
+  const was = (values: Float32Array) =>
+    values.map((value) => (Number.isNaN(value) ? 0 : foldMasks ? value : 1));
+  return { heads: masks.heads.map(was), neurons: masks.neurons.map(was) };
 }
 
 /** The adapter as a run with these settings starts with it. */
@@ -130,7 +140,9 @@ export async function startSmaller(
   const plan = makePlan(scoresOf(estimate, by, await model.norms()), await planOptions(bench, data));
   noteReturning(bench, plan, estimate);
   const adapter = rewind ? await untrained(bench, data) : trained;
-  const simple = await deltaOf(bench, plan, estimate, adapter);
+  // What is estimated again is what the cut leaves, as it is: it is part of another cut to come.
+  const compensate = masks ? 'none' : settings.compensate;
+  const simple = await scalesAndMeans(bench, plan, estimate, adapter, compensate === 'mean');
   const cut = (whole: Adapter, along?: Parameters<typeof cutAdapter>[5]) =>
     cutAdapter(whole, plan, checkpoint.spec, placeOf(bench), simple, along);
   const tensors = cut(adapter);
@@ -139,11 +151,10 @@ export async function startSmaller(
   // Where what is left is estimated again, it is scored as it learned before.
   const rate = masks ? 1 : (settings.adapterLr ?? usualRate(adapter, tensors));
   const modules = cutModules(bench.modules(), plan, rate);
-  const folded = settings.foldMasks ? estimate.masks : undefined;
   const began = performance.now();
-  const cutting = { plan, delta: simple, modules, adapter, tensors, masks: folded };
+  const cutting = { plan, delta: simple, modules, adapter, tensors, masks: trainedMasks(settings, estimate) };
   const delta =
-    settings.compensate === 'least-squares'
+    compensate === 'least-squares'
       ? new Map([...(simple ?? []), ...(await reconstruction(bench, data, cutting))])
       : simple;
   const seconds = delta === simple ? 0 : (performance.now() - began) / 1000;

@@ -155,7 +155,7 @@ export async function runTraining<S extends Start>(
     await state.remove();
     const evaluation = validation ? await evaluateAll(session, validation, run) : undefined;
     return bench.report(
-      { steps: step, seconds, tokensPerSecond: tokens / seconds },
+      { steps: step, seconds, tokensPerSecond: tokens / spent },
       evaluation,
       tensors,
       start.plan?.layers,

@@ -84,9 +84,6 @@ async function readable(
   return { flags: CHOICE_FLAGS, ...made };
 }
 
-/** By what is told: questions are long texts, and values are learned late. */
-const EPOCHS: Partial<Record<string, number>> = { tokens: 5, regression: 20 };
-
 /** Long runs for small tasks; a masked run is at most half as long as the run that it is for. */
 async function filesOf(task: string): Promise<TaskFiles> {
   const folder = readdirSync(given.data)
@@ -101,7 +98,7 @@ async function filesOf(task: string): Promise<TaskFiles> {
   if (folder === undefined) return program.error(`study: ${given.data} has no ${task}`);
   const files = await readable(task, folder);
   const rows = linesOf(files.train).length;
-  const epochs = rows > 50_000 ? 3 : (EPOCHS[taskOf(task).labels.kind] ?? 10);
+  const epochs = rows > 50_000 ? 3 : taskOf(task).labels.kind === 'tokens' ? 5 : 10;
   const steps = Math.ceil(rows / 32) * epochs;
   return {
     ...files,

@@ -12,25 +12,33 @@ export type BaseDelta = ReadonlyMap<string, { shape: readonly number[]; data: Fl
 const DELTA =
   /^layers\.(0|[1-9]\d*)\.(head_scale|neuron_scale|(attention\.)?output\.(?:bias_shift|correction_[ab]))$/;
 
+type Shape = readonly number[];
+
+/** What is wrong with a correction of what is read of so many units. */
+function wrongCorrection(a: Shape | undefined, b: Shape | undefined, units: number): string | undefined {
+  if (!a || !b) return `there is no correction_${a ? 'b' : 'a'} beside it`;
+  const [rank = 0, inputs = 0] = a;
+  if (a.length !== 2 || b.length !== 2 || rank < 1 || b[1] !== rank || units === 0 || inputs % units !== 0)
+    return `[${a.join(', ')}] and [${b.join(', ')}] are no correction of what is read of ${units} units`;
+  return undefined;
+}
+
 /** @throws {LightPeftError} BAD_ADAPTER: a part is unknown, or not of the size of what it changes */
 export function checkDelta(delta: BaseDelta, plan: Plan, file: string): void {
   for (const [name, { shape }] of delta) {
-    const [, index, what, attention] = DELTA.exec(name) ?? [];
+    const [, index, what = '', attention] = DELTA.exec(name) ?? [];
     const layer = index === undefined ? undefined : plan.layers[Number(index)];
     if (layer === undefined) throw badAdapter(`${file}: ${name} is not a part of what the plan keeps`);
-    const bad = (said: string) =>
-      badAdapter(`${file}: ${name} is [${shape.join(', ')}], the plan says [${said}]`);
     const { heads, neurons } = layer;
-    if (what?.includes('correction')) {
-      const other = delta.get(name.slice(0, -1) + (what.endsWith('a') ? 'b' : 'a'));
-      const rank = what.endsWith('a') ? other?.shape[1] : other?.shape[0];
-      const inputs = attention ? heads.length * Math.floor(shape[1]! / heads.length) : neurons.length;
-      if (shape.length !== 2 || rank === undefined) throw bad('r, n] and [h, r');
-      if (what.endsWith('a') && (shape[0] !== rank || shape[1] !== inputs)) throw bad(`${rank}, ${inputs}`);
+    if (what.includes('correction')) {
+      const [a, b] = ['a', 'b'].map((part) => delta.get(`${name.slice(0, -1)}${part}`)?.shape);
+      const wrong = wrongCorrection(a, b, (attention ? heads : neurons).length);
+      if (wrong !== undefined) throw badAdapter(`${file}: ${name}: ${wrong}`);
       continue;
     }
     const kept = what === 'head_scale' ? heads : what === 'neuron_scale' ? neurons : { length: shape[0] };
-    if (shape.length !== 1 || shape[0] !== kept.length) throw bad(String(kept.length ?? 'n'));
+    if (shape.length !== 1 || shape[0] !== kept.length)
+      throw badAdapter(`${file}: ${name} is [${shape.join(', ')}], the plan says [${kept.length ?? 'n'}]`);
   }
 }
 
@@ -56,7 +64,7 @@ export function corrections(layers: readonly LayerReconstruction[]): BaseDelta {
       [`layers.${l}.attention.output`, attention],
       [`layers.${l}.output`, output],
     ] as const) {
-      delta.set(`${site}.bias_shift`, { shape: [shift.length], data: shift });
+      if (shift) delta.set(`${site}.bias_shift`, { shape: [shift.length], data: shift });
       if (!correction) continue;
       const { rank, a, b } = correction;
       delta.set(`${site}.correction_a`, { shape: [rank, a.length / rank], data: a });

@@ -49,8 +49,9 @@ class Team {
 
   Loop loop_;  // written while no piece is left, read by those who have taken one
   std::vector<Share> shares_;
-  std::atomic<int64_t> unfinished_{0};
-  std::atomic<uint32_t> loops_{0};
+  // Away from what is read for each piece.
+  alignas(64) std::atomic<int64_t> unfinished_{0};
+  alignas(64) std::atomic<uint32_t> loops_{0};
   std::atomic<bool> stopping_{false};
   std::mutex mutex_;
   std::exception_ptr error_;

@@ -35,13 +35,14 @@ Tensor pack(const Tensor& b) {
 bool packs(at::ScalarType dtype) { return dtype == at::kBFloat16 && kernels().product; }
 
 // Rows that a thread takes at once, about: a panel stays in its cache over them. Shares are of whole tiles,
-// and as many for each thread, whose rows are the same in all operations.
-constexpr int64_t kRowShare = 192;
+// and, where there are rows enough, as many for each thread, whose rows are the same in all operations.
+constexpr int64_t kRowShare = 192, kLeastRows = 96;
 
 void multiply(const Product& a, int64_t rows) {
   if (rows == 0) return;
-  const int64_t panels = (a.n + kPanel - 1) / kPanel, threads = Team::current().threads();
-  const int64_t shares = (rows + kRowShare * threads - 1) / (kRowShare * threads) * threads;
+  const int64_t panels = (a.n + kPanel - 1) / kPanel;
+  const int64_t takers = std::clamp<int64_t>(rows / kLeastRows, 1, Team::current().threads());
+  const int64_t shares = (rows + kRowShare * takers - 1) / (kRowShare * takers) * takers;
   const int64_t tile = kernels().product_rows, each = ((rows + shares - 1) / shares + tile - 1) / tile * tile;
   parallel_tasks(panels * shares, [&](int64_t i) {
     const int64_t begin = i / panels * each;

@@ -37,11 +37,15 @@ void by_columns(void (*DeviceKernels::*device)(const Arguments&, const Launch&),
            [&](int64_t begin, int64_t end) { kernel(a, begin, end); });
 }
 
-/// The same where sums are not asked for: threads take rows, as they do of what comes before and after.
+/// The same of what is summed only where `totals` are asked for: else threads take rows, as they do of what
+/// comes before and after.
 /// @param pointers of `a`, to rows of x and of what has its shape
 template <class Arguments>
-void by_columns_of_rows(void (*TypedKernels::*host)(const Arguments&, int64_t, int64_t), const Arguments& a,
-                        const Tensor& x, std::initializer_list<void * Arguments::*> pointers) {
+void by_columns_or_rows(void (*DeviceKernels::*device)(const Arguments&, const Launch&),
+                        void (*TypedKernels::*host)(const Arguments&, int64_t, int64_t), const Arguments& a,
+                        const Tensor& x, const MaskTotals& totals,
+                        std::initializer_list<void * Arguments::*> pointers) {
+  if (totals.any() || device_kernels(x)) return by_columns(device, host, a, x, totals.any() ? 2 : 0);
   const auto kernel = typed(x).*host;
   const int64_t bytes = x.size(1) * x.element_size(), blocks = (x.size(1) + 31) / 32;
   parallel(x.size(0), worthwhile_rows(x), [&](int64_t begin, int64_t end) {
@@ -69,10 +73,7 @@ void activation_backward(Tensor z, Tensor dg, const Tensor& mask, const MaskTota
                              z.size(1),
                              z.size(0),
                              kind};
-  if (totals.any() || device_kernels(z))
-    return by_columns(&DeviceKernels::activation_backward, &TypedKernels::activation_backward, a, z,
-                      totals.any() ? 2 : 0);
-  by_columns_of_rows(&TypedKernels::activation_backward, a, z,
+  by_columns_or_rows(&DeviceKernels::activation_backward, &TypedKernels::activation_backward, a, z, totals,
                      {&ActivationBackward::z, &ActivationBackward::dg});
 }
 
@@ -94,10 +95,7 @@ void gated_backward(Tensor z, Tensor u, Tensor dy, const Tensor& mask, const Mas
                         z.size(1),
                         z.size(0),
                         kind};
-  if (totals.any() || device_kernels(z))
-    return by_columns(&DeviceKernels::gated_backward, &TypedKernels::gated_backward, a, z,
-                      totals.any() ? 2 : 0);
-  by_columns_of_rows(&TypedKernels::gated_backward, a, z,
+  by_columns_or_rows(&DeviceKernels::gated_backward, &TypedKernels::gated_backward, a, z, totals,
                      {&GatedBackward::z, &GatedBackward::u, &GatedBackward::dy});
 }
 
@@ -198,14 +196,24 @@ Tensor rank_expand(const Tensor& p, const Tensor& w, Tensor y, double scale, con
 
 namespace {
 
-// Rows are summed by so many, no more than so often, so that each thread takes the rows that it has in its
-// cache; whatever the threads are, the sums are the same.
-constexpr int64_t kSumRows = 128, kMostSums = 16;
+/// On a device, whose kernel adds the sums itself.
+void outer_there(const Tensor& p, const Tensor& x, const Tensor& grad, const Dropout& dropout, float scale,
+                 bool transposed) {
+  const RankOuter a{floats(p), nullptr,   x.const_data_ptr(), mutable_floats(grad),
+                    x.size(1), p.size(1), x.size(0),          dropout,
+                    scale,     transposed};
+  by_columns(&DeviceKernels::rank_outer, &TypedKernels::rank_outer, a, x, p.size(1));
+}
+
+// Rows are summed by so many, no more than so often and into no more values, so that each thread takes the
+// rows that it has in its cache; whatever the threads are, the sums are the same.
+constexpr int64_t kSumRows = 128, kMostSums = 16, kMostValues = 1 << 20;
 
 /// Sums over rows of p^T dropout(x), fp32 [sums, rank, width].
 Tensor outer_sums(const Tensor& p, const Tensor& x, const Dropout& dropout) {
   const int64_t rows = p.size(0), rank = p.size(1), width = x.size(1), blocks = (rows + 31) / 32,
-                least = (rows + kMostSums - 1) / kMostSums, each = std::max(kSumRows, (least + 31) / 32 * 32),
+                most = std::clamp<int64_t>(kMostValues / std::max<int64_t>(1, rank * width), 1, kMostSums),
+                least = (rows + most - 1) / most, each = std::max(kSumRows, (least + 31) / 32 * 32),
                 count = (rows + each - 1) / each;
   Tensor turned;
   if (x.scalar_type() == at::kBFloat16 && kernels().turn_ranks) {
@@ -242,12 +250,7 @@ Tensor outer_sums(const Tensor& p, const Tensor& x, const Dropout& dropout) {
 
 void rank_outer(const Tensor& p, const Tensor& x, Tensor grad, const Dropout& dropout) {
   const int64_t rank = p.size(1), width = x.size(1);
-  if (device_kernels(x)) {
-    const RankOuter a{floats(p), nullptr, x.const_data_ptr(), mutable_floats(grad),
-                      width,     rank,    p.size(0),          dropout,
-                      1,         false};
-    return by_columns(&DeviceKernels::rank_outer, &TypedKernels::rank_outer, a, x, rank);
-  }
+  if (device_kernels(x)) return outer_there(p, x, grad, dropout, 1, false);
   const Tensor sums = outer_sums(p, x, dropout);
   const float* const from = sums.const_data_ptr<float>();
   float* const to = mutable_floats(grad);
@@ -261,12 +264,7 @@ void rank_outer(const Tensor& p, const Tensor& x, Tensor grad, const Dropout& dr
 void rank_outer_transposed(const Tensor& p, const Tensor& x, Tensor grad, double scale) {
   const int64_t rank = p.size(1), width = x.size(1);
   const auto factor = static_cast<float>(scale);
-  if (device_kernels(x)) {
-    const RankOuter a{floats(p), nullptr, x.const_data_ptr(), mutable_floats(grad),
-                      width,     rank,    x.size(0),          Dropout{},
-                      factor,    true};
-    return by_columns(&DeviceKernels::rank_outer, &TypedKernels::rank_outer, a, x, rank);
-  }
+  if (device_kernels(x)) return outer_there(p, x, grad, Dropout{}, factor, true);
   const Tensor sums = outer_sums(p, x, Dropout{});
   const float* const from = sums.const_data_ptr<float>();
   float* const to = mutable_floats(grad);

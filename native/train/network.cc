@@ -61,7 +61,13 @@ Tensor places_of(const Spec& spec, const Batch& batch, const KeyValueCache* cach
   return places;
 }
 
-/// Of the tokens that a head reads.
+/// Sites that came later draw past the others, whose numbers of long ago stay theirs.
+uint64_t initial_stream(size_t layer, int site) {
+  return site <= kOutput ? layer * (kOutput + 1) + site : (1u << 19) + layer * kSites + site;
+}
+
+}  // namespace
+
 Rows rows_of(const Spec& spec, const Layout& all) {
   const Sequences& s = all.sequences;
   const int64_t count = s.k_begin.size(0);
@@ -77,13 +83,6 @@ Rows rows_of(const Spec& spec, const Layout& all) {
                            all.queries.sin.index_select(0, rows.which), all.queries.interleaved};
   return rows;
 }
-
-/// Sites that came later draw past the others, whose numbers of long ago stay theirs.
-uint64_t initial_stream(size_t layer, int site) {
-  return site <= kOutput ? layer * (kOutput + 1) + site : (1u << 19) + layer * kSites + site;
-}
-
-}  // namespace
 
 FeedTensors feed_tensors(const Model& model, const Batch& batch, const KeyValueCache* cache,
                          size_t uncounted) {

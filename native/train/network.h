@@ -106,6 +106,9 @@ struct Rows {
   Layout layout;
 };
 
+/// Of the tokens that a head reads.
+Rows rows_of(const Spec& spec, const Layout& all);
+
 struct LayerSaved {
   Tensor x, queried;              // inputs of key and value, and of query
   Tensor context, z, up, middle;  // inputs of attention output; of the activation; beside a gate; of the FFN

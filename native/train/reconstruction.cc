@@ -1,56 +1,99 @@
 #include "train/reconstruction.h"
 
+#include "base/error.h"
 #include "train/initial.h"
 
 namespace lp {
 namespace {
 
-// A weight moves as far as it pays: squares of its change count like so much of the inputs' mean square.
-constexpr double kRidge = 0.01;
+// A weight moves as far as it pays: the squares of its change count like so much of the inputs' mean
+// variance, more where there are few rows to tell it from.
+constexpr double kRidge = 0.01, kRidgeOfFew = 0.1;
+// Where rounding has eaten the ridge it grows, so often, by so much.
+constexpr int kTries = 6;
+constexpr double kMore = 10;
 // Until a subspace of the largest effects is found well enough; the rest is small.
 constexpr int kTurns = 6;
 
-/// Sums of a linear regression of y [T, h] on x [T, n], with an intercept.
+/// Sums of a linear regression of y [T, h] on x [T, n], with an intercept, both less what they are in the
+/// mean of the first rows: means may be far larger than what varies.
 class Regression {
  public:
-  Regression(int64_t n, int64_t h)
-      : xx_(at::zeros({n, n}, at::kDouble)),
-        xy_(at::zeros({n, h}, at::kDouble)),
-        x_(at::zeros({n}, at::kDouble)),
-        y_(at::zeros({h}, at::kDouble)) {}
-
-  void add(const Tensor& x, const Tensor& y) {
-    const Tensor inputs = x.to(at::kFloat), outputs = y.to(at::kFloat);
-    xx_ += at::mm(inputs.t(), inputs).cpu();
-    xy_ += at::mm(inputs.t(), outputs).cpu();
-    x_ += inputs.sum(0).cpu();
-    y_ += outputs.sum(0).cpu();
-    count_ += static_cast<double>(x.size(0));
+  /// @param weight of each row
+  void add(const Tensor& x, const Tensor& y, double weight = 1) {
+    const bool first = count_ == 0;
+    Tensor inputs = x.to(at::kFloat), outputs = y.to(at::kFloat);
+    if (first) {
+      from_x_ = inputs.mean(0);
+      from_y_ = outputs.mean(0);
+    }
+    inputs = inputs - from_x_;
+    outputs = outputs - from_y_;
+    gather(xx_, at::mm(inputs.t(), inputs), weight);
+    gather(xy_, at::mm(inputs.t(), outputs), weight);
+    gather(x_, inputs.sum(0), weight);
+    gather(y_, outputs.sum(0), weight);
+    any_ = any_ || outputs.any().item<bool>() || from_y_.any().item<bool>();
+    rows_ += static_cast<double>(x.size(0));
+    count_ += weight * static_cast<double>(x.size(0));
   }
 
-  /// The best correction of rank `rank`, and the shift of the bias beside it.
-  std::pair<Correction, Tensor> solve(int64_t rank) const {
+  /// The best correction of rank `rank`, and the shift of the bias beside it; undefined where y is nothing.
+  std::pair<Correction, Tensor> solve(int64_t rank) {
+    if (!any_) return {};
     const Tensor x = x_ / count_, y = y_ / count_;
     const int64_t n = x.numel(), h = y.numel();
-    if (n == 0) return {{}, y.to(at::kFloat)};
-    const Tensor xx = xx_ - at::outer(x_, x), xy = xy_ - at::outer(x_, y);
-    const Tensor ridge = at::eye(n, at::kDouble) * (xx_.diagonal().mean() * kRidge);
-    const Tensor d = at::cholesky_solve(xy, at::linalg_cholesky(xx + ridge));  // [n, h]
+    const auto single = [](const Tensor& t) { return t.to(at::kFloat).contiguous(); };
+    const Tensor mean = single(y + from_y_.cpu());
+    require_finite(mean);
+    if (n == 0) return {{}, mean};
+    xx_.addr_(x_, x, 1, -1);
+    xy_.addr_(x_, y, 1, -1);
+    const Tensor d = solution();
+    if (!d.defined()) return {{}, mean};
     // The directions of y that x d moves most: of d^T xx d the largest eigenvectors, by orthogonal iteration.
     Tensor v = at::empty({h, std::min({rank, n, h})}, at::kFloat);
     fill_uniform(v, 1, 0, 0);
     v = v.to(at::kDouble);
     for (int turn = 0; turn < kTurns; ++turn)
-      v = std::get<0>(at::linalg_qr(at::mm(d.t(), at::mm(xx, at::mm(d, v)))));
+      v = std::get<0>(at::linalg_qr(at::mm(d.t(), at::mm(xx_, at::mm(d, v)))));
     const Tensor dv = at::mm(d, v);  // [n, r]
-    const Tensor shift = y - at::mv(v, at::mv(dv.t(), x));
-    const auto single = [](const Tensor& t) { return t.to(at::kFloat).contiguous(); };
+    const Tensor shift = y + from_y_.cpu() - at::mv(v, at::mv(dv.t(), x + from_x_.cpu()));
+    require_finite(shift);
     return {{single(dv.t()), single(v)}, single(shift)};
   }
 
  private:
-  Tensor xx_, xy_, x_, y_;
-  double count_ = 0;
+  static void gather(Tensor& sum, const Tensor& more, double weight) {
+    const Tensor exact = more.to(at::kCPU, at::kDouble);
+    if (sum.defined())
+      sum.add_(exact, weight);
+    else
+      sum = exact * weight;
+  }
+
+  static void require_finite(const Tensor& t) {
+    if (!t.isfinite().all().item<bool>())
+      throw Error("NOT_FINITE", "what a cut leaves gives values that are not finite");
+  }
+
+  /// [n, h], or undefined where no input varies.
+  Tensor solution() const {
+    const double scale = xx_.diagonal().mean().item<double>();
+    if (!(scale > 0)) return {};
+    double ridge = kRidge + kRidgeOfFew * static_cast<double>(xx_.size(0)) / rows_;
+    for (int i = 0; i < kTries; ++i, ridge *= kMore) {
+      Tensor raised = xx_.clone();
+      raised.diagonal().add_(scale * ridge);
+      const auto [factor, wrong] = at::linalg_cholesky_ex(raised);
+      if (wrong.item<int>() == 0) return at::cholesky_solve(xy_, factor);
+    }
+    return {};
+  }
+
+  Tensor xx_, xy_, x_, y_, from_x_, from_y_;
+  double rows_ = 0, count_ = 0;
+  bool any_ = false;
 };
 
 }  // namespace
@@ -65,26 +108,27 @@ class Reconstruction {
     small_.parameters().value().copy_(small.parameters().value());
     for (const Batch& batch : batches) {
       feeds_.push_back(feed_of(whole.model(), batch, nullptr));
-      reads_.push_back({whole.embed(feeds_.back(), Pass{}, nullptr), {}});
-      reads_.back().second = reads_.back().first;
+      const Tensor x = whole.embed(feeds_.back(), Pass{}, nullptr);
+      reads_.push_back({x, x});
     }
   }
 
   LayerReconstruction of(size_t layer) {
     // What each half gives of the whole model, by batch.
-    std::vector<Tensor> attended(feeds_.size()), narrowed(feeds_.size());
+    std::vector<Tensor> attended(feeds_.size()), given(feeds_.size());
     for (size_t b = 0; b < feeds_.size(); ++b) {
       LayerSaved saved;
-      Tensor& x = reads_[b].first;
-      x = whole_.layer_forward(layer, x, feeds_[b].layout, nullptr, Pass{}, &saved);
-      attended[b] = output(whole_, layer, kAttentionOutput, saved, x.size(0));
-      narrowed[b] = output(whole_, layer, kOutput, saved, x.size(0));
+      Tensor& x = reads_[b].whole;
+      const Tensor y = whole_.layer_forward(layer, x, feeds_[b].layout, nullptr, Pass{}, &saved);
+      attended[b] = sum(whole_, layer, kAttentionOutput, x, saved);
+      given[b] = sum(whole_, layer, kOutput, x, saved);
+      x = y;
     }
     LayerReconstruction result;
     std::tie(result.attention, result.attention_shift) = corrected_half(layer, kAttentionOutput, attended);
-    std::tie(result.output, result.output_shift) = corrected_half(layer, kOutput, narrowed);
+    std::tie(result.output, result.output_shift) = corrected_half(layer, kOutput, given);
     for (size_t b = 0; b < feeds_.size(); ++b) {
-      Tensor& x = reads_[b].second;
+      Tensor& x = reads_[b].small;
       x = small_.layer_forward(layer, x, feeds_[b].layout, nullptr, Pass{}, nullptr);
     }
     return result;
@@ -107,18 +151,32 @@ class Reconstruction {
     return network.site_forward(layer, site, x, Pass{}, nullptr);
   }
 
+  /// What a half gives with what passes by it, fp32 [T, h].
+  static Tensor sum(Network& network, size_t layer, int site, const Tensor& x, const LayerSaved& saved) {
+    const auto of = [&](int half) { return output(network, layer, half, saved, x.size(0)).to(at::kFloat); };
+    if (site == kAttentionOutput) return x.to(at::kFloat) + of(site);
+    const Tensor past = network.model().spec.norm_first ? x.to(at::kFloat) + of(kAttentionOutput)
+                                                        : saved.middle.to(at::kFloat);
+    return past + of(site);
+  }
+
   /// Corrects a half of the smaller model's layer so that it gives what is wanted.
   std::pair<Correction, Tensor> corrected_half(size_t layer, int site, const std::vector<Tensor>& wanted) {
     Linear& linear = model_->layers[layer].linear[site];
-    Regression sums(linear.in(), linear.out());
+    Regression sums;
     for (size_t b = 0; b < feeds_.size(); ++b) {
       LayerSaved saved;
-      small_.layer_forward(layer, reads_[b].second, feeds_[b].layout, nullptr, Pass{}, &saved);
+      small_.layer_forward(layer, reads_[b].small, feeds_[b].layout, nullptr, Pass{}, &saved);
       const Tensor x = inputs(small_, layer, site, saved);
       const int64_t tokens = wanted[b].size(0);
-      const Tensor missing =
-          wanted[b].to(at::kFloat) - output(small_, layer, site, saved, tokens).to(at::kFloat);
-      sums.add(x.defined() ? x : missing.narrow(1, 0, 0), missing);
+      const Tensor missing = wanted[b] - sum(small_, layer, site, reads_[b].small, saved);
+      const Tensor told = x.defined() ? x : missing.narrow(1, 0, 0);
+      sums.add(told, missing);
+      if (layer + 1 < model_->layers.size() || small_.config().told != Told::labels) continue;
+      // Nothing reads the last layer's other rows, which are too many to be left out all the same.
+      const Tensor rows = rows_of(model_->spec, feeds_[b].layout).which;
+      sums.add(told.index_select(0, rows), missing.index_select(0, rows),
+               static_cast<double>(tokens) / static_cast<double>(rows.numel()));
     }
     auto found = sums.solve(rank_);
     linear = corrected(linear, found.first, found.second, model_->dtype);
@@ -130,12 +188,19 @@ class Reconstruction {
   Network small_;
   int64_t rank_;
   std::vector<Feed> feeds_;
-  std::vector<std::pair<Tensor, Tensor>>
-      reads_;  // what the layer to come reads in the whole model and the smaller
+  /// What the layer to come reads in either model.
+  struct Reads {
+    Tensor whole, small;
+  };
+  std::vector<Reads> reads_;
 };
 
 std::vector<LayerReconstruction> reconstruct(Network& whole, Network& small,
                                              const std::vector<Batch>& batches, int64_t rank) {
+  const Model &one = whole.model(), &other = small.model();
+  require(one.layers.size() == other.layers.size() && one.spec.hidden == other.spec.hidden &&
+              one.device() == other.device(),
+          "the smaller model is a cut of the whole one");
   Reconstruction work(whole, small, batches, rank);
   std::vector<LayerReconstruction> layers;
   for (size_t l = 0; l < whole.model().layers.size(); ++l) layers.push_back(work.of(l));

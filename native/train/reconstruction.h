@@ -1,15 +1,16 @@
 #pragma once
 // What a cut takes from the outputs of attention and FFN, given back by what is left of their inputs: least
-// squares over some texts, layer by layer, each for what the smaller model has made of them so far (He et al.
-// 2017, "Channel Pruning", equation 5), here as a change of low rank.
+// squares over some texts, layer by layer, each half so that what it gives and what passes by it are together
+// what they are in the whole model (He et al. 2017, "Channel Pruning", equation 5), here as a change of low
+// rank.
 #include "train/network.h"
 
 namespace lp {
 
 /// What a layer of a smaller model gains.
 struct LayerReconstruction {
-  Correction attention, output;          // undefined where nothing is left that the output could be told by
-  Tensor attention_shift, output_shift;  // fp32 [h]
+  Correction attention, output;          // undefined where nothing is lost, or nothing left to tell it by
+  Tensor attention_shift, output_shift;  // fp32 [h], or undefined where nothing is lost
 };
 
 /**

@@ -47,6 +47,46 @@ describe('what is wrong is refused before it is used', () => {
     expect(await errorOf(evaluate(options({ adapter })))).include({ code: 'BAD_ADAPTER' });
   });
 
+  it('changes of a base that do not fit it', async () => {
+    const file = join(light, 'base_delta.safetensors');
+    const whole = await readTensors(file);
+    const [name, a] = [...whole].find(([tensor]) => tensor.endsWith('correction_a'))!;
+    const other = name.replace(/a$/, 'b');
+    const b = whole.get(other)!;
+    const [rank, inputs] = a.shape as [number, number];
+    interface Part {
+      shape: readonly number[];
+      data: Float32Array;
+    }
+    const cut = (tensor: Part, ...shape: number[]): Part => ({
+      shape,
+      data: tensor.data.slice(
+        0,
+        shape.reduce((product, n) => product * n, 1),
+      ),
+    });
+    const wrong: Record<string, [string, Part | undefined][]> = {
+      'one half alone': [[other, undefined]],
+      'no rank': [
+        [name, cut(a, 0, inputs)],
+        [other, cut(b, b.shape[0]!, 0)],
+      ],
+      'ranks that differ': [[name, cut(a, rank - 1, inputs)]],
+      'other inputs': [[name, cut(a, rank, inputs - 1)]],
+      'other outputs': [[other, cut(b, b.shape[0]! - 1, rank)]],
+      'a vector': [[name, cut(a, rank * inputs)]],
+    };
+    for (const [title, changes] of Object.entries(wrong)) {
+      const adapter = copy(light, 'other-delta');
+      const tensors = new Map<string, Part>(whole);
+      for (const [tensor, value] of changes)
+        if (value) tensors.set(tensor, value);
+        else tensors.delete(tensor);
+      await writeSafetensors(join(adapter, 'base_delta.safetensors'), tensors, { format: 'pt' });
+      expect(await errorOf(evaluate(options({ adapter }))), title).include({ code: 'BAD_ADAPTER' });
+    }
+  });
+
   it('an adapter whose two descriptions differ, or that another base has', async () => {
     const adapter = copy(estimated, 'edited');
     const file = join(adapter, 'light_peft.json');

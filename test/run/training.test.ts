@@ -157,6 +157,17 @@ describe('a training run', () => {
     expect((await evaluate(options({ adapter: out }))).metrics).deep.equal(metrics);
   });
 
+  it('may keep masks of several rounds, and give back what they took', async () => {
+    const [from, out] = [folder.file('rounds-l1'), folder.file('rounds-folded')];
+    const cut = { targetParameters: 0.5, targetPeft: 0.5 };
+    await estimate(options({ ...cut, out: from, maxSteps: 4, estimator: 'l1', rounds: 2 }));
+    const { metrics } = await train(options({ ...cut, out, from, foldMasks: true }));
+    const delta = await readTensors(folder.file('rounds-folded', 'base_delta.safetensors'));
+    expect([...delta.keys()]).include.members(['layers.0.head_scale', 'layers.0.output.correction_a']);
+    for (const { data } of delta.values()) expect(data.every(Number.isFinite)).equal(true);
+    expect((await evaluate(options({ adapter: out }))).metrics).deep.equal(metrics);
+  });
+
   it('may put the mean of what is cut in its place', async () => {
     const [from, out] = [folder.file('estimate-whole'), folder.file('compensated')];
     const { metrics } = await train(options({ out, from, compensate: 'mean', targetParameters: 0.4 }));
