@@ -3,6 +3,7 @@ import { type BaseDelta, corrections, layerCuts } from './adapter/delta.ts';
 import { BatchSampler, packBatch, type PackedBatch } from './data/batches.ts';
 import type { Dataset } from './data/dataset.ts';
 import type { ModuleConfig, NamedTensor } from './native.ts';
+import type { Settings } from './options.ts';
 import type { Estimate } from './plan/estimate-file.ts';
 import type { Plan } from './plan/plan.ts';
 import type { Workbench } from './workbench.ts';
@@ -24,35 +25,41 @@ function sample({ checkpoint, settings }: Workbench, { examples }: Dataset): Pac
   return batches;
 }
 
+/** What the adapter was trained beside: masks where they are kept, nothing where an earlier cut took what there was. */
+function trainedMasks({ foldMasks }: Settings, { masks }: Estimate): Estimate['masks'] {
+  const was = (values: Float32Array) =>
+    values.map((value) => (Number.isNaN(value) ? 0 : foldMasks ? value : 1));
+  return { heads: masks.heads.map(was), neurons: masks.neurons.map(was) };
+}
+
 /**
- * What a cut takes from the outputs of attention and FFN, told by least squares from what it leaves
- * (native/train/reconstruction.h): low-rank corrections of the weights there, and shifts of their biases.
- * @param cut.delta scales that are folded into the base
+ * What a Plan changes in what is left of the base, with what the cut takes from the outputs of attention and FFN, told by
+ * least squares from what it leaves (native/train/reconstruction.h): low-rank corrections of the weights there, and shifts
+ * of their biases.
+ * @param cut.scales that are folded into the base
  * @param cut.tensors what the plan leaves of the adapter, for `cut.modules`
- * @param cut.masks of the whole base
  */
-export async function reconstruction(
+export async function mended(
   bench: Workbench,
   data: Dataset,
   cut: {
     plan: Plan;
-    delta: BaseDelta | null;
+    scales: BaseDelta | null;
     modules: ModuleConfig[];
     adapter: Adapter;
     tensors: NamedTensor[];
-    masks: Estimate['masks'];
+    estimate: Estimate;
   },
 ): Promise<BaseDelta> {
   const { model, settings } = bench;
-  using small = await model.cut(layerCuts(cut.plan, cut.delta), { threads: settings.threads });
+  using small = await model.cut(layerCuts(cut.plan, cut.scales), { threads: settings.threads });
   using light = bench.session(small, data.labels, cut.modules);
   await light.setTensors(cut.tensors);
   using whole = bench.session(model, data.labels, bench.modules(), { masks: true });
   await whole.setTensors([...cut.adapter].map(([name, { data: values }]) => ({ name, data: values })));
+  const masks = trainedMasks(settings, cut.estimate);
   for (const kind of ['heads', 'neurons'] as const)
-    await whole.setTensors(
-      cut.masks[kind].map((values, l) => ({ name: `masks.${l}.${kind}`, data: values })),
-    );
+    await whole.setTensors(masks[kind].map((values, l) => ({ name: `masks.${l}.${kind}`, data: values })));
   const layers = await whole.reconstruct(light, sample(bench, data), settings.compensationRank);
-  return corrections(layers);
+  return new Map([...(cut.scales ?? []), ...corrections(layers)]);
 }

@@ -1,22 +1,23 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Adapter, compensation } from './adapter/compensation.ts';
+import type { Adapter } from './adapter/compensation.ts';
 import { cutAdapter, mergeAdapter } from './adapter/cut.ts';
-import { type BaseDelta, foldedMasks, layerCuts } from './adapter/delta.ts';
+import { layerCuts } from './adapter/delta.ts';
 import { MOMENT_ALONG, MOMENT_PARTS, readMoments, writeMoments } from './adapter/moments.ts';
 import { readInfoIfAny, toldBy } from './adapter/info.ts';
 import { readPeftAdapter } from './adapter/peft.ts';
 import type { Dataset } from './data/dataset.ts';
+import { returning, scalesAndMeans } from './base-delta.ts';
 import { begun, type Session } from './engine.ts';
 import { LightPeftError } from './errors.ts';
 import type { ModuleConfig, NamedTensor } from './native.ts';
 import type { Options, Settings } from './options.ts';
 import { type Estimate, readEstimate, SCORES } from './plan/estimate-file.ts';
-import { scoresOf, trainsMasks } from './plan/estimators.ts';
+import { scoresOf } from './plan/estimators.ts';
 import { makePlan, type Plan } from './plan/plan.ts';
 import { planOptions } from './plan-options.ts';
-import { reconstruction } from './reconstruction.ts';
+import { mended } from './reconstruction.ts';
 import type { Start } from './training.ts';
 import { startHead } from './task-head.ts';
 import type { Workbench } from './workbench.ts';
@@ -46,53 +47,12 @@ function usualRate(whole: Adapter, left: readonly NamedTensor[]): number {
   return (size(whole) / size(left.map((tensor) => [tensor.name, tensor]))) ** 0.25;
 }
 
-/** How many heads and neurons a Plan keeps that an earlier cut had taken before the estimation. */
-const returning = (plan: Plan, { masks }: Estimate): number =>
-  plan.layers.reduce((sum, { heads, neurons }, l) => {
-    const gone = (kept: number[], values: Float32Array) => kept.filter((i) => Number.isNaN(values[i])).length;
-    return sum + gone(heads, masks.heads[l]!) + gone(neurons, masks.neurons[l]!);
-  }, 0);
-
 function noteReturning({ note }: Workbench, plan: Plan, estimate: Estimate): void {
   const count = returning(plan, estimate);
   if (count > 0)
     note(
       `${count} heads and neurons come back that were cut before this estimate: it asked for a smaller target`,
     );
-}
-
-/**
- * What a Plan changes in what is left of the base.
- * @param compensate whether means of what is cut go into the biases
- */
-async function scalesAndMeans(
-  bench: Workbench,
-  plan: Plan,
-  estimate: Estimate,
-  adapter: Adapter,
-  compensate: boolean,
-): Promise<BaseDelta | null> {
-  const { foldMasks } = bench.settings;
-  const learned = trainsMasks(estimate.estimator);
-  const bad = (message: string) => new LightPeftError('BAD_OPTION', message);
-  if (foldMasks && !learned)
-    throw bad(`--fold-masks: the estimation was run for ${estimate.estimator}, which trains no masks`);
-  if (compensate && learned && !foldMasks)
-    throw bad('--compensate mean: they were measured with trained masks, and need --fold-masks to be right');
-  if (foldMasks && returning(plan, estimate) > 0)
-    throw bad('--fold-masks: the cut keeps what was gone before the estimation, and has no mask for it');
-  const delta = new Map([
-    ...(foldMasks ? foldedMasks(plan, estimate.masks) : []),
-    ...(compensate ? await compensation(plan, estimate.measures, bench, adapter) : []),
-  ]);
-  return delta.size > 0 ? delta : null;
-}
-
-/** What the adapter was trained beside: masks where they are kept, nothing where an earlier cut took what there was. */
-function trainedMasks({ foldMasks }: Settings, { masks }: Estimate): Estimate['masks'] {
-  const was = (values: Float32Array) =>
-    values.map((value) => (Number.isNaN(value) ? 0 : foldMasks ? value : 1));
-  return { heads: masks.heads.map(was), neurons: masks.neurons.map(was) };
 }
 
 /** The adapter as a run with these settings starts with it. */
@@ -142,9 +102,9 @@ export async function startSmaller(
   const adapter = rewind ? await untrained(bench, data) : trained;
   // What is estimated again is what the cut leaves, as it is: it is part of another cut to come.
   const compensate = masks ? 'none' : settings.compensate;
-  const simple = await scalesAndMeans(bench, plan, estimate, adapter, compensate === 'mean');
+  const scales = await scalesAndMeans(bench, plan, estimate, adapter, compensate === 'mean');
   const cut = (whole: Adapter, along?: Parameters<typeof cutAdapter>[5]) =>
-    cutAdapter(whole, plan, checkpoint.spec, placeOf(bench), simple, along);
+    cutAdapter(whole, plan, checkpoint.spec, placeOf(bench), scales, along);
   const tensors = cut(adapter);
   const moments = carryMoments ? await readMoments(from) : undefined;
   const optimizerSteps = moments?.steps ?? 0;
@@ -152,12 +112,9 @@ export async function startSmaller(
   const rate = masks ? 1 : (settings.adapterLr ?? usualRate(adapter, tensors));
   const modules = cutModules(bench.modules(), plan, rate);
   const began = performance.now();
-  const cutting = { plan, delta: simple, modules, adapter, tensors, masks: trainedMasks(settings, estimate) };
-  const delta =
-    compensate === 'least-squares'
-      ? new Map([...(simple ?? []), ...(await reconstruction(bench, data, cutting))])
-      : simple;
-  const seconds = delta === simple ? 0 : (performance.now() - began) / 1000;
+  const cutting = { plan, scales, modules, adapter, tensors, estimate };
+  const delta = compensate === 'least-squares' ? await mended(bench, data, cutting) : scales;
+  const seconds = delta === scales ? 0 : (performance.now() - began) / 1000;
   using small = await model.cut(layerCuts(plan, delta), { threads });
   const start = createHash('sha256').update(JSON.stringify(plan));
   const session = bench.session(small, data.labels, modules, { masks, prefixCache, optimizerSteps });

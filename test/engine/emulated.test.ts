@@ -18,6 +18,7 @@ describe('the engine over the CUDA kernels, as the host runs them', function () 
     ['computes what transformers and PEFT compute', 'parity.test.ts', 130],
     ['records steps that do what launched ones do', 'graphs.test.ts', 9],
     ['does in halves what it has no memory for', 'memory.test.ts', 4],
+    ['gives back of a cut what can be', 'reconstruction.test.ts', 12],
   ] as const)
     (skips ? it.skip : it)(what, () => {
       const mocha = createRequire(import.meta.url).resolve('mocha/bin/mocha.js');

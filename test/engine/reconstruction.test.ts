@@ -54,6 +54,29 @@ for (const name of ['roberta-tiny', 'llama-tiny', 'gptj-tiny'])
       expect(after).below(1e-4);
     });
 
+    it('is a shift where nothing varies', async () => {
+      const scales = new Float32Array(recorded.checkpoint.spec.ffn).fill(0.5);
+      using small = await model.cut(
+        all().map((layer) => ({ ...layer, neuronScale: scales })),
+        { threads: 2 },
+      );
+      using session = await recorded.session(small);
+      const [text] = recorded.truth.inputs;
+      const found = await whole.reconstruct(session, [recorded.batch([text!.slice(0, 1)])], 4);
+      for (const { output } of found) {
+        expect(output.correction).equal(undefined);
+        expect(output.shift!.every(Number.isFinite)).equal(true);
+      }
+    });
+
+    it('needs a cut of the same model', async () => {
+      const { model: other, recorded: cased } = await loadCase('bert-odd');
+      using session = await cased.session(other);
+      const failed = await whole.reconstruct(session, [recorded.batch()], 4).catch((error: unknown) => error);
+      expect(failed).include({ code: 'INTERNAL' });
+      other.dispose();
+    });
+
     it('is nearly all where what is left tells all', async () => {
       const { ffn, heads } = recorded.checkpoint.spec;
       // Every unit is there, at half of its worth.
