@@ -1,7 +1,7 @@
 #pragma once
 // What a cut takes from the outputs of attention and FFN, given back by what is left of their inputs: least
-// squares over some texts, layer by layer, so that each half and what passes by it are together what they are in
-// the whole model (He et al. 2017, "Channel Pruning", equation 5), here as a change of low rank.
+// squares over some texts, layer by layer, so that each half and what passes by it are together what they are
+// in the whole model (He et al. 2017, "Channel Pruning", equation 5), here as a change of low rank.
 #include "train/network.h"
 
 namespace lp {
