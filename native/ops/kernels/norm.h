@@ -33,7 +33,7 @@ void norm_forward(const NormForward& a, int64_t begin, int64_t end) {
       Block b = load_block(s + c, a.width - c);
       for (int i = 0; i < NV; ++i) b.v[i] -= mean;
       store_block(s + c, b, a.width - c);
-      b = load_block(s + c, a.width - c);  // zeros past the end
+      if (a.width - c < kBlock) b = load_block(s + c, a.width - c);  // zeros past the end
       for (int i = 0; i < NV; ++i) squares += b.v[i] * b.v[i];
     }
     const float rstd = 1.f / __builtin_sqrtf(sum(squares) * inverse + a.eps);
@@ -52,21 +52,31 @@ void norm_forward(const NormForward& a, int64_t begin, int64_t end) {
   }
 }
 
+/// 1 / gamma, and 0 where that is 0: a division takes as long as all else that is done to a block.
+LP_INLINE Block inverse_of(const Block& gamma) {
+  Block inverse;
+  const F zero = {};
+  for (int i = 0; i < NV; ++i) inverse.v[i] = (gamma.v[i] != zero) ? splat(1.f) / gamma.v[i] : zero;
+  return inverse;
+}
+
 /// The normalized values of a block: stored, or (y - beta) / gamma.
 template <class T, class Arguments>
-LP_INLINE Block normalized_block(const Arguments& a, const Block& gamma, int64_t at, int64_t c, int64_t n) {
+LP_INLINE Block normalized_block(const Arguments& a, const Block& inverse, int64_t at, int64_t c, int64_t n) {
   if (a.normalized) return load_block(static_cast<const T*>(a.normalized) + at + c, n);
   Block b = load_block(static_cast<const T*>(a.y) + at + c, n);
   Block beta = {};
   if (a.beta) beta = load_block(a.beta + c, n);
-  const F zero = {};
-  for (int i = 0; i < NV; ++i) b.v[i] = (gamma.v[i] != zero) ? (b.v[i] - beta.v[i]) / gamma.v[i] : zero;
+  for (int i = 0; i < NV; ++i) b.v[i] = (b.v[i] - beta.v[i]) * inverse.v[i];
   return b;
 }
 
 template <class T>
 void norm_backward(const NormBackward& a, int64_t begin, int64_t end) {
-  const float inverse = 1.f / static_cast<float>(a.width);
+  const float share = 1.f / static_cast<float>(a.width);
+  alignas(64) float inverses[kMaxNormWidth], hats[kMaxNormWidth];
+  for (int64_t c = 0; c < a.width; c += kBlock)
+    store_block(inverses + c, inverse_of(load_block(a.gamma + c, a.width - c)), a.width - c);
   for (int64_t row = begin; row < end; ++row) {
     const int64_t at = row * a.width;
     const uint32_t counter = static_cast<uint32_t>(row) * dropout_stride(a.width);
@@ -75,19 +85,19 @@ void norm_backward(const NormBackward& a, int64_t begin, int64_t end) {
       const int64_t n = a.width - c;
       const Block gamma = load_block(a.gamma + c, n);
       const Block dy = load_block(static_cast<const T*>(a.dy) + at + c, n);
-      const Block hat = normalized_block<T>(a, gamma, at, c, n);
+      const Block hat = normalized_block<T>(a, load_block(inverses + c, n), at, c, n);
+      store_block(hats + c, hat, n);
       for (int i = 0; i < NV; ++i) {
         const F g = dy.v[i] * gamma.v[i];
         sum1 += g;
         sum2 += g * hat.v[i];
       }
     }
-    const float mean1 = a.centered ? sum(sum1) * inverse : 0.f, mean2 = sum(sum2) * inverse,
-                rstd = a.rstd[row];
+    const float mean1 = a.centered ? sum(sum1) * share : 0.f, mean2 = sum(sum2) * share, rstd = a.rstd[row];
     for (int64_t c = 0; c < a.width; c += kBlock) {
       const int64_t n = a.width - c;
       const Block gamma = load_block(a.gamma + c, n);
-      const Block hat = normalized_block<T>(a, gamma, at, c, n);
+      const Block hat = load_block(hats + c, n);
       Block d = load_block(static_cast<const T*>(a.dy) + at + c, n);
       for (int i = 0; i < NV; ++i) d.v[i] = rstd * (d.v[i] * gamma.v[i] - mean1 - hat.v[i] * mean2);
       if (a.start) {
@@ -109,12 +119,12 @@ void norm_gradient(const NormGradient& a, int64_t begin, int64_t end) {
     const int64_t last = first + kRowBlock < a.rows ? first + kRowBlock : a.rows;
     for (int64_t c = begin * kBlock; c < end * kBlock; c += kBlock) {
       const int64_t n = a.width - c;
-      const Block gamma = load_block(a.gamma + c, n);
+      const Block inverse = inverse_of(load_block(a.gamma + c, n));
       Block products = {}, sums = {};
       for (int64_t row = first; row < last; ++row) {
         const int64_t at = row * a.width;
         const Block dy = load_block(static_cast<const T*>(a.dy) + at + c, n);
-        const Block hat = normalized_block<T>(a, gamma, at, c, n);
+        const Block hat = normalized_block<T>(a, inverse, at, c, n);
         for (int i = 0; i < NV; ++i) {
           products.v[i] += dy.v[i] * hat.v[i];
           sums.v[i] += dy.v[i];
