@@ -32,26 +32,31 @@ function trainedMasks({ foldMasks }: Settings, { masks }: Estimate): Estimate['m
   return { heads: masks.heads.map(was), neurons: masks.neurons.map(was) };
 }
 
+/** What a Plan leaves of a base and its adapter. */
+export interface Cut {
+  plan: Plan;
+  estimate: Estimate;
+  adapter: Adapter;
+  /** That are folded into the base. */
+  scales: BaseDelta | null;
+  modules: ModuleConfig[];
+  /** What is left of the adapter, for these modules. */
+  tensors: NamedTensor[];
+}
+
+const keepsAll = ({ plan, tensors, adapter }: Cut, { checkpoint: { spec } }: Workbench): boolean =>
+  plan.layers.every(({ heads, neurons }) => heads.length === spec.heads && neurons.length === spec.ffn) &&
+  tensors.every(({ name, data }) => data.length === adapter.get(name)?.data.length) &&
+  tensors.length === adapter.size;
+
 /**
  * What a Plan changes in what is left of the base, with what the cut takes from the outputs of attention and FFN, told by
  * least squares from what it leaves (native/train/reconstruction.h): low-rank corrections of the weights there, and shifts
  * of their biases.
- * @param cut.scales that are folded into the base
- * @param cut.tensors what the plan leaves of the adapter, for `cut.modules`
  */
-export async function mended(
-  bench: Workbench,
-  data: Dataset,
-  cut: {
-    plan: Plan;
-    scales: BaseDelta | null;
-    modules: ModuleConfig[];
-    adapter: Adapter;
-    tensors: NamedTensor[];
-    estimate: Estimate;
-  },
-): Promise<BaseDelta> {
+export async function mended(bench: Workbench, data: Dataset, cut: Cut): Promise<BaseDelta | null> {
   const { model, settings } = bench;
+  if (keepsAll(cut, bench)) return cut.scales;
   using small = await model.cut(layerCuts(cut.plan, cut.scales), { threads: settings.threads });
   using light = bench.session(small, data.labels, cut.modules);
   await light.setTensors(cut.tensors);
@@ -61,5 +66,6 @@ export async function mended(
   for (const kind of ['heads', 'neurons'] as const)
     await whole.setTensors(masks[kind].map((values, l) => ({ name: `masks.${l}.${kind}`, data: values })));
   const layers = await whole.reconstruct(light, sample(bench, data), settings.compensationRank);
-  return new Map([...(cut.scales ?? []), ...corrections(layers)]);
+  const delta = new Map([...(cut.scales ?? []), ...corrections(layers)]);
+  return delta.size > 0 ? delta : null;
 }

@@ -3,22 +3,24 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Adapter } from './adapter/compensation.ts';
 import { cutAdapter, mergeAdapter } from './adapter/cut.ts';
-import { layerCuts } from './adapter/delta.ts';
+import { digestOf, layerCuts } from './adapter/delta.ts';
 import { MOMENT_ALONG, MOMENT_PARTS, readMoments, writeMoments } from './adapter/moments.ts';
 import { readInfoIfAny, toldBy } from './adapter/info.ts';
 import { readPeftAdapter } from './adapter/peft.ts';
 import type { Dataset } from './data/dataset.ts';
+import { outputsFor } from './data/labels.ts';
 import { returning, scalesAndMeans } from './base-delta.ts';
 import { begun, type Session } from './engine.ts';
 import { LightPeftError } from './errors.ts';
 import type { ModuleConfig, NamedTensor } from './native.ts';
-import type { Options, Settings } from './options.ts';
+import { needed, type Options, type Settings } from './options.ts';
 import { type Estimate, readEstimate, SCORES } from './plan/estimate-file.ts';
 import { scoresOf } from './plan/estimators.ts';
 import { makePlan, type Plan } from './plan/plan.ts';
 import { planOptions } from './plan-options.ts';
 import { mended } from './reconstruction.ts';
 import type { Start } from './training.ts';
+import { interruptedDelta } from './training-state.ts';
 import { startHead } from './task-head.ts';
 import type { Workbench } from './workbench.ts';
 
@@ -86,6 +88,12 @@ export async function startSmaller(
       'BAD_OPTION',
       `--from: what ${from} has learned tells ${toldBy(info)}, and the data is for ${kind}`,
     );
+  const learned = trained.get('classifier.out_proj.weight')?.shape[0];
+  if (learned !== undefined && learned !== outputsFor(data.labels))
+    throw new LightPeftError(
+      'BAD_OPTION',
+      `--from: ${from} has learned ${learned} ${learned === 1 ? 'value' : 'labels'}, and the data has ${outputsFor(data.labels)}`,
+    );
   const estimate = await readEstimate(join(from, SCORES), {
     fingerprint: checkpoint.fingerprint,
     tokenizer: bench.tokenizer.fingerprint,
@@ -112,11 +120,14 @@ export async function startSmaller(
   const rate = masks ? 1 : (settings.adapterLr ?? usualRate(adapter, tensors));
   const modules = cutModules(bench.modules(), plan, rate);
   const began = performance.now();
+  const mends = compensate === 'least-squares';
+  const kept = mends && settings.resume ? await interruptedDelta(needed(settings, 'out')) : undefined;
   const cutting = { plan, scales, modules, adapter, tensors, estimate };
-  const delta = compensate === 'least-squares' ? await mended(bench, data, cutting) : scales;
-  const seconds = delta === scales ? 0 : (performance.now() - began) / 1000;
+  const delta = kept ?? (mends ? await mended(bench, data, cutting) : scales);
+  const seconds = mends && !kept ? (performance.now() - began) / 1000 : 0;
   using small = await model.cut(layerCuts(plan, delta), { threads });
   const start = createHash('sha256').update(JSON.stringify(plan));
+  if (delta) start.update(digestOf(delta));
   const session = bench.session(small, data.labels, modules, { masks, prefixCache, optimizerSteps });
   await begun(session, async () => {
     await session.setTensors(tensors);

@@ -2,7 +2,8 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { readBytes, readHeader, writeSafetensors } from './checkpoint/safetensors.ts';
+import type { BaseDelta } from './adapter/delta.ts';
+import { readBytes, readHeader, readTensors, writeSafetensors } from './checkpoint/safetensors.ts';
 import type { EncodedExample } from './data/batches.ts';
 import { LightPeftError, messageOf } from './errors.ts';
 import type { Position } from './fit.ts';
@@ -28,6 +29,22 @@ const FREE: readonly (keyof Settings)[] = [
 ];
 
 export const STATE = 'training_state.safetensors';
+/** What the cut of an interrupted run changes in its base, which other threads would make somewhat otherwise. */
+const STATE_DELTA = 'training_delta.safetensors';
+
+/**
+ * That of the run that is to go on from `out`; undefined where there is none.
+ * @throws {LightPeftError} BAD_STATE: it cannot be read
+ */
+export async function interruptedDelta(out: string): Promise<BaseDelta | undefined> {
+  const file = join(out, STATE_DELTA);
+  if (!existsSync(file) || !existsSync(join(out, STATE))) return undefined;
+  try {
+    return await readTensors(file);
+  } catch (error) {
+    throw new LightPeftError('BAD_STATE', messageOf(error), { cause: error });
+  }
+}
 
 /** What a run depends on, in texts that can be compared. */
 export type Identity = Record<string, string>;
@@ -68,12 +85,15 @@ const POSITION: z.ZodType<Position> = z.strictObject({
 /** The file of a run that was interrupted, or is to survive an interruption: everything that it needs to go on. */
 export class TrainingState {
   readonly file: string;
+  private readonly deltaFile: string;
 
   constructor(
     out: string,
     private readonly identity: Identity,
+    private readonly delta?: BaseDelta,
   ) {
     this.file = join(out, STATE);
+    this.deltaFile = join(out, STATE_DELTA);
   }
 
   get exists(): boolean {
@@ -84,6 +104,7 @@ export class TrainingState {
     const bytes = Object.entries(tensors).map(
       ([name, data]) => [name, { shape: [data.length], data }] as const,
     );
+    if (this.delta) await writeSafetensors(this.deltaFile, this.delta, { format: 'pt' });
     await writeSafetensors(this.file, new Map(bytes), {
       identity: JSON.stringify(this.identity),
       position: JSON.stringify(position),
@@ -112,7 +133,8 @@ export class TrainingState {
     }
   }
 
-  remove(): Promise<void> {
-    return removeFile(this.file);
+  async remove(): Promise<void> {
+    await removeFile(this.file);
+    await removeFile(this.deltaFile);
   }
 }

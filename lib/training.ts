@@ -112,7 +112,7 @@ export async function runTraining<S extends Start>(
     ...identityOf(phase.name, bench.checkpoint.fingerprint, settings, train.examples),
     ...start.identity,
   };
-  const state = new TrainingState(out, identity);
+  const state = new TrainingState(out, identity, start.delta);
   const from = settings.resume ? await resume(state, session) : undefined;
   if (from) bench.note(`goes on from step ${from.step}`);
   else if (state.exists) bench.note(`starts anew; --resume would go on with the run that ${out} holds`);

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { Correction, LayerCut, LayerReconstruction } from '../native.ts';
 import type { Plan } from '../plan/plan.ts';
 import type { Scores } from '../plan/scores.ts';
@@ -11,6 +12,14 @@ export type BaseDelta = ReadonlyMap<string, { shape: readonly number[]; data: Fl
 
 const DELTA =
   /^layers\.(0|[1-9]\d*)\.(head_scale|neuron_scale|(attention\.)?output\.(?:bias_shift|correction_[ab]))$/;
+
+/** Tells one delta from another. */
+export function digestOf(delta: BaseDelta): string {
+  const hash = createHash('sha256');
+  for (const [name, { shape, data }] of [...delta].sort(([a], [b]) => (a < b ? -1 : 1)))
+    hash.update(JSON.stringify([name, shape])).update(data);
+  return hash.digest('hex');
+}
 
 type Shape = readonly number[];
 

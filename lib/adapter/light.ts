@@ -6,7 +6,7 @@ import type { NamedTensor } from '../native.ts';
 import { parsePlan, type Plan } from '../plan/plan.ts';
 import { removeFile } from '../whole-file.ts';
 import * as files from './files.ts';
-import { type BaseDelta, checkDelta } from './delta.ts';
+import { type BaseDelta, checkDelta, digestOf } from './delta.ts';
 import { badAdapter } from './files.ts';
 import { readInfo, writeInfo, type AdapterInfo } from './info.ts';
 
@@ -58,7 +58,7 @@ export async function writeLightAdapter(
   // Last written and first removed, so that no mixture of two adapters can be read.
   await removeFile(join(folder, files.LIGHT_PLAN));
   await writeInfo(folder, info);
-  await writeSafetensors(weights, named, { format: 'pt', delta: String(delta !== undefined) });
+  await writeSafetensors(weights, named, { format: 'pt', delta: delta ? digestOf(delta) : 'none' });
   if (delta) await writeSafetensors(change, delta, { format: 'pt' });
   // One that an earlier adapter left would be taken for this one's.
   else await removeFile(change);
@@ -79,7 +79,10 @@ export async function readLightAdapter(folder: string): Promise<LightAdapter> {
   checkTensors(tensors, plan, weights);
   const change = join(folder, files.LIGHT_DELTA);
   const { metadata } = await readHeader(weights);
-  const delta = metadata['delta'] === 'true' ? await files.readAdapterTensors(change) : null;
-  if (delta) checkDelta(delta, plan, change);
+  if (metadata['delta'] === 'none') return { info, plan, tensors, delta: null };
+  const delta = await files.readAdapterTensors(change);
+  checkDelta(delta, plan, change);
+  if (digestOf(delta) !== metadata['delta'])
+    throw badAdapter(`${change}: the base's changes are another adapter's than ${weights}`);
   return { info, plan, tensors, delta };
 }

@@ -87,6 +87,14 @@ describe('what is wrong is refused before it is used', () => {
     }
   });
 
+  it("another adapter's changes of the same base", async () => {
+    const other = folder.file('light-rewound');
+    await train(options({ from: estimated, out: other, foldMasks: true, rewind: true }));
+    const adapter = copy(light, 'mixed');
+    cpSync(join(other, 'base_delta.safetensors'), join(adapter, 'base_delta.safetensors'));
+    expect(await errorOf(evaluate(options({ adapter })))).include({ code: 'BAD_ADAPTER' });
+  });
+
   it('an adapter whose two descriptions differ, or that another base has', async () => {
     const adapter = copy(estimated, 'edited');
     const file = join(adapter, 'light_peft.json');

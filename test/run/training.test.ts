@@ -128,6 +128,24 @@ describe('a training run', () => {
     expect(moved(twice, false)).equal(moved(once, false));
   });
 
+  it('goes on beside the base that it began with, whatever the threads', async () => {
+    const from = folder.file('estimate-whole');
+    const [whole, stopped] = [folder.file('one-thread'), folder.file('other-threads')];
+    await train(options({ from, out: whole, threads: 1 }));
+    await errorOf(train(options({ from, out: stopped, threads: 1 }), stoppingAt(3)));
+    await train(options({ from, out: stopped, threads: 3, resume: true }));
+    expect(folder.bytes('other-threads', 'base_delta.safetensors')).deep.equal(
+      folder.bytes('one-thread', 'base_delta.safetensors'),
+    );
+    expect(existsSync(join(stopped, 'training_delta.safetensors'))).equal(false);
+  });
+
+  it('mends nothing where nothing is cut', async () => {
+    const [from, out] = [folder.file('estimate-whole'), folder.file('uncut')];
+    await train(options({ from, out, targetParameters: 1, targetPeft: 1, maxSteps: 2 }));
+    expect(existsSync(join(out, 'base_delta.safetensors'))).equal(false);
+  });
+
   it('does not go on at another rate', async () => {
     const light = { from: folder.file('estimate-whole'), out: folder.file('rate-stopped') };
     await errorOf(train(options({ ...light, adapterLr: 4 }), stoppingAt(3)));
