@@ -13,7 +13,18 @@ function optionOf({ name, takes, help, needs, parse, several }: Flag, command: C
   const about = needs?.includes(command) ? `${help} (needed)` : help + known;
   const option = new Option(flagOf(name) + (takes ? ` <${takes}>` : ''), about);
   if (several) return option.argParser((text, before: string[] = []) => [...before, text]);
-  return parse ? option.argParser(parse) : option;
+  return parse ? option.argParser((text) => parsed(flagOf(name), parse, text)) : option;
+}
+
+/** What a flag takes; its name comes before what is wrong with that. */
+function parsed(flag: string, parse: NonNullable<Flag['parse']>, text: string): unknown {
+  try {
+    return parse(text);
+  } catch (error) {
+    throw error instanceof LightPeftError
+      ? new LightPeftError(error.code, `${flag}: ${error.message}`)
+      : error;
+  }
 }
 
 /**

@@ -78,7 +78,12 @@ describe('the command line', () => {
   const refusals: [what: string, code: string, says: RegExp, args: () => string[]][] = [
     ['an unknown flag', 'BAD_OPTION', /Did you mean --batch-size/, () => withLast('--batchsize', '3')],
     ['a value out of range', 'BAD_OPTION', /--head-ratio/, () => withLast('--head-ratio', '1')],
-    ['what is no number', 'BAD_OPTION', /"many" is not a number/, () => withLast('--epochs', 'many')],
+    [
+      'what is no number',
+      'BAD_OPTION',
+      /--epochs: "many" is not a number/,
+      () => withLast('--epochs', 'many'),
+    ],
     ['a missing --out', 'BAD_OPTION', /--out is needed/, () => vanilla.slice(0, -2)],
     ['a Hub id', 'NOT_A_FOLDER', /hf download roberta-base/, () => withLast('--model', 'roberta-base')],
     [
