@@ -133,6 +133,12 @@ std::vector<Tensor> to_vectors(const Napi::Array& a) {
   return out;
 }
 
+std::vector<Batch> to_batches(const Napi::Array& a) {
+  std::vector<Batch> out;
+  for (uint32_t i = 0; i < a.Length(); ++i) out.push_back(to_batch(a.Get(i).As<Napi::Object>()));
+  return out;
+}
+
 Tensor Parameter::*to_part(const Napi::Value& v) {
   const auto name = v.ToString().Utf8Value();
   if (name == "gradient") return &Parameter::grad;
@@ -233,6 +239,28 @@ Napi::Value from_scores(Napi::Env env, const Scores& s) {
   o.Set("neurons", from_list(env, s.neurons));
   o.Set("measures", measures);
   return o;
+}
+
+Napi::Value from_reconstruction(Napi::Env env, const std::vector<LayerReconstruction>& layers) {
+  const auto half = [env](const Tensor& shift, const Correction& correction) {
+    auto o = Napi::Object::New(env);
+    if (shift.defined()) o.Set("shift", from_floats(env, shift));
+    if (!correction.a.defined()) return o;
+    auto product = Napi::Object::New(env);
+    product.Set("rank", static_cast<double>(correction.a.size(0)));
+    product.Set("a", from_floats(env, correction.a));
+    product.Set("b", from_floats(env, correction.b));
+    o.Set("correction", product);
+    return o;
+  };
+  auto list = Napi::Array::New(env, layers.size());
+  for (uint32_t l = 0; l < layers.size(); ++l) {
+    auto o = Napi::Object::New(env);
+    o.Set("attention", half(layers[l].attention_shift, layers[l].attention));
+    o.Set("output", half(layers[l].output_shift, layers[l].output));
+    list.Set(l, o);
+  }
+  return list;
 }
 
 }  // namespace lp::binding

@@ -36,12 +36,9 @@ Napi::Value SessionHandle::post(Napi::Env env, Work work) {
 }
 
 Napi::Value SessionHandle::step(const Napi::CallbackInfo& info) {
-  const auto list = info[0].As<Napi::Array>();
-  std::vector<Batch> batches;
-  for (uint32_t i = 0; i < list.Length(); ++i) batches.push_back(to_batch(list.Get(i).As<Napi::Object>()));
   const double rate = info[1].ToNumber().DoubleValue();
   const bool score = info[2].ToBoolean().Value();
-  return post(info.Env(), [batches = std::move(batches), rate, score](Session& s) {
+  return post(info.Env(), [batches = to_batches(info[0].As<Napi::Array>()), rate, score](Session& s) {
     s.step(batches, rate, score);
     return [](Napi::Env env) { return env.Undefined(); };
   });
@@ -197,33 +194,10 @@ Napi::Value SessionHandle::set_state(const Napi::CallbackInfo& info) {
 Napi::Value SessionHandle::reconstruct(const Napi::CallbackInfo& info) {
   const auto small = Unwrap(info[0].As<Napi::Object>())->session_;
   if (!small) throw coded(info.Env(), "DISPOSED", "the smaller session was disposed of");
-  const auto list = info[1].As<Napi::Array>();
-  std::vector<Batch> batches;
-  for (uint32_t i = 0; i < list.Length(); ++i) batches.push_back(to_batch(list.Get(i).As<Napi::Object>()));
   const int64_t rank = info[2].ToNumber().Int64Value();
-  return post(info.Env(), [small, batches = std::move(batches), rank](Session& s) {
-    return [all = s.reconstruct(*small, batches, rank)](Napi::Env env) -> Napi::Value {
-      auto list = Napi::Array::New(env, all.size());
-      for (uint32_t l = 0; l < all.size(); ++l) {
-        auto o = Napi::Object::New(env);
-        const auto set = [&](const char* name, const Tensor& shift, const Correction& correction) {
-          auto half = Napi::Object::New(env);
-          if (shift.defined()) half.Set("shift", from_floats(env, shift));
-          if (correction.a.defined()) {
-            auto product = Napi::Object::New(env);
-            product.Set("rank", static_cast<double>(correction.a.size(0)));
-            product.Set("a", from_floats(env, correction.a));
-            product.Set("b", from_floats(env, correction.b));
-            half.Set("correction", product);
-          }
-          o.Set(name, half);
-        };
-        set("attention", all[l].attention_shift, all[l].attention);
-        set("output", all[l].output_shift, all[l].output);
-        list.Set(l, o);
-      }
-      return list;
-    };
+  return post(info.Env(), [small, batches = to_batches(info[1].As<Napi::Array>()), rank](Session& s) {
+    return
+        [all = s.reconstruct(*small, batches, rank)](Napi::Env env) { return from_reconstruction(env, all); };
   });
 }
 

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 import type { AdapterInfo } from '../../lib/adapter/info.ts';
 import { PEFT_TENSORS, LIGHT_TENSORS } from '../../lib/adapter/files.ts';
-import { readTensors } from '../../lib/checkpoint/safetensors.ts';
+import { readTensors, writeSafetensors } from '../../lib/checkpoint/safetensors.ts';
 import type { Prediction } from '../../lib/evaluation.ts';
 import { estimate, evaluate, type Options, predict, type RunOptions, train } from '../../lib/index.ts';
 import { vanillaTrain } from '../../lib/index.ts';
@@ -133,6 +133,16 @@ describe('a training run', () => {
     const [whole, stopped] = [folder.file('one-thread'), folder.file('other-threads')];
     await train(options({ from, out: whole, threads: 1 }));
     await errorOf(train(options({ from, out: stopped, threads: 1 }), stoppingAt(3)));
+    const kept = join(stopped, 'training_delta.safetensors');
+    const tensors = await readTensors(kept);
+    const other = new Map(
+      [...tensors].map(([name, { shape, data }]) => [name, { shape, data: data.map((x) => 2 * x) }]),
+    );
+    await writeSafetensors(kept, other, { format: 'pt' });
+    expect(await errorOf(train(options({ from, out: stopped, resume: true })))).include({
+      code: 'BAD_STATE',
+    });
+    await writeSafetensors(kept, tensors, { format: 'pt' });
     await train(options({ from, out: stopped, threads: 3, resume: true }));
     expect(folder.bytes('other-threads', 'base_delta.safetensors')).deep.equal(
       folder.bytes('one-thread', 'base_delta.safetensors'),
