@@ -1,5 +1,6 @@
 #include "base/arena.h"
 #include "base/isa.h"
+#include "base/vector_math.h"
 #include "cuda/devices.h"
 #include "handles.h"
 
@@ -28,6 +29,7 @@ Napi::Value device_memory_peak(const Napi::CallbackInfo& info) {
 
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   install_arena();
+  settle_vector_math();
   choose_cuda_memory();
   exports.Set("Model", ModelHandle::define(env));
   exports.Set("Session", SessionHandle::define(env));
