@@ -62,7 +62,7 @@ export class Model implements Disposable {
   ): Promise<Model> {
     const weights: WeightRef[] = [...checkpoint.tensors].map(([site, tensor]) => ({ site, ...tensor }));
     const place = deviceOf(device);
-    const compute = computeDtype(dtype, place);
+    const compute = await coded(() => computeDtype(dtype, place));
     const handle = new (native().Model)(threads);
     await coded(() => handle.load(checkpoint.spec, weights, compute, place, tf32));
     return new Model(checkpoint, compute, place, handle);

@@ -293,7 +293,7 @@ export function native(): Native {
 }
 
 /** Gives what the addon throws its type; anything else passes. */
-export async function coded<T>(work: () => Promise<T>): Promise<T> {
+export async function coded<T>(work: () => T | Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {

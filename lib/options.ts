@@ -113,6 +113,8 @@ const SCHEMA = z.strictObject({
   prefixCache: z.int().min(0).default(1024),
   /** Neurons go and stay by so many of a layer where there is a target. */
   roundTo: count.optional(),
+  /** Likewise ranks of a module. */
+  rankRoundTo: count.optional(),
   /** What every layer keeps; with 0 a layer may lose its attention or its FFN. Heads: by the target. */
   minHeads: z.int().min(0).optional(),
   minNeurons: z.int().min(0).default(8),

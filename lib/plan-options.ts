@@ -39,7 +39,7 @@ export function checkCut(settings: Settings): void {
   for (const [i, target] of targets.entries())
     exclude(given(settings, target), given(settings, ...targets.slice(i + 1)));
   exclude(given(settings, ...targets, 'roundTo'), given(settings, ...BY_RATIO));
-  exclude(given(settings, 'targetPeft'), given(settings, 'moduleRatio', 'rankRatio'));
+  exclude(given(settings, 'targetPeft', 'rankRoundTo'), given(settings, 'moduleRatio', 'rankRatio'));
   exclude(settings.rewind ? ['rewind'] : [], settings.carryMoments ? ['carryMoments'] : []);
 }
 
@@ -85,6 +85,8 @@ export async function planOptions(
   const { targetParameters, targetFlops, targetTime, targetPeft } = settings;
   const { depth, protect, minHeads, minNeurons } = settings;
   checkCut(settings);
+  if ((minHeads ?? 0) > spec.heads)
+    throw new LightPeftError('BAD_OPTION', `--min-heads: a layer has ${spec.heads} heads, not ${minHeads}`);
   const roundTo = settings.roundTo ?? ROUND_TO;
   const unitRatios = given(settings, ...BY_RATIO);
   const rankRatios = given(settings, 'moduleRatio', 'rankRatio');
@@ -110,6 +112,7 @@ export async function planOptions(
     ...(rankRatios.length === 0 && {
       peft: {
         keep: targetPeft ?? TARGET_PEFT,
+        roundTo: settings.rankRoundTo,
         sizes: { hidden: spec.hidden, headSize: spec.headSize, group: spec.group },
       },
     }),

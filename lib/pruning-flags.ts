@@ -176,6 +176,13 @@ export const PRUNING_FLAGS: readonly Flag[] = [
     parse: number,
   },
   {
+    name: 'rankRoundTo',
+    takes: 'n',
+    help: 'ranks of a module go by so many',
+    of: ['estimate', 'train'],
+    parse: number,
+  },
+  {
     name: 'minHeads',
     takes: 'n',
     help: 'heads that every layer keeps (3/4 of them, fewer for a small target); 0: a layer may lose its attention',

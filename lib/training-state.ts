@@ -129,6 +129,8 @@ export class TrainingState {
       return { position, state: { stepsDone: position.step, tensors } };
     } catch (error) {
       if (error instanceof LightPeftError && error.code === 'BAD_STATE') throw error;
+      if (error instanceof LightPeftError)
+        throw new LightPeftError('BAD_STATE', error.message, { cause: error });
       throw bad(messageOf(error), error);
     }
   }

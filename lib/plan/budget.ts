@@ -1,5 +1,6 @@
 import { LightPeftError } from '../errors.ts';
 import type { Scores } from './scores.ts';
+import { bestFirst, worthOf } from './select.ts';
 
 /** What one head, one neuron and the rest of a layer cost, in parameters, in operations or in seconds. */
 export interface Costs {
@@ -39,12 +40,6 @@ interface Piece {
   wanted: boolean;
 }
 
-/** Indices, best first; NaN counts as the lowest, and of equal scores the lower index is the better. */
-const ranked = (scores: Float32Array): number[] => {
-  const of = (i: number) => (Number.isNaN(scores[i]!) ? -Infinity : scores[i]!);
-  return [...scores.keys()].sort((a, b) => of(b) - of(a) || a - b);
-};
-
 /** Sums in another order may differ by so much. */
 const SLACK = 1 + 1e-9;
 
@@ -67,7 +62,7 @@ export function keepWithin(
   const strange = [costs, prices].find(({ length }) => length !== heads.length);
   if (strange)
     throw new LightPeftError('BAD_OPTION', `costs of ${strange.length} layers for ${heads.length}`);
-  const order = { heads: heads.map(ranked), neurons: neurons.map(ranked) };
+  const order = { heads: heads.map(bestFirst), neurons: neurons.map(bestFirst) };
   const values = { heads, neurons };
   const counts = { heads: heads.map(() => 0), neurons: neurons.map(() => 0) };
   const pieces: Piece[] = [];
@@ -87,13 +82,11 @@ export function keepWithin(
           counts[kind][layer]! += units.length;
           spent[kind] += units.length * cost;
         } else {
-          // Those that could not be scored come last, and only among others are they worth nothing.
-          const scored = units.map((i) => values[kind][layer]![i]!).filter((value) => !Number.isNaN(value));
-          const score = scored.length > 0 ? scored.reduce((sum, value) => sum + value, 0) : NaN;
+          const score = worthOf(units, values[kind][layer]!);
           pieces.push({
             ...{ layer, kind, count: units.length, score },
             ...{ cost: units.length * cost, price: units.length * price },
-            wanted: kind === 'heads' && first < wantedHeads && scored.length > 0,
+            wanted: kind === 'heads' && first < wantedHeads && !Number.isNaN(score),
           });
         }
       }

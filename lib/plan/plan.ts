@@ -2,7 +2,7 @@ import * as z from 'zod';
 import type { Site } from '../checkpoint/spec.ts';
 import { LightPeftError } from '../errors.ts';
 import { keepWithin } from './budget.ts';
-import { rankCost } from './costs.ts';
+import { ranksWithin } from './rank-budget.ts';
 import type { ModuleScores, Scores } from './scores.ts';
 import { keepAboveQuantile, keepTop, type Scope, type SelectOptions } from './select.ts';
 
@@ -71,6 +71,8 @@ const optionsSchema = z.strictObject({
     .strictObject({
       keep: z.number().gt(0).max(1),
       sizes: z.strictObject({ hidden: cost, headSize: cost, group: cost.default(1) }),
+      /** Ranks of a module stay by so many, the best of them first. */
+      roundTo: z.int().min(1).default(1),
     })
     .optional(),
   depth: ratioSchema.default(0),
@@ -225,34 +227,6 @@ function trunkOf(modules: readonly ModuleScores[], { heads }: Scores, share: num
   return trunk;
 }
 
-/** The ranks that are worth most for their parameters, of all modules together, while the budget lasts; one at least. */
-function keepRanksWithin(
-  modules: ModuleScores[],
-  { heads, neurons, modules: all }: Scores,
-  layers: Plan['layers'],
-  { keep, sizes }: NonNullable<PlanSettings['peft']>,
-): Plan['modules'] {
-  const whole = all.reduce((sum, { layer, site, ranks }) => {
-    const units = { heads: heads[layer]!.length, neurons: neurons[layer]!.length };
-    return sum + ranks.length * rankCost(sizes, site, units);
-  }, 0);
-  const pieces = modules.flatMap(({ layer, site, ranks }, module) => {
-    const units = { heads: layers[layer]!.heads.length, neurons: layers[layer]!.neurons.length };
-    const cost = rankCost(sizes, site, units);
-    return Array.from(ranks, (score, rank) => ({ module, rank, cost, worth: score / cost }));
-  });
-  const value = ({ worth }: { worth: number }) => (Number.isNaN(worth) ? -Infinity : worth);
-  pieces.sort((a, b) => value(b) - value(a) || a.module - b.module || a.rank - b.rank);
-  const kept: number[][] = modules.map(() => []);
-  let spent = 0;
-  for (const [i, { module, rank, cost }] of pieces.entries()) {
-    if (i > 0 && spent + cost > keep * whole) continue;
-    kept[module]!.push(rank);
-    spent += cost;
-  }
-  return modules.map(({ name }, i) => ({ name, ranks: kept[i]!.sort((a, b) => a - b) }));
-}
-
 /**
  * Decides what to prune: heads and neurons, whole modules, then ranks of the modules that survive. Every layer keeps
  * its least, and the adapter one module with one rank; a module that loses all its ranks or the place it sits at goes too.
@@ -285,7 +259,7 @@ export const makePlan = (scores: Scores, options: PlanOptions = {}): Plan => {
     scopes,
     layers,
     modules: (peft
-      ? keepRanksWithin(candidates, scores, layers, peft)
+      ? ranksWithin(candidates, scores, layers, peft)
       : keepModules(candidates, checked.data)
     ).filter((module) => module.ranks.length > 0),
   };

@@ -18,6 +18,15 @@ const ranked = (scores: Float64Array): Uint32Array =>
   // Two infinities differ by NaN, which leaves it to the indices as 0 does.
   Uint32Array.from(scores.keys()).sort((a, b) => scores[b]! - scores[a]! || a - b);
 
+/** Indices, best first; NaN counts as the lowest score, and of equal ones the lower index is the better. */
+export const bestFirst = (scores: ArrayLike<number>): number[] => [...ranked(comparable(scores))];
+
+/** What some of these are worth together: those that could not be scored nothing, unless none of them could. */
+export const worthOf = (units: readonly number[], scores: ArrayLike<number>): number => {
+  const scored = units.map((i) => scores[i]!).filter((score) => !Number.isNaN(score));
+  return scored.length > 0 ? scored.reduce((sum, score) => sum + score, 0) : NaN;
+};
+
 const joined = (layers: readonly Float64Array[]): Float64Array => {
   const all = new Float64Array(layers.reduce((sum, layer) => sum + layer.length, 0));
   let at = 0;

@@ -145,6 +145,28 @@ describe('makePlan', () => {
     expect(makePlan(scores, narrow).modules[0]!.ranks).to.deep.equal([0, 1]);
   });
 
+  it('keeps ranks by so many of a module, and of the first no more than there is room for', () => {
+    const scores = scoresOf(equalLayers(1, 4), equalLayers(1, 64), [
+      Float32Array.of(9, 1, 1, 2),
+      Float32Array.of(4, 5, NaN, 0),
+      Float32Array.of(3, 3, 3, NaN),
+    ]);
+    const peft = (keep: number) => ({ keep, sizes: { hidden: 16, headSize: 4 }, roundTo: 2 });
+    const kept = (keep: number) =>
+      makePlan(scores, { ratios: { heads: 0, neurons: 0 }, peft: peft(keep) }).modules.map(
+        ({ ranks }) => ranks,
+      );
+    // Two by two these are worth 11, 9, 6, 3 (with one that has no score), 2 and 0, of all twelve.
+    expect(kept(4 / 12)).to.deep.equal([
+      [0, 3],
+      [0, 1],
+    ]);
+    // The sixth has no room for two, and one at most by itself.
+    expect(kept(5 / 12)).to.deep.equal(kept(4 / 12));
+    expect(kept(0.01)).to.deep.equal([[0]]);
+    expect(kept(1)).to.deep.equal([range(4), range(4), range(4)]);
+  });
+
   it('takes the modules from the lowest layers while these are worth little', () => {
     const ranks = range(4).map(() => Float32Array.of(1, 1));
     const scores = scoresOf(equalLayers(4, 4), equalLayers(4, 8), ranks);

@@ -23,12 +23,14 @@ interface Ended {
   stderr: string;
 }
 
-const run = (...args: string[]): Promise<Ended> =>
+const runWith = (environment: Record<string, string>, ...args: string[]): Promise<Ended> =>
   new Promise((resolve) => {
-    const child = execFile(process.execPath, [...ARGS, ...args], (_, stdout, stderr) =>
+    const env = { ...process.env, ...environment };
+    const child = execFile(process.execPath, [...ARGS, ...args], { env }, (_, stdout, stderr) =>
       resolve({ status: child.exitCode, stdout, stderr }),
     );
   });
+const run = (...args: string[]): Promise<Ended> => runWith({}, ...args);
 
 describe('the command line', () => {
   it('is reached by a script for each command, which runs nothing else before it', async () => {
@@ -194,6 +196,12 @@ describe('the command line', () => {
       const left = existsSync(folder.path) ? readdirSync(folder.path) : [];
       expect(left.filter((name) => name.endsWith('.tmp'))).deep.equal([]);
     });
+
+  it('says what instruction sets it knows', async () => {
+    const { status, stderr } = await runWith({ LIGHT_PEFT_ISA: 'mmx' }, ...vanilla);
+    expect(status).equal(2);
+    expect(stderr).match(/\[BAD_OPTION\] LIGHT_PEFT_ISA is 'mmx'; known: avx2/);
+  });
 
   it('cuts texts that are too long, and counts them', async () => {
     const long = rows(

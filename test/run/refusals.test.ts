@@ -105,6 +105,13 @@ describe('what is wrong is refused before it is used', () => {
     expect(await errorOf(evaluate(options({ adapter })))).include({ code: 'BAD_ADAPTER' });
   });
 
+  it('more heads for every layer than there are', async () => {
+    const more = options({ from: estimated, out: folder.file('never'), minHeads: 9 });
+    const { code, message } = await errorOf(train(more));
+    expect(code).equal('BAD_OPTION');
+    expect(message).match(/^--min-heads: a layer has \d heads, not 9$/);
+  });
+
   it('scores that were edited, or whose modules are not trained', async () => {
     const from = copy(estimated, 'edited-scores');
     const file = join(from, 'scores.safetensors');
