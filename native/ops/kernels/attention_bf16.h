@@ -110,6 +110,50 @@ inline int64_t attention_scratch_bf16(int64_t keys, int64_t size) {
   return 3 * q * d + n * d + 4 * n * q + 2 * n * d + q * d + 1024;
 }
 
+LP_INLINE __mmask16 lanes_below(int64_t n) { return n >= 16 ? 0xFFFF : static_cast<__mmask16>((1 << n) - 1); }
+
+/// Scores of at most 16 queries as these see them, and the room for their probabilities, `stride` apart.
+struct ScoreRows {
+  const float* scores;
+  bf16* probabilities;
+  int64_t stride, rows;
+  float slope;
+  Dropout dropout;
+};
+/// By query: the logarithm of the sum over keys, and that sum beside the largest score.
+struct Normalizers {
+  F lse, denominators;
+};
+
+/// What dropout leaves of probabilities, times their denominators.
+/// @param counter of the first row in the stream of dropout, `row` before the next
+LP_INLINE Normalizers probabilities(const ScoreRows& a, uint32_t counter, uint32_t row) {
+  F each[W];
+  for (int64_t i = 0; i < W; ++i) {
+    each[i] = splat(i < a.rows ? kMasked : 0.f);
+    for (int64_t j = 0; i < a.rows && j < a.stride; j += W)
+      each[i] = vmax(each[i], load(a.scores + i * a.stride + j));
+  }
+  alignas(64) float largest[W];
+  const F tops = folded(each, vmax) * a.slope;
+  store(largest, tops);
+  for (int64_t i = 0; i < W; ++i) {
+    each[i] = splat(i < a.rows ? 0.f : 1.f);
+    for (int64_t j = 0; i < a.rows && j < a.stride; j += kBlock) {
+      const float* const s = a.scores + i * a.stride + j;
+      const F low = power_of_two(load(s) * a.slope - largest[i]),
+              high = power_of_two(load(s + W) * a.slope - largest[i]);
+      each[i] += low + high;  // of what is unseen these are 0
+      const __mmask32 kept =
+          a.dropout.active() ? kept_columns(a.dropout, counter + static_cast<uint32_t>(i) * row, j) : ~0u;
+      _mm512_storeu_si512(a.probabilities + i * a.stride + j,
+                          (__m512i)_mm512_maskz_cvtne2ps_pbh(kept, (__m512)high, (__m512)low));
+    }
+  }
+  const F denominators = folded(each, [](F x, F y) { return x + y; });
+  return {tops * kLn2 + log(denominators), denominators};
+}
+
 template <class Products>
 void attention_forward_bf16(const AttentionForward& a, float* memory, int64_t sequence, int64_t head) {
   if (!Products::fit(a.size)) return attention_forward_bf16<RegisterProducts>(a, memory, sequence, head);
@@ -123,7 +167,8 @@ void attention_forward_bf16(const AttentionForward& a, float* memory, int64_t se
   float* s = scratch.floats(kQueryBlock * n);
   bf16* p = scratch.halves(kQueryBlock * n);
   float* out = scratch.floats(kQueryBlock * dp);
-  float factors[kQueryBlock];  // of a query's unnormalized probabilities
+  alignas(64) float factors[kQueryBlock];  // of a query's unnormalized probabilities
+  const float kept_scale = a.dropout.active() ? a.dropout.scale : 1.f;
   pack_columns(static_cast<const bf16*>(a.k) + k0 * k_stride + head * a.size, k_stride, a.size, nk, kt);
   pack_rows(static_cast<const bf16*>(a.v) + k0 * k_stride + head * a.size, k_stride, nk, Products::padded(nk),
             a.size, v);
@@ -134,25 +179,16 @@ void attention_forward_bf16(const AttentionForward& a, float* memory, int64_t se
       const int64_t rows = nq - i0 < kQueryBlock ? nq - i0 : kQueryBlock;
       const int64_t at = (q0 + i0) * q_stride + h * a.size;
       product(static_cast<const bf16*>(a.q) + at, q_stride, rows, a.size, kt, nk, s, n, false);
-      for (int64_t i = 0; i < rows; ++i) {
-        float* si = s + i * n;
-        add_bias(si, seen_by(a.bias, i0 + i, nq, nk), distance, nk, n);
-        F top = splat(kMasked);
-        for (int64_t j = 0; j < n; j += W) top = vmax(top, load(si + j));
-        const float slope = a.scale * kLog2e, largest = max_lane(top) * slope;
+      for (int64_t i = 0; i < rows; ++i)
+        add_bias(s + i * n, seen_by(a.bias, i0 + i, nq, nk), distance, nk, n);
+      for (int64_t i = 0; i < rows; i += W) {
+        const ScoreRows some{s + i * n,        p + i * n, n, rows - i < W ? rows - i : W,
+                             a.scale * kLog2e, a.dropout};
         const uint32_t counter = drop_counter(q0 + i0 + i, heads, h, nk);
-        F total = {};
-        for (int64_t j = 0; j < n; j += kBlock) {
-          const F low = power_of_two(load(si + j) * slope - largest),
-                  high = power_of_two(load(si + j + W) * slope - largest);
-          total += low + high;  // of what is unseen these are 0
-          const __mmask32 kept = a.dropout.active() ? kept_columns(a.dropout, counter, j) : ~0u;
-          _mm512_storeu_si512(p + i * n + j,
-                              (__m512i)_mm512_maskz_cvtne2ps_pbh(kept, (__m512)high, (__m512)low));
-        }
-        const float denominator = sum(total);
-        a.lse[h * a.q_rows + q0 + i0 + i] = largest * kLn2 + __builtin_logf(denominator);
-        factors[i] = (a.dropout.active() ? a.dropout.scale : 1.f) / denominator;
+        const Normalizers found =
+            probabilities(some, counter, static_cast<uint32_t>(heads) * dropout_stride(nk));
+        _mm512_mask_storeu_ps(a.lse + h * a.q_rows + q0 + i0 + i, lanes_below(some.rows), (__m512)found.lse);
+        store(factors + i, kept_scale / found.denominators);
       }
       product(p, n, rows, nk, v, a.size, out, dp, false);
       const float mask = a.head_mask ? a.head_mask[head] : 1.f;
@@ -237,7 +273,7 @@ void attention_backward_bf16(const AttentionBackward& a, float* memory, int64_t 
   alignas(64) float lse[kQueryBlock], dots[kQueryBlock];
   pack_rows(k, k_stride, nk, Products::padded(nk), size, packed_k);
   Products product;
-  float mask_gradient = 0.f, mask_salience = 0.f;
+  F mask_gradient = {}, mask_salience = {};
   bool adds = false;  // to sums of earlier blocks
   for (int64_t h = head * a.group; h < (head + 1) * a.group; ++h) {
     const float distance = slope_of(a, h);
@@ -246,18 +282,25 @@ void attention_backward_bf16(const AttentionBackward& a, float* memory, int64_t 
       const int64_t at = (q0 + i0) * q_stride + h * size;
       const bf16 *qi = static_cast<const bf16*>(a.q) + at, *di = static_cast<const bf16*>(a.d_context) + at,
                  *oi = static_cast<const bf16*>(a.unmasked) + at;
-      for (int64_t i = 0; i < wide; ++i) {
-        F dot = {};
-        for (int64_t c = 0; i < rows && c < size; c += kBlock) {
-          const Block x = load_block(di + i * q_stride + c, size - c),
-                      y = load_block(oi + i * q_stride + c, size - c);
-          for (int e = 0; e < NV; ++e) dot += x.v[e] * y.v[e];
+      for (int64_t i = 0; i < wide; i += W) {
+        F each[W];
+        for (int64_t r = 0; r < W; ++r) {
+          each[r] = F{};
+          for (int64_t c = 0; i + r < rows && c < size; c += kBlock) {
+            const Block x = load_block(di + (i + r) * q_stride + c, size - c),
+                        y = load_block(oi + (i + r) * q_stride + c, size - c);
+            for (int e = 0; e < NV; ++e) each[r] += x.v[e] * y.v[e];
+          }
         }
-        dots[i] = sum(dot);  // <d_context, context before the mask>
-        mask_gradient += dots[i];
-        mask_salience += __builtin_fabsf(dots[i]);
+        const F found = folded(each, [](F x, F y) { return x + y; });
+        store(dots + i, found);  // <d_context, context before the mask>
+        mask_gradient += found;
+        mask_salience += (F)_mm512_abs_ps((__m512)found);
         // Queries past the end get the probability 0.
-        lse[i] = i < rows ? a.lse[h * a.q_rows + q0 + i0 + i] * kLog2e : 3.0e38f;
+        const __mmask16 there = lanes_below(rows - i);
+        store(lse + i, (F)_mm512_mask_mul_ps(_mm512_set1_ps(3.0e38f), there,
+                                             _mm512_maskz_loadu_ps(there, a.lse + h * a.q_rows + q0 + i0 + i),
+                                             _mm512_set1_ps(kLog2e)));
       }
       pack_columns(qi, q_stride, size, rows, turned);
       product(k, k_stride, nk, size, turned, rows, s, kQueryBlock, false);
@@ -293,8 +336,8 @@ void attention_backward_bf16(const AttentionBackward& a, float* memory, int64_t 
       dv, dp, nk, size, [&](int64_t) { return mask * kept_scale; },
       static_cast<bf16*>(a.dv) + k0 * k_stride + head * size, k_stride);
   const int64_t unit = sequence * a.heads + head;
-  if (a.sums.gradient) a.sums.gradient[unit] = mask_gradient;
-  if (a.sums.salience) a.sums.salience[unit] = mask_salience;
+  if (a.sums.gradient) a.sums.gradient[unit] = sum(mask_gradient);
+  if (a.sums.salience) a.sums.salience[unit] = sum(mask_salience);
 }
 
 }  // namespace lp::LP_ISA

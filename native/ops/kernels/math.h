@@ -1,6 +1,6 @@
 #pragma once
-// exp, the normal distribution and tanh on vectors, accurate to a few units in the last place of fp32 where
-// the result is stored as such.
+// exp, log, the normal distribution and tanh on vectors, accurate to a few units in the last place of fp32
+// where the result is stored as such.
 #include "ops/kernels/simd.h"
 
 namespace lp::LP_ISA {
@@ -43,6 +43,27 @@ LP_INLINE F power_of_two(F t) {
   return (F)_mm512_scalef_ps((__m512)p, (__m512)t);  // by 2^floor(t)
 }
 #endif
+
+/// The natural logarithm of positive normal numbers: x = 2^n m with sqrt(1/2) <= m < sqrt(2), and log m by
+/// the polynomial of Cephes' logf, to two units in the last place.
+LP_INLINE F log(F x) {
+  constexpr uint32_t kRoot = 0x3f3504f3;  // sqrt(1/2)
+  const U from_root = as_bits(x) - kRoot;
+  const F n = __builtin_convertvector((I)from_root >> 23, F);
+  const F m = as_float((from_root & 0x007fffffu) + kRoot) - 1.f;
+  F p = splat(7.0376836292e-2f);
+  p = p * m - 1.1514610310e-1f;
+  p = p * m + 1.1676998740e-1f;
+  p = p * m - 1.2420140846e-1f;
+  p = p * m + 1.4249322787e-1f;
+  p = p * m - 1.6668057665e-1f;
+  p = p * m + 2.0000714765e-1f;
+  p = p * m - 2.4999993993e-1f;
+  p = p * m + 3.3333331174e-1f;
+  const F square = m * m;
+  const F low = p * m * square - n * 2.12194440e-4f - 0.5f * square;
+  return m + low + n * 0.693359375f;
+}
 
 constexpr float kLog2e = 1.44269504f;
 

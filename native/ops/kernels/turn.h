@@ -1,5 +1,5 @@
 #pragma once
-// 16 vectors of 16 lanes turned round in registers.
+// 16 vectors of 16 lanes turned round in registers, or each of them folded to one lane.
 #include "ops/kernels/simd.h"
 
 #ifdef __AVX512F__
@@ -34,6 +34,28 @@ LP_INLINE void turn(__m512i (&v)[16]) {
   }
 #pragma GCC unroll 16
   for (int i = 0; i < 16; ++i) v[i] = t[i];
+}
+
+/// Lane k: what `fold` (of two vectors, in any order) makes of all lanes of v[k].
+template <class Fold>
+LP_INLINE F folded(const F (&v)[16], const Fold& fold) {
+  F pairs[8], fours[4], eights[2];
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) {
+    const __m512 a = (__m512)v[2 * i], b = (__m512)v[2 * i + 1];
+    pairs[i] = fold((F)_mm512_unpacklo_ps(a, b), (F)_mm512_unpackhi_ps(a, b));
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    const __m512d a = (__m512d)pairs[2 * i], b = (__m512d)pairs[2 * i + 1];
+    fours[i] = fold((F)_mm512_unpacklo_pd(a, b), (F)_mm512_unpackhi_pd(a, b));
+  }
+  const auto across = [&](F a, F b) {
+    return fold((F)_mm512_shuffle_f32x4((__m512)a, (__m512)b, 0x88),
+                (F)_mm512_shuffle_f32x4((__m512)a, (__m512)b, 0xDD));
+  };
+  for (int i = 0; i < 2; ++i) eights[i] = across(fours[2 * i], fours[2 * i + 1]);
+  return across(eights[0], eights[1]);
 }
 
 }  // namespace lp::LP_ISA
