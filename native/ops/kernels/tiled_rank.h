@@ -74,6 +74,7 @@ inline void turn_ranks(const TurnedRanks& a, int64_t begin, int64_t end) {
 }
 
 /// Of 32 rows and the columns [c, c + 32) of what dropout leaves of x two tiles, rows by pairs.
+template <bool Drops, bool Whole>
 LP_INLINE void pair_rows(const RankOuter& a, int64_t row, int64_t c, __mmask32 exists, bf16* tiles) {
   alignas(64) static constexpr uint16_t kFirst[32] = {0,  32, 1,  33, 2,  34, 3,  35, 4,  36, 5,
                                                       37, 6,  38, 7,  39, 8,  40, 9,  41, 10, 42,
@@ -81,13 +82,13 @@ LP_INLINE void pair_rows(const RankOuter& a, int64_t row, int64_t c, __mmask32 e
   const __m512i first = _mm512_load_si512(kFirst), second = _mm512_add_epi16(first, _mm512_set1_epi16(16));
   const uint32_t stride = dropout_stride(a.width);
   const auto kept = [&](int64_t r) {
-    if (r >= a.rows) return _mm512_setzero_si512();
+    if (!Whole && r >= a.rows) return _mm512_setzero_si512();
     const bf16* x = static_cast<const bf16*>(a.x) + r * a.width + c;
     prefetch(x + kAhead);
-    const __mmask32 mask =
-        a.dropout.active() ? kept_columns(a.dropout, static_cast<uint32_t>(r) * stride, c) : ~0u;
+    const __mmask32 mask = Drops ? kept_columns(a.dropout, static_cast<uint32_t>(r) * stride, c) : ~0u;
     return _mm512_maskz_loadu_epi16(mask & exists, x);
   };
+#pragma GCC unroll 4
   for (int i = 0; i < kTile; ++i) {
     const __m512i one = kept(row + 2 * i), other = kept(row + 2 * i + 1);
     _mm512_store_si512(tiles + i * kTileDepth, _mm512_permutex2var_epi16(one, first, other));
@@ -96,6 +97,7 @@ LP_INLINE void pair_rows(const RankOuter& a, int64_t row, int64_t c, __mmask32 e
 }
 
 /// Adds the gradients of eight ranks from k0 on for 32 columns.
+template <bool Drops>
 LP_INLINE void outer_tiles(const RankOuter& a, int64_t c, int64_t k0) {
   alignas(64) bf16 tiles[2 * kTile * kTileDepth];
   alignas(64) float sums[kTiledRows * kBlock];
@@ -106,7 +108,10 @@ LP_INLINE void outer_tiles(const RankOuter& a, int64_t c, int64_t k0) {
       static_cast<const bf16*>(a.turned) + ((k0 / kPanelRanks) * a.turned_blocks + first) * kTurned;
   clear_tiles<true, true>();
   for (int64_t row = a.first; row < a.rows; row += kTiledRows, p += kTurned) {
-    pair_rows(a, row, c, exists, tiles);
+    if (row + kTiledRows <= a.rows)
+      pair_rows<Drops, true>(a, row, c, exists, tiles);
+    else
+      pair_rows<Drops, false>(a, row, c, exists, tiles);
     settle_memory();
     _tile_loadd(4, p, stride);
     _tile_loadd(5, p + kTile * kTileDepth, stride);
@@ -135,7 +140,8 @@ LP_INLINE void outer_tiles(const RankOuter& a, int64_t c, int64_t k0) {
 inline void rank_outer_tiled(const RankOuter& a, int64_t begin, int64_t end) {
   set_shapes(kTiledRows);
   for (int64_t c = begin * kBlock; c < end * kBlock; c += kBlock)
-    for (int64_t k0 = 0; k0 < a.rank; k0 += kPanelRanks) outer_tiles(a, c, k0);
+    for (int64_t k0 = 0; k0 < a.rank; k0 += kPanelRanks)
+      a.dropout.active() ? outer_tiles<true>(a, c, k0) : outer_tiles<false>(a, c, k0);
   _tile_release();
 }
 
