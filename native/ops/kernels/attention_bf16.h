@@ -130,25 +130,27 @@ struct Normalizers {
 LP_INLINE Normalizers probabilities(const ScoreRows& a, uint32_t counter, uint32_t row) {
   F each[W];
   for (int64_t i = 0; i < W; ++i) {
-    each[i] = splat(i < a.rows ? kMasked : 0.f);
+    F top = splat(i < a.rows ? kMasked : 0.f);
     for (int64_t j = 0; i < a.rows && j < a.stride; j += W)
-      each[i] = vmax(each[i], load(a.scores + i * a.stride + j));
+      top = vmax(top, load(a.scores + i * a.stride + j));
+    each[i] = top;
   }
   alignas(64) float largest[W];
   const F tops = folded(each, vmax) * a.slope;
   store(largest, tops);
   for (int64_t i = 0; i < W; ++i) {
-    each[i] = splat(i < a.rows ? 0.f : 1.f);
+    F total = splat(i < a.rows ? 0.f : 1.f);
     for (int64_t j = 0; i < a.rows && j < a.stride; j += kBlock) {
       const float* const s = a.scores + i * a.stride + j;
       const F low = power_of_two(load(s) * a.slope - largest[i]),
               high = power_of_two(load(s + W) * a.slope - largest[i]);
-      each[i] += low + high;  // of what is unseen these are 0
+      total += low + high;  // of what is unseen these are 0
       const __mmask32 kept =
           a.dropout.active() ? kept_columns(a.dropout, counter + static_cast<uint32_t>(i) * row, j) : ~0u;
       _mm512_storeu_si512(a.probabilities + i * a.stride + j,
                           (__m512i)_mm512_maskz_cvtne2ps_pbh(kept, (__m512)high, (__m512)low));
     }
+    each[i] = total;
   }
   const F denominators = folded(each, [](F x, F y) { return x + y; });
   return {tops * kLn2 + log(denominators), denominators};
