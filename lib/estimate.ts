@@ -15,7 +15,7 @@ import { inFull, loraOf, saveMoments, type Smaller, startSmaller } from './small
 import { startHead } from './task-head.ts';
 import { checkVacant, type Phase, runTraining, type Start } from './training.ts';
 import { STATE } from './training-state.ts';
-import { makeFolder } from './whole-file.ts';
+import { alone, makeFolder } from './whole-file.ts';
 import type { Report } from './workbench.ts';
 
 /** Steps of the masked run (Light-PEFT). */
@@ -75,13 +75,18 @@ const following = async (options: Options, from: string): Promise<Options> => ({
   ...(await loraOf(from)),
 });
 
-/** The cut before a round is as far on the way to the target as the round is among all. */
 async function inRounds(options: Options, settings: Settings, run: RunOptions): Promise<Report> {
+  const out = needed(settings, 'out');
+  await makeFolder(out);
+  checkVacant(out, 'peft');
+  return alone(out, () => eachRound(options, settings, run), 'rounds');
+}
+
+/** The cut before a round is as far on the way to the target as the round is among all. */
+async function eachRound(options: Options, settings: Settings, run: RunOptions): Promise<Report> {
   const out = needed(settings, 'out');
   const { rounds, resume } = settings;
   const folderOf = (round: number) => (round === rounds ? out : join(out, `round-${round}`));
-  await makeFolder(out);
-  checkVacant(out, 'peft');
   const done = await RoundsDone.of(out, settings);
   let seconds = 0;
   for (let round = done.count + 1; ; round++) {

@@ -18,7 +18,7 @@ import type { Plan } from './plan/plan.ts';
 import { noteTruncation, type RunOptions } from './run.ts';
 import { type Identity, identityOf, TrainingState } from './training-state.ts';
 import { LIGHT_PLAN, PEFT_CONFIG } from './adapter/files.ts';
-import { makeFolder } from './whole-file.ts';
+import { alone, makeFolder } from './whole-file.ts';
 import { type Report, Workbench } from './workbench.ts';
 
 /** What is trained, and how it began. */
@@ -103,9 +103,21 @@ export async function runTraining<S extends Start>(
     phase.read ? phase.read(bench, file, labels !== undefined) : bench.read(file, labels);
   const train = await read(trainFile);
   noteTruncation(run, trainFile, train);
-  const validation = settings.validationFile && (await read(settings.validationFile, train.labels));
-  if (validation) noteTruncation(run, settings.validationFile!, validation);
+  const { validationFile } = settings;
+  const validation = validationFile ? await read(validationFile, train.labels) : undefined;
+  if (validation) noteTruncation(run, validationFile!, validation);
   await makeFolder(out);
+  return await alone(out, () => trained(bench, run, phase, { out, train, validation }));
+}
+
+/** What is learned of the files that were read. */
+async function trained<S extends Start>(
+  bench: Workbench,
+  run: RunOptions,
+  phase: Phase<S>,
+  { out, train, validation }: { out: string; train: Dataset; validation: Dataset | undefined },
+): Promise<Report> {
+  const { settings } = bench;
   const start = await phase.begin(bench, train, run);
   using session = start.session;
   const identity = {

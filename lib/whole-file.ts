@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, open, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { LightPeftError, messageOf } from './errors.ts';
+import { withLock } from './lock.ts';
 
 const ioError = (path: string, error: unknown) =>
   new LightPeftError('IO', `${path}: ${messageOf(error)}`, { cause: error });
@@ -69,6 +70,20 @@ export async function makeFolder(folder: string): Promise<void> {
     throw ioError(folder, error);
   }
 }
+
+/**
+ * Runs what writes its results to a folder.
+ * @param as of several kinds of work that go on in a folder at once
+ * @throws {LightPeftError} BAD_OPTION: another run is at it, whose results would be lost among these
+ */
+export const alone = <T>(folder: string, work: () => Promise<T>, as = 'run'): Promise<T> =>
+  withLock(
+    join(folder, `.${as}.lock`),
+    (pid) => {
+      throw new LightPeftError('BAD_OPTION', `--out: process ${pid} is writing to ${folder}`);
+    },
+    work,
+  );
 
 /** @throws {LightPeftError} IO; that it is not there is no error */
 export async function removeFile(file: string): Promise<void> {

@@ -1,9 +1,9 @@
-import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { PEFT_TENSORS } from '../../lib/adapter/files.ts';
 import { readHeader, readTensors, writeSafetensors } from '../../lib/checkpoint/safetensors.ts';
-import { estimate, evaluate, type Options, train, vanillaTrain } from '../../lib/index.ts';
+import { estimate, evaluate, LightPeftError, type Options, train, vanillaTrain } from '../../lib/index.ts';
 import { ENCODER, errorOf, Folder } from './bench.ts';
 
 describe('what is wrong is refused before it is used', () => {
@@ -103,6 +103,23 @@ describe('what is wrong is refused before it is used', () => {
     expect(await errorOf(evaluate(options({ adapter })))).include({ code: 'BAD_ADAPTER' });
     writeFileSync(file, JSON.stringify({ ...info, fingerprint: 'abc' }));
     expect(await errorOf(evaluate(options({ adapter })))).include({ code: 'BAD_ADAPTER' });
+  });
+
+  it('a second run that writes to the same folder while the first does', async () => {
+    const out = folder.file('shared');
+    const both = await Promise.all(
+      [1, 2].map((seed) =>
+        vanillaTrain(options({ out, seed, maxSteps: 20 })).catch((error: unknown) => error),
+      ),
+    );
+    const refused = both.filter((one) => one instanceof LightPeftError);
+    expect(refused).lengthOf(1);
+    expect(refused[0]).include({
+      code: 'BAD_OPTION',
+      message: `--out: process ${process.pid} is writing to ${out}`,
+    });
+    expect(readdirSync(out).filter((name) => name.endsWith('.lock'))).deep.equal([]);
+    await vanillaTrain(options({ out, maxSteps: 1 }));
   });
 
   it('more heads for every layer than there are', async () => {
