@@ -79,7 +79,7 @@ async function inRounds(options: Options, settings: Settings, run: RunOptions): 
   const out = needed(settings, 'out');
   await makeFolder(out);
   checkVacant(out, 'peft');
-  return alone(out, () => eachRound(options, settings, run), 'rounds');
+  return alone(out, () => eachRound(options, settings, run));
 }
 
 /** The cut before a round is as far on the way to the target as the round is among all. */
@@ -96,7 +96,7 @@ async function eachRound(options: Options, settings: Settings, run: RunOptions):
     const cut = from === undefined ? {} : shareOfCut(settings, (round - 1) / rounds);
     const all = from === undefined ? own : { ...(await following(own, from)), from, ...cut };
     const next = settle({ ...own, ...shareOfCut(settings, round / rounds) });
-    const report = await runTraining(all, run, phaseFor(next));
+    const report = await runTraining(all, run, phaseFor(next), { held: folder === out });
     seconds += report.seconds;
     if (round === rounds) {
       await done.remove();

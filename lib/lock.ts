@@ -3,18 +3,21 @@ import { linkSync, mkdirSync, readFileSync, rmSync, statSync, utimesSync, writeF
 import { hostname } from 'node:os';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { z } from 'zod';
+
+const HOLDER = z.object({
+  pid: z.int(),
+  /** Start time of the process: a pid is used again, the pair is not. */
+  started: z.string(),
+  host: z.string(),
+  token: z.string(),
+});
 
 /** Who holds a lock. */
-interface Holder {
-  pid: number;
-  /** Start time of the process: a pid is used again, the pair is not. */
-  started: string;
-  host: string;
-  token: string;
-}
+type Holder = z.infer<typeof HOLDER>;
 
-/** Told once of a live process that holds the lock: to wait for it, or to throw. */
-export type Busy = (pid: number) => void;
+/** Told once of a live process that holds the lock, `12 of another host` or `12`: to wait for it, or to throw. */
+export type Busy = (process: string) => void;
 
 const beatSeconds = 5;
 /** A holder on another host (a container's shared cache) cannot be looked up; it must keep beating. */
@@ -53,7 +56,7 @@ async function acquire(file: string, busy: Busy): Promise<void> {
       await withLock(`${file}.takeover`, busy, () => Promise.resolve(removeIfHeldBy(holder, file)));
       continue;
     }
-    if (!told) busy(holder.pid);
+    if (!told) busy(holder.host === hostname() ? `${holder.pid}` : `${holder.pid} of ${holder.host}`);
     told = true;
     await sleep(pollSeconds * 1000);
   }
@@ -107,7 +110,7 @@ function read(file: string): Holder | undefined {
     throw error;
   }
   try {
-    return JSON.parse(text) as Holder;
+    return HOLDER.parse(JSON.parse(text));
   } catch {
     // No process of ours writes this; a full disk or a hand does. Nobody holds it.
     return { pid: 0, started: '', host: hostname(), token: '' };

@@ -1,5 +1,6 @@
 import { usualDevice } from './device.ts';
 import { z } from 'zod';
+import { MIN_NEURONS } from './plan/plan.ts';
 import { LightPeftError } from './errors.ts';
 import type { MetricName } from './metrics.ts';
 import { ESTIMATOR_NAMES, MODULE_ESTIMATORS } from './plan/estimators.ts';
@@ -117,7 +118,7 @@ const SCHEMA = z.strictObject({
   rankRoundTo: count.optional(),
   /** What every layer keeps; with 0 a layer may lose its attention or its FFN. Heads: by the target. */
   minHeads: z.int().min(0).optional(),
-  minNeurons: z.int().min(0).default(8),
+  minNeurons: z.int().min(0).default(MIN_NEURONS),
   /** Layers that lose neither heads nor neurons, from 0. */
   protect: z.array(z.int().nonnegative()).default([]),
   headScope: z.enum(['layer', 'global']).optional(),

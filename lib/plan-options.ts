@@ -3,7 +3,7 @@ import type { Dataset } from './data/dataset.ts';
 import { LightPeftError } from './errors.ts';
 import { flagOf, type Settings } from './options.ts';
 import { operationCosts, parameterCosts } from './plan/costs.ts';
-import type { PlanOptions } from './plan/plan.ts';
+import { MIN_NEURONS, type PlanOptions } from './plan/plan.ts';
 import { stepTimes } from './step-times.ts';
 import type { Workbench } from './workbench.ts';
 
@@ -87,6 +87,11 @@ export async function planOptions(
   checkCut(settings);
   if ((minHeads ?? 0) > spec.heads)
     throw new LightPeftError('BAD_OPTION', `--min-heads: a layer has ${spec.heads} heads, not ${minHeads}`);
+  if (minNeurons > Math.max(MIN_NEURONS, spec.ffn))
+    throw new LightPeftError(
+      'BAD_OPTION',
+      `--min-neurons: a layer has ${spec.ffn} neurons, not ${minNeurons}`,
+    );
   const roundTo = settings.roundTo ?? ROUND_TO;
   const unitRatios = given(settings, ...BY_RATIO);
   const rankRatios = given(settings, 'moduleRatio', 'rankRatio');

@@ -87,11 +87,13 @@ const STOPS: readonly string[] = ['ABORTED', 'NOT_FINITE'];
 /**
  * Trains what `phase` sets up, saves and evaluates it. A run that is aborted leaves its state in `out`, to go on from
  * with `resume`, and what it has learned so far.
+ * @param held whether the caller sees to it that no other run writes to `out`
  */
 export async function runTraining<S extends Start>(
   options: Options,
   run: RunOptions,
   phase: Phase<S>,
+  { held = false } = {},
 ): Promise<Report> {
   const settings = settle(options);
   const out = needed(settings, 'out');
@@ -107,7 +109,8 @@ export async function runTraining<S extends Start>(
   const validation = validationFile ? await read(validationFile, train.labels) : undefined;
   if (validation) noteTruncation(run, validationFile!, validation);
   await makeFolder(out);
-  return await alone(out, () => trained(bench, run, phase, { out, train, validation }));
+  const work = () => trained(bench, run, phase, { out, train, validation });
+  return await (held ? work() : alone(out, work));
 }
 
 /** What is learned of the files that were read. */

@@ -73,14 +73,13 @@ export async function makeFolder(folder: string): Promise<void> {
 
 /**
  * Runs what writes its results to a folder.
- * @param as of several kinds of work that go on in a folder at once
  * @throws {LightPeftError} BAD_OPTION: another run is at it, whose results would be lost among these
  */
-export const alone = <T>(folder: string, work: () => Promise<T>, as = 'run'): Promise<T> =>
+export const alone = <T>(folder: string, work: () => Promise<T>): Promise<T> =>
   withLock(
-    join(folder, `.${as}.lock`),
-    (pid) => {
-      throw new LightPeftError('BAD_OPTION', `--out: process ${pid} is writing to ${folder}`);
+    join(folder, '.run.lock'),
+    (process) => {
+      throw new LightPeftError('BAD_OPTION', `--out: process ${process} is writing to ${folder}`);
     },
     work,
   );

@@ -43,7 +43,7 @@ export interface PlanBase {
 
 /** Where nothing else is said: few mean a layer without heads or with a handful of neurons by a ratio. */
 const MIN_HEADS = 1;
-const MIN_NEURONS = 8;
+export const MIN_NEURONS = 8;
 
 const ruleSchema = z.enum(['exact', 'quantile']);
 const scopeSchema = z.enum(['layer', 'global']);

@@ -3,4 +3,8 @@ import type { Log } from './log.ts';
 
 /** Runs `work` while no other process holds the lock `file`; waits for one that does, and says so. */
 export const withLock = <T>(file: string, log: Log, work: () => Promise<T>): Promise<T> =>
-  lock.withLock(file, (pid) => log(`waiting for process ${pid}, which is at the same work (${file})`), work);
+  lock.withLock(
+    file,
+    (process) => log(`waiting for process ${process}, which is at the same work (${file})`),
+    work,
+  );

@@ -107,26 +107,34 @@ describe('what is wrong is refused before it is used', () => {
 
   it('a second run that writes to the same folder while the first does', async () => {
     const out = folder.file('shared');
-    const both = await Promise.all(
-      [1, 2].map((seed) =>
-        vanillaTrain(options({ out, seed, maxSteps: 20 })).catch((error: unknown) => error),
-      ),
-    );
-    const refused = both.filter((one) => one instanceof LightPeftError);
-    expect(refused).lengthOf(1);
-    expect(refused[0]).include({
-      code: 'BAD_OPTION',
-      message: `--out: process ${process.pid} is writing to ${out}`,
-    });
-    expect(readdirSync(out).filter((name) => name.endsWith('.lock'))).deep.equal([]);
-    await vanillaTrain(options({ out, maxSteps: 1 }));
+    const runs = [
+      () => vanillaTrain(options({ out, maxSteps: 20 })),
+      () => estimate(options({ out, maxSteps: 10, rounds: 2 })),
+    ];
+    for (const first of runs)
+      for (const second of runs) {
+        const both = await Promise.all([first, second].map((run) => run().catch((error: unknown) => error)));
+        const refused = both.filter((one) => one instanceof LightPeftError);
+        expect(refused).lengthOf(1);
+        expect(refused[0]).include({
+          code: 'BAD_OPTION',
+          message: `--out: process ${process.pid} is writing to ${out}`,
+        });
+        expect(readdirSync(out).filter((name) => name.endsWith('.lock'))).deep.equal([]);
+      }
   });
 
-  it('more heads for every layer than there are', async () => {
-    const more = options({ from: estimated, out: folder.file('never'), minHeads: 9 });
-    const { code, message } = await errorOf(train(more));
+  it('more heads or neurons for every layer than there are', async () => {
+    const refusal = async (changes: Partial<Options>) =>
+      (await errorOf(
+        train(options({ from: estimated, out: folder.file('never'), ...changes })),
+      )) as LightPeftError;
+    const { code, message } = await refusal({ minHeads: 9 });
     expect(code).equal('BAD_OPTION');
     expect(message).match(/^--min-heads: a layer has \d heads, not 9$/);
+    expect((await refusal({ minNeurons: 5000 })).message).match(
+      /^--min-neurons: a layer has \d+ neurons, not 5000$/,
+    );
   });
 
   it('scores that were edited, or whose modules are not trained', async () => {

@@ -84,9 +84,11 @@ describe('the set-up lock', () => {
     expect(await withLock(file, log, () => Promise.resolve('in'))).to.equal('in');
   });
 
-  it('is taken over when its file is not whole', async () => {
-    const file = scratch.write('lock', '{"pid"');
-    expect(await withLock(file, log, () => Promise.resolve('in'))).to.equal('in');
+  it('is taken over when its file is not whole, or no lock', async () => {
+    for (const text of ['', '{"pid"', 'null', '{}', '[5]']) {
+      const file = scratch.write('lock', text);
+      expect(await withLock(file, log, () => Promise.resolve('in'))).to.equal('in');
+    }
   });
 
   it('is taken over from another host only when that has been silent', async () => {
