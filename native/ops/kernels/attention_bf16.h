@@ -13,10 +13,11 @@ namespace lp::LP_ISA {
 
 LP_INLINE int64_t pad16(int64_t n) { return (n + 15) / 16 * 16; }
 
+LP_INLINE __mmask16 lanes_below(int64_t n) { return n >= 16 ? 0xFFFF : static_cast<__mmask16>((1 << n) - 1); }
+
 /// The first n of 16 neighbours, zeros for the others, each in the low half of its lane.
 LP_INLINE __m512i halves(const bf16* p, int64_t n) {
-  const __mmask16 mask = n >= 16 ? 0xFFFF : static_cast<__mmask16>((1 << n) - 1);
-  return _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, p));
+  return _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(lanes_below(n), p));
 }
 
 /// The first n of 32 neighbours, zeros for the others.
@@ -110,8 +111,6 @@ inline int64_t attention_scratch_bf16(int64_t keys, int64_t size) {
   return 3 * q * d + n * d + 4 * n * q + 2 * n * d + q * d + 1024;
 }
 
-LP_INLINE __mmask16 lanes_below(int64_t n) { return n >= 16 ? 0xFFFF : static_cast<__mmask16>((1 << n) - 1); }
-
 /// Scores of at most 16 queries as these see them, and the room for their probabilities, `stride` apart.
 struct ScoreRows {
   const float* scores;
@@ -152,7 +151,7 @@ LP_INLINE Normalizers probabilities(const ScoreRows& a, uint32_t counter, uint32
     }
     each[i] = total;
   }
-  const F denominators = folded(each, [](F x, F y) { return x + y; });
+  const F denominators = sums(each);
   return {tops * kLn2 + log(denominators), denominators};
 }
 
@@ -294,7 +293,7 @@ void attention_backward_bf16(const AttentionBackward& a, float* memory, int64_t 
             for (int e = 0; e < NV; ++e) each[r] += x.v[e] * y.v[e];
           }
         }
-        const F found = folded(each, [](F x, F y) { return x + y; });
+        const F found = sums(each);
         store(dots + i, found);  // <d_context, context before the mask>
         mask_gradient += found;
         mask_salience += (F)_mm512_abs_ps((__m512)found);

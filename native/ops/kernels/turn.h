@@ -58,5 +58,10 @@ LP_INLINE F folded(const F (&v)[16], const Fold& fold) {
   return across(eights[0], eights[1]);
 }
 
+/// Lane k: the sum of all lanes of v[k].
+LP_INLINE F sums(const F (&v)[16]) {
+  return folded(v, [](F a, F b) { return a + b; });
+}
+
 }  // namespace lp::LP_ISA
 #endif
