@@ -3,10 +3,13 @@
 #include <c10/core/CPUAllocator.h>
 #include <sys/mman.h>
 
+#include <array>
+#include <bit>
 #include <cstdlib>
 #include <map>
 #include <mutex>
 #include <new>
+#include <vector>
 
 #include "base/aten.h"
 #include "base/error.h"
@@ -15,70 +18,129 @@ namespace lp {
 namespace {
 
 constexpr size_t kAlignment = 64;
-constexpr size_t kSmallest = 32 << 10;  // below this the C library is as good
-constexpr size_t kHugePage = 2 << 20;   // chunks are whole ones: fewer addresses for the processor to look up
+constexpr size_t kHugePage = 2 << 20;  // chunks are whole ones: fewer addresses for the processor to look up
 constexpr size_t kChunk = 64 << 20;
 
 size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
-/// Best fit over chunks, neighbours joined when they are free.
-class Arena final : public c10::Allocator {
+// Sizes of little memory: the first eight multiples of the alignment, then four between a power of two and
+// the next.
+constexpr size_t class_of(size_t n) {
+  const size_t units = (n + kAlignment - 1) / kAlignment;
+  if (units <= 8) return units - 1;
+  const int shift = std::bit_width(units - 1) - 3;
+  return 4 * shift + ((units - 1) >> shift);
+}
+constexpr size_t size_of(size_t c) { return (c < 8 ? c + 1 : (c % 4 + 5) << (c / 4 - 1)) * kAlignment; }
+
+struct Block;
+
+/// What lies before all memory that is given out.
+struct alignas(kAlignment) Header {
+  Block* block;  // or null: the size is that of a class
+  size_t size_class;
+};
+Header* header_of(void* p) { return static_cast<Header*>(p) - 1; }
+
+/// Memory for little: what was given back lies ready by size, as glibc has no such lists for aligned memory.
+class Smalls {
  public:
-  c10::DataPtr allocate(size_t n) override {
-    void* found = nullptr;
-    if (n >= kSmallest)
-      found = take(round_up(n, kAlignment));
-    else if (n > 0)
-      found = std::aligned_alloc(kAlignment, round_up(n, kAlignment));
-    return {found, found, &give_back, at::Device(at::kCPU)};
+  static constexpr size_t kMost = 32 << 10;
+
+  /// @param n from 1 to kMost; null where there is no memory
+  void* take(size_t n) {
+    const size_t c = class_of(n);
+    std::vector<void*>& ready = ready_[c];
+    if (!ready.empty()) {
+      void* const found = ready.back();
+      ready.pop_back();
+      return found;
+    }
+    void* const all = std::aligned_alloc(kAlignment, sizeof(Header) + size_of(c));
+    if (!all) return nullptr;
+    return new (all) Header{nullptr, c} + 1;
   }
 
-  c10::DeleterFnPtr raw_deleter() const override { return &give_back; }
-  void copy_data(void* to, const void* from, size_t n) const override { default_copy_data(to, from, n); }
+  void put(void* p) { ready_[header_of(p)->size_class].push_back(p); }
 
   void trim() {
-    const std::lock_guard lock(mutex_);
-    for (auto at = blocks_.begin(); at != blocks_.end();) {
-      Block& b = at->second;
-      if (b.free && b.first && b.last) {
-        sizes_.erase(b.by_size);
-        munmap(at->first, b.size);
-        at = blocks_.erase(at);
-      } else {
-        ++at;
-      }
+    for (auto& ready : ready_) {
+      for (void* const p : ready) std::free(header_of(p));
+      ready.clear();
     }
-  }
-
-  static Arena& get() {
-    static auto* const arena = new Arena;  // tensors may outlive every other static object
-    return *arena;
   }
 
  private:
-  using Sizes = std::multimap<size_t, char*>;
-  struct Block {
-    size_t size;
-    bool free, first, last;  // first and last of their chunk
-    Sizes::iterator by_size;
-  };
-  using Blocks = std::map<char*, Block>;
+  std::array<std::vector<void*>, class_of(kMost) + 1> ready_;
+};
 
+using Sizes = std::multimap<size_t, Block*>;
+
+struct Block {
+  char* begin;
+  size_t size;
+  Block *before = nullptr, *after = nullptr;  // of the same chunk
+  bool free = false;
+  Sizes::iterator by_size{};
+};
+
+/// Best fit over chunks, neighbours joined when they are free.
+class Blocks {
+ public:
   void* take(size_t n) {
-    const std::lock_guard lock(mutex_);
-    auto fit = sizes_.lower_bound(n);
-    if (fit == sizes_.end()) fit = grow(n);
-    const auto at = blocks_.find(fit->second);
-    sizes_.erase(fit);
-    Block& block = at->second;
-    block.free = false;
-    if (block.size > n) {
-      const auto rest = blocks_.insert({at->first + n, {block.size - n, true, false, block.last, {}}}).first;
-      rest->second.by_size = sizes_.insert({rest->second.size, rest->first});
-      block.size = n;
-      block.last = false;
+    const size_t size = sizeof(Header) + round_up(n, kAlignment);
+    auto fit = free_.lower_bound(size);
+    if (fit == free_.end()) fit = grow(size);
+    Block* const block = fit->second;
+    free_.erase(fit);
+    block->free = false;
+    if (block->size > size) {
+      auto* const rest = new Block{block->begin + size, block->size - size, block, block->after};
+      if (rest->after) rest->after->before = rest;
+      block->after = rest;
+      block->size = size;
+      add_free(rest);
     }
-    return at->first;
+    return new (block->begin) Header{block, 0} + 1;
+  }
+
+  void put(Block* block) {
+    if (block->after && block->after->free) {
+      free_.erase(block->after->by_size);
+      join(block, block->after);
+    }
+    if (block->before && block->before->free) {
+      block = block->before;
+      free_.erase(block->by_size);
+      join(block, block->after);
+    }
+    add_free(block);
+  }
+
+  void trim() {
+    for (auto at = free_.begin(); at != free_.end();) {
+      Block* const block = at->second;
+      if (block->before || block->after) {
+        ++at;
+        continue;
+      }
+      munmap(block->begin, block->size);
+      delete block;
+      at = free_.erase(at);
+    }
+  }
+
+ private:
+  void add_free(Block* block) {
+    block->free = true;
+    block->by_size = free_.insert({block->size, block});
+  }
+
+  static void join(Block* block, Block* next) {
+    block->size += next->size;
+    block->after = next->after;
+    if (block->after) block->after->before = block;
+    delete next;
   }
 
   Sizes::iterator grow(size_t n) {
@@ -92,42 +154,58 @@ class Arena final : public c10::Allocator {
     if (chunk > begin) munmap(begin, chunk - begin);
     if (begin + kHugePage > chunk) munmap(chunk + size, begin + kHugePage - chunk);
     madvise(chunk, size, MADV_HUGEPAGE);
-    const auto at = blocks_.insert({chunk, {size, true, true, true, {}}}).first;
-    return at->second.by_size = sizes_.insert({size, chunk});
+    auto* const block = new Block{chunk, size};
+    add_free(block);
+    return block->by_size;
   }
 
-  static void give_back(void* p) { get().put(static_cast<char*>(p)); }
+  Sizes free_;
+};
 
-  void put(char* p) {
+class Arena final : public c10::Allocator {
+ public:
+  c10::DataPtr allocate(size_t n) override {
+    void* const found = take(n);
+    return {found, found, &give_back, at::Device(at::kCPU)};
+  }
+
+  c10::DeleterFnPtr raw_deleter() const override { return &give_back; }
+  void copy_data(void* to, const void* from, size_t n) const override { default_copy_data(to, from, n); }
+
+  void trim() {
     const std::lock_guard lock(mutex_);
-    auto at = blocks_.find(p);
-    if (at == blocks_.end()) return std::free(p);  // a small one
-    if (!at->second.last) {
-      const auto next = std::next(at);
-      if (next->second.free) {
-        at->second.size += next->second.size;
-        at->second.last = next->second.last;
-        sizes_.erase(next->second.by_size);
-        blocks_.erase(next);
-      }
-    }
-    if (!at->second.first) {
-      const auto before = std::prev(at);
-      if (before->second.free) {
-        before->second.size += at->second.size;
-        before->second.last = at->second.last;
-        sizes_.erase(before->second.by_size);
-        blocks_.erase(at);
-        at = before;
-      }
-    }
-    at->second.free = true;
-    at->second.by_size = sizes_.insert({at->second.size, at->first});
+    smalls_.trim();
+    blocks_.trim();
+  }
+
+  static Arena& get() {
+    static auto* const arena = new Arena;  // tensors may outlive every other static object
+    return *arena;
+  }
+
+ private:
+  void* take(size_t n) {
+    if (n == 0) return nullptr;
+    const std::lock_guard lock(mutex_);
+    if (n > Smalls::kMost) return blocks_.take(n);
+    void* const found = smalls_.take(n);
+    if (!found) throw std::bad_alloc();
+    return found;
+  }
+
+  static void give_back(void* p) {
+    if (!p) return;
+    Arena& arena = get();
+    const std::lock_guard lock(arena.mutex_);
+    if (Block* const block = header_of(p)->block)
+      arena.blocks_.put(block);
+    else
+      arena.smalls_.put(p);
   }
 
   std::mutex mutex_;
+  Smalls smalls_;
   Blocks blocks_;
-  Sizes sizes_;  // of the free ones
 };
 
 }  // namespace

@@ -5,8 +5,8 @@
 namespace lp {
 namespace {
 
-// About fifty microseconds: longer than what lies between two loops of a step, shorter than waking up.
-constexpr int kSpins = 3000;
+// Some hundred microseconds: longer than what lies between two loops of a step, of two steps too.
+constexpr int kSpins = 20000;
 
 }  // namespace
 

@@ -44,24 +44,20 @@ void Parameters::freeze(const at::Device& device) {
     p.moment1 = view(m_);
     p.moment2 = view(v_);
   }
-  if (device_kernels(value_)) pieces_ = on_device_of(value_, pieces());
-}
-
-std::vector<AdamPiece> Parameters::pieces() const {
-  std::vector<AdamPiece> pieces;
   for (const Parameter& p : all_)
     for (int64_t begin = 0; begin < p.size; begin += kPiece)
-      pieces.push_back({p.offset + begin, p.offset + std::min(p.size, begin + kPiece),
-                        static_cast<float>(p.rate), p.decays});
-  return pieces;
+      pieces_.push_back({p.offset + begin, p.offset + std::min(p.size, begin + kPiece),
+                         static_cast<float>(p.rate), p.decays});
+  if (device_kernels(value_)) pieces_there_ = on_device_of(value_, pieces_);
 }
 
 Tensor Parameters::squares_on(const DeviceKernels& kernels) const {
-  const auto count = pieces_.numel() / static_cast<int64_t>(sizeof(AdamPiece));
+  const auto count = static_cast<int64_t>(pieces_.size());
   Tensor squares = at::empty({count}, value_.options().dtype(at::kDouble));
   Launch launch = launch_on(grad_);
   launch.rows = count;
-  kernels.square_sums(grad_.const_data_ptr<float>(), static_cast<const AdamPiece*>(pieces_.const_data_ptr()),
+  kernels.square_sums(grad_.const_data_ptr<float>(),
+                      static_cast<const AdamPiece*>(pieces_there_.const_data_ptr()),
                       squares.mutable_data_ptr<double>(), launch);
   return squares;
 }
@@ -80,7 +76,7 @@ Tensor Parameters::queue_step(const OptimizerSettings& o, const Tensor& schedule
   a.all.m = m_.mutable_data_ptr<float>();
   a.all.v = v_.mutable_data_ptr<float>();
   a.all.weight_decay = static_cast<float>(o.weight_decay);
-  a.pieces = static_cast<const AdamPiece*>(pieces_.const_data_ptr());
+  a.pieces = static_cast<const AdamPiece*>(pieces_there_.const_data_ptr());
   a.squares = squares.const_data_ptr<double>();
   a.norm = norm.mutable_data_ptr<double>();
   a.max_norm = o.max_grad_norm;
@@ -121,13 +117,12 @@ double Parameters::step(const OptimizerSettings& o, double learning_rate, int64_
   a.m = m_.mutable_data_ptr<float>();
   a.v = v_.mutable_data_ptr<float>();
   a.grad = grad_.const_data_ptr<float>();
-  const std::vector<AdamPiece> all = pieces();
-  parallel(static_cast<int64_t>(all.size()), 4, [&](int64_t begin, int64_t end) {
+  parallel(static_cast<int64_t>(pieces_.size()), 4, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       AdamW of = a;
-      of.learning_rate = static_cast<float>(learning_rate * all[i].rate);
-      of.weight_decay = all[i].decays ? static_cast<float>(o.weight_decay) : 0.f;
-      kernels().adamw(of, all[i].begin, all[i].end);
+      of.learning_rate = static_cast<float>(learning_rate * pieces_[i].rate);
+      of.weight_decay = pieces_[i].decays ? static_cast<float>(o.weight_decay) : 0.f;
+      kernels().adamw(of, pieces_[i].begin, pieces_[i].end);
     }
   });
   return norm;

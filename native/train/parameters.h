@@ -46,14 +46,14 @@ class Parameters {
   Tensor moment2() const { return v_; }
 
  private:
-  std::vector<AdamPiece> pieces() const;
   /// Squares of the gradient of each piece, fp64.
   Tensor squares_on(const DeviceKernels& kernels) const;
 
   std::vector<Parameter> all_;
   int64_t size_ = 0;
   Tensor value_, grad_, m_, v_;
-  Tensor pieces_;  // AdamPiece of all, on a device
+  std::vector<AdamPiece> pieces_;  // of all
+  Tensor pieces_there_;            // the same, on a device
 };
 
 }  // namespace lp
