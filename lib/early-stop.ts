@@ -17,6 +17,7 @@ export class EarlyStop implements EarlyEnd {
   readonly window: number;
   private readonly settling: Settling;
   private norms: Promise<WeightNorms> | undefined;
+  over = false;
 
   private constructor(
     private readonly bench: Workbench,
@@ -45,24 +46,25 @@ export class EarlyStop implements EarlyEnd {
   }
 
   get state(): unknown {
-    return this.settling.state;
+    return { settling: this.settling.state, over: this.over };
   }
 
   set state(state: unknown) {
-    this.settling.state = state as SettlingState;
+    const { settling, over } = state as { settling: SettlingState; over: boolean };
+    this.settling.state = settling;
+    this.over = over;
   }
 
-  async look(step: number): Promise<boolean> {
+  async look(step: number): Promise<void> {
     const { settings, model, note } = this.bench;
     const estimate = await measured(this.bench, this.session, this.smaller);
     const by = { units: estimate.estimator, modules: estimate.moduleEstimator, seed: settings.seed };
     this.norms ??= model.norms();
     const plan = makePlan(scoresOf(estimate, by, await this.norms), this.options);
-    const ends = this.settling.add(plan, step) && step >= settings.minSteps;
-    if (ends)
+    this.over = this.settling.add(plan, step) && step >= settings.minSteps;
+    if (this.over)
       note(
         `settled: ${GRANULARITIES.map((name) => `${name} at step ${this.settling.settled[name]!}`).join(', ')}`,
       );
-    return ends;
   }
 }

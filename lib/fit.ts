@@ -34,7 +34,10 @@ export interface EarlyEnd {
   window: number;
   /** Plain data: what a resumed run must know of the looks so far. */
   state: unknown;
-  look(step: number): Promise<boolean>;
+  /** Whether what was seen ends the run, which has taken one more step by then. */
+  readonly over: boolean;
+  /** Asks the session at once for what it looks at, and thinks about that while the next step is taken. */
+  look(step: number): Promise<void>;
 }
 
 export interface FitOptions {
@@ -111,6 +114,7 @@ export async function fit(
   const at: Position = { ...from };
   const started = performance.now();
   let last = started;
+  let looking: Promise<void> | undefined;
 
   const report = async (ends = false) => {
     const metrics = await session.metrics();
@@ -137,6 +141,8 @@ export async function fit(
   for (const { micro, next } of microBatches(sampler, settings.gradientAccumulationSteps, from)) {
     if (at.step >= steps) break;
     if (signal?.aborted) {
+      await looking;
+      if (early) at.early = early.state;
       await report();
       await save?.(at);
       throw new LightPeftError('ABORTED', `stopped after ${at.step} of ${steps} steps`);
@@ -150,9 +156,13 @@ export async function fit(
     );
     await session.step(batches, rateAt(at.step, steps, settings), at.step >= scoreFrom);
     Object.assign(at, next, { step: at.step + 1 });
-    const ends = early !== undefined && at.step % early.window === 0 && (await early.look(at.step));
-    if (early) at.early = early.state;
+    await looking;
+    const ends = early?.over ?? false;
+    looking = early && !ends && at.step % early.window === 0 ? early.look(at.step) : undefined;
+    looking?.catch(() => {}); // it is told where it is waited for
     const saves = settings.saveSteps > 0 && at.step % settings.saveSteps === 0 && at.step < steps;
+    if (saves || at.step === steps) await looking;
+    if (early) at.early = early.state;
     if (saves || ends || at.step % reportEvery === 0 || at.step === steps) await report(ends);
     if (ends) break;
     if (saves) await save?.(at);

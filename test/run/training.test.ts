@@ -293,13 +293,17 @@ describe('a training run', () => {
     const straight = await estimate(early({ out: folder.file('early') }), {
       onNote: (line) => notes.push(line),
     });
-    expect(straight.steps).equal(10);
+    expect(straight.steps).equal(11);
     expect(notes.some((line) => line.startsWith('settled: heads at step 10'))).equal(true);
-    const out = folder.file('early-stopped');
-    await errorOf(estimate(early({ out }), stoppingAt(7)));
-    expect((await estimate(early({ out, resume: true }))).steps).equal(10);
-    for (const file of [PEFT_TENSORS, 'scores.safetensors'])
-      expect(folder.bytes('early-stopped', file).equals(folder.bytes('early', file))).equal(true);
+    // In the middle, and at the look that ends it.
+    for (const step of [7, 10]) {
+      const name = `early-stopped-${step}`;
+      const out = folder.file(name);
+      await errorOf(estimate(early({ out }), stoppingAt(step)));
+      expect((await estimate(early({ out, resume: true }))).steps).equal(11);
+      for (const file of [PEFT_TENSORS, 'scores.safetensors'])
+        expect(folder.bytes(name, file).equals(folder.bytes('early', file))).equal(true);
+    }
   });
 
   it('goes on with the rank, alpha and targets that the estimate used', async () => {
