@@ -13,6 +13,13 @@ inline const TypedKernels& typed(const at::Tensor& t) {
   return kernels().bf16;
 }
 
+/// Memory for values to come, past LibTorch's dispatcher, which takes as long as some of the kernels do.
+inline at::Tensor fresh(at::IntArrayRef sizes, const at::TensorOptions& options) {
+  return options.device().is_cpu() ? at::Tensor(at::detail::empty_cpu(sizes, options))
+                                   : at::empty(sizes, options);
+}
+inline at::Tensor fresh_like(const at::Tensor& t) { return fresh(t.sizes(), t.options()); }
+
 // Null of an undefined tensor.
 inline const float* floats(const at::Tensor& t) { return t.defined() ? t.const_data_ptr<float>() : nullptr; }
 inline float* mutable_floats(const at::Tensor& t) {

@@ -11,7 +11,7 @@ namespace {
 /// At least so many floats of the calling thread's own, until it asks again.
 float* thread_scratch(int64_t floats) {
   thread_local Tensor scratch;
-  if (!scratch.defined() || scratch.numel() < floats) scratch = at::empty({floats}, at::kFloat);
+  if (!scratch.defined() || scratch.numel() < floats) scratch = fresh({floats}, at::kFloat);
   return scratch.mutable_data_ptr<float>();
 }
 
@@ -33,9 +33,8 @@ Tensor attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, cons
                          AttentionSaved* saved) {
   const int64_t heads = config.heads, all = heads * config.group, size = q.size(1) / all;
   if (flash_serves(q, s, config)) return flash_forward(q, k, v, s, config, head_mask, dropout, saved);
-  Tensor context = at::empty_like(q), unmasked,
-         lse = at::empty({all, q.size(0)}, q.options().dtype(at::kFloat));
-  if (saved && head_mask.defined()) unmasked = at::empty_like(q);
+  Tensor context = fresh_like(q), unmasked, lse = fresh({all, q.size(0)}, q.options().dtype(at::kFloat));
+  if (saved && head_mask.defined()) unmasked = fresh_like(q);
   const AttentionForward a{q.const_data_ptr(),
                            k.const_data_ptr(),
                            v.const_data_ptr(),
@@ -68,9 +67,9 @@ AttentionGrads attention_backward(const Tensor& d_context, const AttentionSaved&
                                   const MaskTotals& totals) {
   const int64_t heads = config.heads, all = heads * config.group, size = d_context.size(1) / all;
   if (flash_serves(saved.q, s, config)) return flash_backward(d_context, saved, s, config, head_mask, totals);
-  AttentionGrads grads{at::empty_like(saved.q), at::empty_like(saved.k), at::empty_like(saved.v)};
+  AttentionGrads grads{fresh_like(saved.q), fresh_like(saved.k), fresh_like(saved.v)};
   const auto partial = [&](const Tensor& total) {
-    return total.defined() ? at::empty({s.cu_q.size(0) - 1, heads}, total.options()) : Tensor();
+    return total.defined() ? fresh({s.cu_q.size(0) - 1, heads}, total.options()) : Tensor();
   };
   Tensor gradient = partial(totals.gradient), salience = partial(totals.salience);
   const AttentionBackward a{saved.q.const_data_ptr(),
@@ -95,7 +94,7 @@ AttentionGrads attention_backward(const Tensor& d_context, const AttentionSaved&
                             bias_of(config),
                             saved.dropout};
   if (const DeviceKernels* kernels = device_kernels(d_context)) {
-    const Tensor room = at::empty({all, d_context.size(0)}, d_context.options().dtype(at::kFloat));
+    const Tensor room = fresh({all, d_context.size(0)}, d_context.options().dtype(at::kFloat));
     kernels->attention_backward(a, s.k_begin.size(0), saved.k.size(0), launch_on(d_context, room));
   } else {
     const auto kernel = typed(d_context).attention_backward;

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/team.h"
+#include "ops/arguments.h"
 #include "ops/device.h"
 
 namespace lp {
@@ -50,33 +51,25 @@ void multiply(const Product& a, int64_t rows) {
   });
 }
 
-/// What is summed, and the memory of what is made for it.
+/// What is summed.
 struct Sum {
   std::vector<ProductSegment> segments;
   std::vector<RankTerm> terms;
-  std::vector<Tensor> made;
 
   /// @param apart whether norms are asked for of what it adds
   void add(const LowRank& b, bool apart) {
-    const int64_t rows = b.p.size(0), rank = b.w.size(0), n = b.w.size(1), strips = strips_of(n),
-                  depth = strip_depth(3 * rank);
-    RankTerm term{b.p.const_data_ptr<float>(),
-                  b.w.const_data_ptr<float>(),
+    const int64_t rank = b.w->w().size(0);
+    RankTerm term{b.p.p.const_data_ptr<float>(),
+                  b.w->w().const_data_ptr<float>(),
                   rank,
                   static_cast<float>(b.scale),
                   b.dropout,
                   {}};
-    if (apart || !kernels().split_ranks || rows == 0) {
+    if (apart || !b.p.split.defined() || b.p.p.size(0) == 0) {
       terms.push_back(term);
       return;
     }
-    const at::TensorOptions options = b.p.options().dtype(at::kBFloat16);
-    const Tensor x = at::empty({rows, depth}, options), w = at::empty({strips, depth, kStrip}, options);
-    const SplitRanks a{term.p, term.w, x.mutable_data_ptr(), w.mutable_data_ptr(), rank, n, term.scale};
-    parallel(rows, 512, [&](int64_t begin, int64_t end) { kernels().split_ranks(a, begin, end); });
-    parallel(strips, 64, [&](int64_t begin, int64_t end) { kernels().split_weights(a, begin, end); });
-    term.split = {x.const_data_ptr(), w.const_data_ptr(), depth};
-    made.insert(made.end(), {x, w});
+    term.split = {b.p.split.const_data_ptr(), b.w->strips().const_data_ptr(), strip_depth(3 * rank)};
     if (term.dropout.active())
       terms.push_back(term);
     else
@@ -121,7 +114,7 @@ Linear::Linear(const Tensor& weight, const Tensor& bias, at::ScalarType dtype)
 
 Tensor Linear::weight() const {
   if (!packed()) return weight_;
-  Tensor weight = at::empty({out_, in_}, dtype_);
+  Tensor weight = fresh({out_, in_}, dtype_);
   const auto* from = static_cast<const uint16_t*>(forward_.const_data_ptr());
   auto* to = static_cast<uint16_t*>(weight.mutable_data_ptr());
   over_strips(in_, out_, [&](int64_t at, int64_t k, int64_t c) { to[c * in_ + k] = from[at]; });
@@ -139,17 +132,17 @@ Tensor linear_forward(const Tensor& x, const Linear& linear, const LowRank* bran
     Tensor y = at::addmm(linear.typed_bias(), x, linear.weight().t());
     if (!branch) return y;
     const Tensor found =
-        rank_expand(branch->p, branch->w, y, branch->scale, branch->dropout, ratio != nullptr);
+        rank_expand(branch->p.p, branch->w->w(), y, branch->scale, branch->dropout, ratio != nullptr);
     if (ratio) *ratio = found;
     return y;
   }
   const int64_t rows = x.size(0), n = linear.out(), panels = (n + kPanel - 1) / kPanel;
-  Tensor y = at::empty({rows, n}, x.options());
+  Tensor y = fresh({rows, n}, x.options());
   Sum sum;
   sum.segments.push_back({x.const_data_ptr(), linear.forward_panels().const_data_ptr(), linear.in()});
   if (branch) sum.add(*branch, ratio != nullptr);
   Tensor norms;
-  if (ratio) norms = at::empty({rows, panels, 2}, at::kFloat);
+  if (ratio) norms = fresh({rows, panels, 2}, at::kFloat);
   multiply(sum.product(linear.bias().const_data_ptr<float>(), nullptr, y.mutable_data_ptr(),
                        ratio ? norms.mutable_data_ptr<float>() : nullptr, n),
            rows);
@@ -170,12 +163,13 @@ Tensor linear_backward(at::ArrayRef<LinearGradient> parts, Tensor start) {
       else
         dx = at::mm(part.dy, part.linear->weight());
       if (part.branch)
-        rank_expand(part.branch->p, part.branch->w, dx, part.branch->scale, part.branch->dropout, false);
+        rank_expand(part.branch->p.p, part.branch->w->w(), dx, part.branch->scale, part.branch->dropout,
+                    false);
     }
     return dx;
   }
   const int64_t rows = parts[0].dy.size(0);
-  Tensor dx = start.defined() ? start : at::empty({rows, first.in()}, parts[0].dy.options());
+  Tensor dx = start.defined() ? start : fresh({rows, first.in()}, parts[0].dy.options());
   Sum sum;
   for (const auto& part : parts) {
     sum.segments.push_back(

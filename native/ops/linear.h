@@ -5,7 +5,7 @@
 #include <memory>
 #include <optional>
 
-#include "ops/ops.h"
+#include "ops/rank.h"
 
 namespace lp {
 
@@ -44,7 +44,8 @@ class Linear {
 
 /// A low-rank branch: scale * dropout(p w).
 struct LowRank {
-  Tensor p, w;  // fp32 [T, r], [r, n]
+  Projection p;         // [T, r], split for this scale
+  const RankFactor* w;  // [r, n]
   double scale = 1;
   Dropout dropout;
 };

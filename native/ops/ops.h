@@ -57,15 +57,12 @@ void norm_gradient(const Tensor& dy, const NormWeights& w, const NormSaved& save
 
 Tensor apply_dropout(const Tensor& x, const Dropout& dropout);
 
-/// [T, r] = scale * dropout(x) w^T for w [r, h].
-Tensor rank_project(const Tensor& x, const Tensor& w, double scale, const Dropout& dropout);
-/// y += dropout * scale * p w; returns the per-row ratio of norms |added| / |y before| where asked.
-Tensor rank_expand(const Tensor& p, const Tensor& w, Tensor y, double scale, const Dropout& dropout,
-                   bool want_ratio);
-/// grad [r, h] += p^T dropout(x).
-void rank_outer(const Tensor& p, const Tensor& x, Tensor grad, const Dropout& dropout);
-/// grad [h, r] += scale * x^T p.
-void rank_outer_transposed(const Tensor& p, const Tensor& x, Tensor grad, double scale);
+/// Rows [T] (int64) of a table [any, h].
+struct Lookup {
+  Tensor table, rows;
+};
+/// The sum of what is looked up, up to three of it, added in fp32, [T, h].
+Tensor embedded(at::ArrayRef<Lookup> lookups, at::ScalarType dtype);
 
 /// The rows and columns of a matrix whose numbers (int64) are given, all where they are undefined, its
 /// columns times `scale`, fp32, where that is.

@@ -2,18 +2,25 @@
 
 namespace lp {
 
-LowRank lora_forward(const LoraModule& m, Parameters& parameters, const Tensor& x, const Dropout& dropout,
-                     LoraSaved* saved) {
-  const Tensor p = rank_project(x, parameters[m.a].value, 1, dropout);
-  const Tensor bt = parameters[m.b].value.t().contiguous();
-  if (saved) *saved = {p, bt, dropout};
-  return {p, bt, m.scale, Dropout{}};
+void lora_follow(LoraModule& m, Parameters& parameters, at::ScalarType dtype) {
+  if (!m.down.w().defined()) {
+    m.down = RankFactor(parameters[m.a].value, false, dtype);
+    m.up = RankFactor(parameters[m.b].value, true, dtype);
+  }
+  m.down.follow();
+  m.up.follow();
+}
+
+LowRank lora_forward(const LoraModule& m, const Tensor& x, const Dropout& dropout, LoraSaved* saved) {
+  LowRank branch{rank_project(x, m.down, 1, dropout, m.scale, saved != nullptr), &m.up, m.scale, Dropout{}};
+  if (saved) *saved = {{branch.p.p, {}, branch.p.turned}, dropout};
+  return branch;
 }
 
 LowRank lora_backward(const LoraModule& m, Parameters& parameters, const Tensor& dy, const LoraSaved& saved) {
-  const Tensor g = rank_project(dy, saved.bt, m.scale, Dropout{});  // [T, r]
+  LowRank branch{rank_project(dy, m.up, m.scale, Dropout{}, 1, true), &m.down, 1, saved.dropout};
   rank_outer_transposed(saved.p, dy, parameters[m.b].grad, m.scale);
-  return {g, parameters[m.a].value, 1, saved.dropout};
+  return branch;
 }
 
 void lora_gradient_a(const LoraModule& m, Parameters& parameters, const Tensor& x, const LowRank& branch) {

@@ -45,9 +45,8 @@ Tensor Network::site_forward(size_t layer, int site, const Tensor& x, const Pass
   const size_t at = layer * kSites + site;
   if (!modules_[at]) return linear_forward(x, base, nullptr, nullptr);
   const int stream = site <= kOutput ? site : kLaterSites + site;
-  const LowRank branch =
-      lora_forward(*modules_[at], parameters_, x, dropout(modules_[at]->dropout, pass, layer, stream),
-                   saved ? &saved->lora[site] : nullptr);
+  const LowRank branch = lora_forward(*modules_[at], x, dropout(modules_[at]->dropout, pass, layer, stream),
+                                      saved ? &saved->lora[site] : nullptr);
   Tensor ratio;
   const Tensor y = linear_forward(x, base, &branch, pass.ratios ? &ratio : nullptr);
   if (pass.ratios) {

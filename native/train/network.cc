@@ -4,6 +4,8 @@
 #include <unordered_map>
 
 #include "base/error.h"
+#include "base/team.h"
+#include "ops/device.h"
 #include "train/initial.h"
 
 namespace lp {
@@ -137,7 +139,7 @@ int64_t Saved::bytes() const {
     add({l.attention.q, l.attention.k, l.attention.v, l.attention.unmasked, l.attention.lse});
     for (const NormSaved* norm : {&l.attention_norm, &l.output_norm, &l.query_norm, &l.key_norm})
       add({norm->y, norm->normalized, norm->rstd});
-    for (const LoraSaved& lora : l.lora) add({lora.p});
+    for (const LoraSaved& lora : l.lora) add({lora.p.p, lora.p.turned});
   }
   for (const NormSaved* norm : {&final_norm, &embedding.norm}) add({norm->y, norm->normalized, norm->rstd});
   add({head.pooled, head.before, head.dense, head.dropped, embedding.x, last});
@@ -203,6 +205,16 @@ void Network::follow() {
   if (config_.told == Told::tokens) vocabulary_ = Vocabulary(*model_, &*backbone_);
 }
 
+void Network::follow_modules() {
+  std::vector<LoraModule*> modules;
+  for (auto& module : modules_)
+    if (module) modules.push_back(&*module);
+  const auto follow = [&](int64_t i) { lora_follow(*modules[i], parameters_, model_->dtype); };
+  const auto count = static_cast<int64_t>(modules.size());
+  if (!device_kernels(parameters_.value())) return parallel_tasks(count, follow);
+  for (int64_t i = 0; i < count; ++i) follow(i);
+}
+
 Dropout Network::dropout(double p, const Pass& pass, size_t layer, int place) const {
   if (!pass.train || p == 0) return {};
   const uint64_t site = layer * 64 + place;
@@ -212,14 +224,12 @@ Dropout Network::dropout(double p, const Pass& pass, size_t layer, int place) co
 Tensor Network::embed(const Feed& feed, const Pass& pass, EmbeddingSaved* saved) {
   const Spec& spec = model_->spec;
   const Tensor &ids = feed.ids, &types = feed.types, &positions = feed.positions;
-  Tensor sum = model_->word.index_select(0, ids).to(at::kFloat);
-  const bool late = model_->position.defined() && model_->position.size(1) != sum.size(1);
-  const auto place = [&](Tensor to) {
-    if (model_->position.defined()) to += model_->position.index_select(0, positions);
-  };
-  if (!late) place(sum);
-  if (model_->type.defined()) sum += model_->type.index_select(0, types);
-  Tensor x = sum.to(model_->dtype);
+  const Tensor& position = model_->position;
+  const bool late = position.defined() && position.size(1) != model_->word.size(1);
+  std::vector<Lookup> lookups{{model_->word, ids}};
+  if (position.defined() && !late) lookups.push_back({position, positions});
+  if (model_->type.defined()) lookups.push_back({model_->type, types});
+  Tensor x = embedded(lookups, model_->dtype);
   if (spec.embedding_norm)
     x = norm_forward(x, Tensor(), model_->embedding_norm, Dropout{}, saved ? &saved->norm : nullptr);
   const Dropout drop = dropout(spec.embedding_dropout, pass, 0, kEmbeddings);
@@ -232,7 +242,7 @@ Tensor Network::embed(const Feed& feed, const Pass& pass, EmbeddingSaved* saved)
     saved->dropout = drop;
   }
   if (model_->projection.out() > 0) x = linear_forward(x, model_->projection, nullptr, nullptr);
-  if (late) place(x);
+  if (late) x += position.index_select(0, positions);
   return x;
 }
 
@@ -304,6 +314,7 @@ Tensor Network::finish(const Tensor& last, Saved* saved) {
 Tensor Network::encode(const Batch& batch, const Pass& how, Saved* saved, Importance* scored,
                        const Feed* given) {
   if (how.cache) how.cache->extend(batch.cu_seqlens);
+  follow_modules();
   const Feed feed = given ? *given : feed_of(*model_, batch, how.cache);
   const Layout& layout = feed.layout;
   std::optional<Rows> rows;

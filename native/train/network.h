@@ -163,6 +163,8 @@ class Network {
   Parameters& parameters() { return parameters_; }
   /// The values of parameters have changed.
   void follow();
+  /// Modules take their values; `encode` begins with it.
+  void follow_modules();
   const Model& model() const { return *model_; }
   const NetworkConfig& config() const { return config_; }
   Tensor head_mask(size_t layer) { return config_.masks ? parameters_[head_masks_[layer]].value : Tensor(); }

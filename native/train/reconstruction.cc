@@ -106,6 +106,8 @@ class Reconstruction {
         small_(model_, small.config()),
         rank_(rank) {
     small_.parameters().value().copy_(small.parameters().value());
+    whole_.follow_modules();
+    small_.follow_modules();
     for (const Batch& batch : batches) {
       feeds_.push_back(feed_of(whole.model(), batch, nullptr));
       const Tensor x = whole.embed(feeds_.back(), Pass{}, nullptr);

@@ -81,7 +81,10 @@ void Session::learn(const Batch& batch, const There& there, const Pass& pass, do
     d_read = network_.outputs_backward(d, saved);
     if (d_states.defined()) d_read = d_read + d_states;
   }
-  metrics_.activation_bytes = std::max(metrics_.activation_bytes, saved.bytes());
+  if (const int64_t tokens = static_cast<int64_t>(batch.ids.size()); tokens > most_tokens_) {
+    most_tokens_ = tokens;
+    metrics_.activation_bytes = std::max(metrics_.activation_bytes, saved.bytes());
+  }
   network_.backward(d_read, saved, scored);
 }
 

@@ -122,6 +122,7 @@ class Session {
   SessionConfig config_;
   Network network_;
   int64_t steps_ = 0, halvings_ = 0;
+  int64_t most_tokens_ = 0;  // of a micro-batch so far
   Metrics metrics_;
   Importance importance_;
   Tensor rank_rows_;  // made when a device first scores ranks

@@ -38,6 +38,7 @@ void activations();
 void moments();
 void norms();
 void dropouts();
+void lookups();
 void gathers();
 void linears();
 void attention();

@@ -74,6 +74,7 @@ int main(int count, char** given) {
     moments();
     norms();
     dropouts();
+    lookups();
     gathers();
     linears();
     attention();

@@ -163,6 +163,21 @@ void dropouts() {
     }
 }
 
+void lookups() {
+  for (const auto dtype : kTypes)
+    for (const auto table : kTypes)
+      for (const Size s : kSizes) {
+        const Tensor word = random({7, s.width}, table, 1), place = random({s.rows + 2, s.width}, table, 2);
+        const Tensor ids = at::arange(s.rows, at::TensorOptions(device).dtype(at::kLong)).mul(3).remainder(7);
+        const Tensor places = at::arange(s.rows, at::TensorOptions(device).dtype(at::kLong)) + 2;
+        const auto of = [](const Tensor& from, const Tensor& rows) { return from.to(at::kDouble).index_select(0, rows); };
+        const std::string op = std::string("embedding ") + (table == at::kFloat ? "fp32 " : "bf16 ") + at_size(s);
+        compare(op, "one", dtype, embedded(Lookup{word, ids}, dtype), of(word, ids), 1e-7);
+        compare(op, "three", dtype, embedded({{word, ids}, {place, places}, {word, ids}}, dtype),
+                2 * of(word, ids) + of(place, places), 3e-7);
+      }
+}
+
 void linears() {
   // Around a vector, a panel and a row tile; odd depths have a pair that is half empty.
   struct Shape {
@@ -178,11 +193,12 @@ void linears() {
           const Linear base(random({s.out, s.in}, dtype, 2), random({s.out}, at::kFloat, 7), dtype);
           const Tensor start = random({s.rows, s.in}, dtype, 6);
           Parameters parameters;
-          const LoraModule m{parameters.add("a", {rank, s.in}, 1, true), parameters.add("b", {s.out, rank}, 1, true),
+          LoraModule m{parameters.add("a", {rank, s.in}, 1, true), parameters.add("b", {s.out, rank}, 1, true),
                              rank, 2, 0};
           parameters.freeze(device);
           parameters[m.a].value.copy_(random({rank, s.in}, at::kFloat, 4));
           parameters[m.b].value.copy_(random({s.out, rank}, at::kFloat, 5, 0.1));
+          lora_follow(m, parameters, dtype);
           const Tensor x64 = leaf(x), a64 = leaf(parameters[m.a].value), b64 = leaf(parameters[m.b].value);
           const Tensor dropped = x64 * factors(dropout, s.rows, s.in);
           const Tensor branch64 = 2 * at::mm(at::mm(dropped, a64.t()), b64.t());
@@ -202,7 +218,7 @@ void linears() {
           }
           LoraSaved saved;
           Tensor ratio;
-          const LowRank branch = lora_forward(m, parameters, x, dropout, &saved);
+          const LowRank branch = lora_forward(m, x, dropout, &saved);
           compare(op, "value", dtype, linear_forward(x, base, &branch, nullptr), truth, 5e-6 + apart, base64);
           compare(op, "measured value", dtype, linear_forward(x, base, &branch, &ratio), truth, 5e-6 + apart, base64);
           // In bf16 each rank's weights are rounded apart, to 2^-17, and the branch may be smaller than its parts.

@@ -84,19 +84,22 @@ void products(int64_t rows, int64_t in, int64_t out) {
   const int64_t rank = 8;
   const Dropout dropout = make_dropout(0.05, step_key(1, 1, 1), 1);
   Parameters parameters;
-  const LoraModule m{parameters.add("a", {rank, in}, 1, true), parameters.add("b", {out, rank}, 1, true), rank, 2, 0};
+  LoraModule m{parameters.add("a", {rank, in}, 1, true), parameters.add("b", {out, rank}, 1, true), rank, 2, 0};
   parameters.freeze(device);
   LoraSaved saved;
   const Tensor a = random({rank, in}, at::kBFloat16, 5), b = random({out, rank}, at::kBFloat16, 6);
-  t = interleaved({[&] { rank_project(x, parameters[m.a].value, 1, dropout); },
+  lora_follow(m, parameters, at::kBFloat16);
+  t = interleaved({[&] { rank_project(x, m.down, 1, dropout, m.scale, true); },
                    [&] { at::mm(at::dropout(x, 0.05, true), a.t()); }});
   report("projection on ranks", rows, in, rank, t[0], t[1], 2.0 * rows * rank * in, 2.0 * rows * in);
-  const Tensor p = ones({rows, rank}), p16 = p.to(at::kBFloat16);
+  const Projection p = rank_project(x, m.down, 1, dropout, 1, true);
+  const Tensor p16 = p.p.to(at::kBFloat16);
   t = interleaved({[&] { rank_outer(p, x, parameters[m.a].grad, dropout); },
                    [&] { at::mm(p16.t(), at::dropout(x, 0.05, true)); }});
   report("gradient of ranks", rows, in, rank, t[0], t[1], 2.0 * rows * rank * in, 2.0 * rows * in);
   t = interleaved({[&] {
-                     const LowRank branch = lora_forward(m, parameters, x, dropout, &saved);
+                     lora_follow(m, parameters, at::kBFloat16);
+                     const LowRank branch = lora_forward(m, x, dropout, &saved);
                      linear_forward(x, linear, &branch, nullptr);
                    },
                    [&] {

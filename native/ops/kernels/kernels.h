@@ -103,24 +103,12 @@ struct RankPanels {
   int64_t width, rank;
 };
 
-/// p turned round for RankOuter: of every 8 ranks and 32 rows the ranks' values rounded to bf16, then twice
-/// those of what the rounding left, and zeros, also past the end of either; shares are 32 rows.
-struct TurnedRanks {
-  const float* p;  // [rows, rank]
-  void* turned;    // bf16 [rank / 8 rounded up, rows / 32 rounded up, 32, 32]
-  int64_t rows, rank;
-};
-
-/// A low-rank product p w as one of bf16 numbers, by which it is exact to 2^-16: of each factor what rounding
-/// gives and what it leaves, high high + high low + low high. Shares are rows of p; w's strips, the second
-/// kind of shares, are of 16 columns.
-struct SplitRanks {
-  const float* p;  // [rows, rank]
+/// w laid out for a product of what SplitRanks has, times what it leaves: of the strips of 16 columns of
+/// [3 * rank, n] the values rounded to bf16, what the rounding left, and the values again; shares are strips.
+struct RankStrips {
   const float* w;  // [rank, n]
-  void* x;         // bf16 [rows, strip_depth(3 * rank)], times scale, then zeros
-  void* strips;    // of [3 * rank, n]
+  void* strips;    // bf16 [strips_of(n), strip_depth(3 * rank), 16]
   int64_t rank, n;
-  float scale;
 };
 
 /// p[t, k] = scale * sum_c dropout(x)[t, c] * w[k, c]; shares are rows t.
@@ -132,6 +120,17 @@ struct RankProject {
   int64_t width, rank;
   float scale;
   Dropout dropout;
+  // Of bf16 rows where products are of tiles, and shares begin at a multiple of 32 rows; or null.
+  /// p times another scale for a product with RankStrips, by which p w is exact to 2^-16 (high high + high
+  /// low + low high): twice what rounding gives, then what it leaves, then zeros. bf16 [rows,
+  /// strip_depth(3 * rank)].
+  void* split = nullptr;
+  float split_scale = 1;
+  /// p turned round for RankOuter: of every 8 ranks and 32 rows the ranks' values rounded to bf16, then twice
+  /// those of what the rounding left, and zeros, also past the end of either. bf16 [rank / 8 rounded up,
+  /// rows / 32 rounded up, 32, 32].
+  void* turned = nullptr;
+  int64_t rows = 0;
 };
 
 /// y[t, c] += dropout factor * scale * sum_k p[t, k] * w[k, c]; shares are rows t. With `ratio`, also
@@ -150,7 +149,7 @@ struct RankExpand {
 /// columns.
 struct RankOuter {
   const float* p;      // [rows, rank]
-  const void* turned;  // p as TurnedRanks has it, where the kernel wants that
+  const void* turned;  // p as RankProject turns it, where the kernel wants that
   const void* x;       // [rows, width]
   float* grad;         // [rank, width] or, on a device where `transposed`, [width, rank]
   int64_t width, rank, rows;
@@ -159,6 +158,19 @@ struct RankOuter {
   bool transposed;
   int64_t first = 0,
           turned_blocks = 0;  // a multiple of 32, on a device none; all that `turned` has of a panel
+};
+
+/// y[t] = sum over tables of their row rows[t]; shares are rows t.
+struct Embed {
+  struct Table {
+    const void* values;  // [any, width], bf16 where `narrow`, else fp32
+    const int64_t* rows;
+    bool narrow;
+  };
+  Table tables[3];
+  int count;
+  void* y;  // [rows, width]
+  int64_t width;
 };
 
 /// y = dropout(x); shares are rows. y may be x.
@@ -268,7 +280,7 @@ struct RankTerm {
   int64_t rank;
   float scale;
   Dropout dropout;
-  ProductSegment split;  // the same as SplitRanks has it, where the kernel wants that
+  ProductSegment split;  // the same as RankProject splits it, where the kernel wants that
 };
 
 /// y = sum over segments of x B + bias + start + sum over terms, in bf16, each element summed in fp32 and
@@ -296,6 +308,7 @@ struct TypedKernels {
   void (*rank_project)(const RankProject&, int64_t, int64_t);
   void (*rank_expand)(const RankExpand&, int64_t, int64_t);
   void (*rank_outer)(const RankOuter&, int64_t, int64_t);
+  void (*embed)(const Embed&, int64_t, int64_t);
   void (*dropout_apply)(const DropoutApply&, int64_t, int64_t);
   void (*rotate)(const Rotate&, int64_t, int64_t);
   void (*gated_forward)(const GatedForward&, int64_t, int64_t);
@@ -314,9 +327,7 @@ struct Kernels {
   int64_t product_rows;  // that it takes at a time
   void (*pack_ranks)(const RankPanels&, int64_t begin, int64_t end);
   /// Null but where products are of tiles.
-  void (*turn_ranks)(const TurnedRanks&, int64_t begin, int64_t end);
-  void (*split_ranks)(const SplitRanks&, int64_t begin, int64_t end);
-  void (*split_weights)(const SplitRanks&, int64_t begin, int64_t end);
+  void (*strip_ranks)(const RankStrips&, int64_t begin, int64_t end);
   /// Floats of scratch that one thread needs for sequences of up to so many queries and keys.
   int64_t (*attention_scratch)(int64_t queries, int64_t keys, int64_t size);
 };

@@ -2,6 +2,7 @@
 #include "ops/kernels/activation.h"
 #include "ops/kernels/attention.h"
 #include "ops/kernels/attention_bf16.h"
+#include "ops/kernels/embed.h"
 #include "ops/kernels/moments.h"
 #include "ops/kernels/norm.h"
 #include "ops/kernels/rank.h"
@@ -55,6 +56,7 @@ constexpr TypedKernels typed() {
           rank_project<T>,
           rank_expand<T>,
           rank_outer<T>,
+          embed<T>,
           dropout_apply<T>,
           rotate<T>,
           gated_forward<T>,
@@ -89,13 +91,12 @@ constexpr TypedKernels tiled_bf16() {
 }
 
 const Kernels table = {typed<float>(), typed_bf16(), adamw,   square_sum, product<ByRegisters>,
-                       kTileRows,      pack_ranks,   nullptr, nullptr,    nullptr,
-                       scratch_of};
-const Kernels tiled = {typed<float>(), tiled_bf16(), adamw,       square_sum,    product<ByTiles>, kTiledRows,
-                       pack_ranks,     turn_ranks,   split_ranks, split_weights, scratch_of};
+                       kTileRows,      pack_ranks,   nullptr, scratch_of};
+const Kernels tiled = {typed<float>(), tiled_bf16(), adamw,       square_sum, product<ByTiles>,
+                       kTiledRows,     pack_ranks,   strip_ranks, scratch_of};
 #else
-const Kernels table = {typed<float>(), typed<bf16>(), adamw,   square_sum, nullptr,          0,
-                       nullptr,        nullptr,       nullptr, nullptr,    attention_scratch};
+const Kernels table = {typed<float>(), typed<bf16>(),    adamw, square_sum, nullptr, 0, nullptr,
+                       nullptr,        attention_scratch};
 #endif
 
 }  // namespace lp::LP_ISA

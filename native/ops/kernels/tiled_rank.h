@@ -29,6 +29,49 @@ LP_INLINE void project_tiles(const RankProject& a, int64_t row, int64_t count, i
   store_tiles<Two, false>(sums, W);
 }
 
+constexpr int kTurned = kTiledRows * kTileDepth;  // values of 8 ranks and 32 rows
+
+/// Of the rows [row, row + count), no more than 32, what RankProject says of `turned`.
+inline void turn_projection(const RankProject& a, int64_t row, int64_t count) {
+  const int64_t blocks = (a.rows + kTiledRows - 1) / kTiledRows, block = row / kTiledRows;
+  const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  const __m512i places = _mm512_mullo_epi32(lanes, _mm512_set1_epi32(static_cast<int>(a.rank)));
+  for (int64_t k0 = 0; k0 < a.rank; k0 += kPanelRanks) {
+    bf16* to = static_cast<bf16*>(a.turned) + ((k0 / kPanelRanks) * blocks + block) * kTurned;
+    std::memset(to, 0, kTurned * sizeof(bf16));
+    for (int64_t r = 0; r < count; r += W) {
+      const __mmask16 there = count - r >= W ? 0xFFFF : static_cast<__mmask16>((1 << (count - r)) - 1);
+      for (int64_t k = 0; k < kPanelRanks && k0 + k < a.rank; ++k) {
+        Parts p{{},
+                _mm512_mask_i32gather_ps(_mm512_setzero_ps(), there, places,
+                                         a.p + (row + r) * a.rank + k0 + k, 4)};
+        for (int part = 0; part < 3; ++part) {
+          p = parts_of(p.rest);
+          std::memcpy(to + (part * kPanelRanks + k) * kTileDepth + r, &p.high, sizeof p.high);
+        }
+      }
+    }
+  }
+}
+
+/// Of the rows [begin, end) what RankProject says of `split`.
+inline void split_projection(const RankProject& a, int64_t begin, int64_t end) {
+  const int64_t depth = strip_depth(3 * a.rank);
+  for (int64_t row = begin; row < end; ++row) {
+    auto* x = static_cast<uint16_t*>(a.split) + row * depth;
+    std::memset(x + 3 * a.rank, 0, (depth - 3 * a.rank) * sizeof(uint16_t));
+    for (int64_t k = 0; k < a.rank; k += W) {
+      const __mmask16 there = a.rank - k >= W ? 0xFFFF : static_cast<__mmask16>((1 << (a.rank - k)) - 1);
+      const __m512 p =
+          _mm512_mul_ps(_mm512_maskz_loadu_ps(there, a.p + row * a.rank + k), _mm512_set1_ps(a.split_scale));
+      const Parts parts = parts_of(p);
+      _mm256_mask_storeu_epi16(x + k, there, parts.high);
+      _mm256_mask_storeu_epi16(x + a.rank + k, there, parts.high);
+      _mm256_mask_storeu_epi16(x + 2 * a.rank + k, there, (__m256i)_mm512_cvtneps_pbh(parts.rest));
+    }
+  }
+}
+
 inline void rank_project_tiled(const RankProject& a, int64_t begin, int64_t end) {
   alignas(64) float sums[kTiledRows * W];
   for (int64_t row = begin; row < end; row += kTiledRows) {
@@ -41,36 +84,10 @@ inline void rank_project_tiled(const RankProject& a, int64_t begin, int64_t end)
         project_tiles<false>(a, row, count, k0, sums);
       for (int64_t r = 0; r < count; ++r) write_projection(a, row + r, k0, load(sums + r * W));
     }
+    if (a.split) split_projection(a, row, row + count);
+    if (a.turned) turn_projection(a, row, count);
   }
   _tile_release();
-}
-
-constexpr int kTurned = kTiledRows * kTileDepth;  // values of 8 ranks and 32 rows
-
-/// See TurnedRanks.
-inline void turn_ranks(const TurnedRanks& a, int64_t begin, int64_t end) {
-  const int64_t blocks = (a.rows + kTiledRows - 1) / kTiledRows;
-  const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-  const __m512i places = _mm512_mullo_epi32(lanes, _mm512_set1_epi32(static_cast<int>(a.rank)));
-  for (int64_t k0 = 0; k0 < a.rank; k0 += kPanelRanks)
-    for (int64_t block = begin; block < end; ++block) {
-      bf16* to = static_cast<bf16*>(a.turned) + ((k0 / kPanelRanks) * blocks + block) * kTurned;
-      std::memset(to, 0, kTurned * sizeof(bf16));
-      for (int64_t r = 0; r < kTiledRows; r += W) {
-        const int64_t row = block * kTiledRows + r, left = a.rows - row;
-        if (left <= 0) break;
-        const __mmask16 there = left >= W ? 0xFFFF : static_cast<__mmask16>((1 << left) - 1);
-        for (int64_t k = 0; k < kPanelRanks && k0 + k < a.rank; ++k) {
-          Parts p{
-              {},
-              _mm512_mask_i32gather_ps(_mm512_setzero_ps(), there, places, a.p + row * a.rank + k0 + k, 4)};
-          for (int part = 0; part < 3; ++part) {
-            p = parts_of(p.rest);
-            std::memcpy(to + (part * kPanelRanks + k) * kTileDepth + r, &p.high, sizeof p.high);
-          }
-        }
-      }
-    }
 }
 
 /// Of 32 rows and the columns [c, c + 32) of what dropout leaves of x two tiles, rows by pairs.
@@ -145,25 +162,8 @@ inline void rank_outer_tiled(const RankOuter& a, int64_t begin, int64_t end) {
   _tile_release();
 }
 
-/// See SplitRanks.
-inline void split_ranks(const SplitRanks& a, int64_t begin, int64_t end) {
-  for (int64_t row = begin; row < end; ++row) {
-    const int64_t depth = strip_depth(3 * a.rank);
-    auto* x = static_cast<uint16_t*>(a.x) + row * depth;
-    std::memset(x + 3 * a.rank, 0, (depth - 3 * a.rank) * sizeof(uint16_t));
-    for (int64_t k = 0; k < a.rank; k += W) {
-      const __mmask16 there = a.rank - k >= W ? 0xFFFF : static_cast<__mmask16>((1 << (a.rank - k)) - 1);
-      const __m512 p =
-          _mm512_mul_ps(_mm512_maskz_loadu_ps(there, a.p + row * a.rank + k), _mm512_set1_ps(a.scale));
-      const Parts parts = parts_of(p);
-      _mm256_mask_storeu_epi16(x + k, there, parts.high);
-      _mm256_mask_storeu_epi16(x + a.rank + k, there, parts.high);
-      _mm256_mask_storeu_epi16(x + 2 * a.rank + k, there, (__m256i)_mm512_cvtneps_pbh(parts.rest));
-    }
-  }
-}
-
-inline void split_weights(const SplitRanks& a, int64_t begin, int64_t end) {
+/// See RankStrips.
+inline void strip_ranks(const RankStrips& a, int64_t begin, int64_t end) {
   const int64_t depth = strip_depth(3 * a.rank);
   for (int64_t strip = begin; strip < end; ++strip) {
     const int64_t n = a.n - strip * W;
