@@ -1,5 +1,6 @@
 #include "ops/ops.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "ops/shares.h"
@@ -116,7 +117,10 @@ Tensor apply_dropout(const Tensor& x, const Dropout& dropout) {
 
 Tensor embedded(at::ArrayRef<Lookup> lookups, at::ScalarType dtype) {
   const Tensor &first = lookups[0].table, &rows = lookups[0].rows;
-  if (device_kernels(first)) {
+  const bool known = std::all_of(lookups.begin(), lookups.end(), [](const Lookup& of) {
+    return of.table.scalar_type() == at::kFloat || of.table.scalar_type() == at::kBFloat16;
+  });
+  if (!known || device_kernels(first)) {
     Tensor sum = first.index_select(0, rows).to(at::kFloat);
     for (const Lookup& more : lookups.slice(1)) sum += more.table.index_select(0, more.rows);
     return sum.to(dtype);

@@ -61,7 +61,7 @@ Tensor apply_dropout(const Tensor& x, const Dropout& dropout);
 struct Lookup {
   Tensor table, rows;
 };
-/// The sum of what is looked up, up to three of it, added in fp32, [T, h].
+/// The sum of what is looked up, up to three of it, of any floating types, added in fp32, [T, h].
 Tensor embedded(at::ArrayRef<Lookup> lookups, at::ScalarType dtype);
 
 /// The rows and columns of a matrix whose numbers (int64) are given, all where they are undefined, its
