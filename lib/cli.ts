@@ -20,7 +20,7 @@ const table = (report: Report): string => {
   const kept = ((100 * report.encoderParametersKept) / report.encoderParameters).toFixed(1);
   return [
     ...metrics,
-    `${report.steps} steps in ${report.seconds.toFixed(1)} s, ${Math.round(report.tokensPerSecond)} tokens/s`,
+    `${report.steps > 0 ? `${report.steps} steps in ` : ''}${report.seconds.toFixed(1)} s, ${Math.round(report.tokensPerSecond)} tokens/s`,
     `encoder kept ${kept} %, PEFT parameters ${report.peftParameters}, peak memory ${Math.round(report.peakMemoryBytes / 2 ** 20)} MiB`,
     ...(report.out === null ? [] : [`written to ${report.out}`]),
   ].join('\n');
@@ -37,13 +37,18 @@ const PHASES: Record<
   evaluate,
 };
 
+const JSON_HELP: Partial<Record<Command, string>> = {
+  predict: 'one JSON object for each example, as without it',
+  generate: 'one JSON object for each prompt on standard output',
+};
+
 function command(name: Command, signal: AbortSignal): Program {
   const phase = new Program(name)
     .description(COMMANDS[name])
     .exitOverride()
     .configureOutput({ writeErr: () => undefined });
   for (const option of optionsOf(name)) phase.addOption(option);
-  phase.option('--json', 'one JSON object on standard output');
+  phase.option('--json', JSON_HELP[name] ?? 'one JSON object on standard output');
   phase.action(async (given: Options & { json?: boolean }) => {
     const { json, ...options } = given;
     checkNeeded(name, options);

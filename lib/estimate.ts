@@ -24,7 +24,7 @@ const ESTIMATION_STEPS = 800;
 /** @param next the settings of the cut that the estimate is for */
 const phaseFor = (next: Settings): Phase<Start & { smaller?: Smaller }> => ({
   name: 'estimate',
-  writes: 'peft',
+  writes: 'estimate',
   async begin(bench, data) {
     const { from } = bench.settings;
     if (from !== undefined) {
@@ -78,7 +78,7 @@ const following = async (options: Options, from: string): Promise<Options> => ({
 async function inRounds(options: Options, settings: Settings, run: RunOptions): Promise<Report> {
   const out = needed(settings, 'out');
   await makeFolder(out);
-  checkVacant(out, 'peft');
+  checkVacant(out, 'estimate');
   return alone(out, () => eachRound(options, settings, run));
 }
 

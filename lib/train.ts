@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import type { AdapterInfo } from './adapter/info.ts';
 import { writeLightAdapter } from './adapter/light.ts';
 import { writePeftAdapter } from './adapter/peft.ts';
@@ -8,13 +7,11 @@ import { stepsOf } from './fit.ts';
 import type { NamedTensor } from './native.ts';
 import { needed, type Options, settle } from './options.ts';
 import { checkCut } from './plan-options.ts';
-import { SCORES } from './plan/estimate-file.ts';
 import type { RunOptions } from './run.ts';
 import { isOfWhole, loraOf, type Smaller, startSmaller } from './smaller.ts';
 import { startHead } from './task-head.ts';
 import { taught, teacherOf } from './teacher.ts';
 import { type Phase, runTraining } from './training.ts';
-import { removeFile } from './whole-file.ts';
 import type { Report, Workbench } from './workbench.ts';
 
 /** A model that was trained itself, with its head. */
@@ -43,8 +40,6 @@ const VANILLA: Phase = {
   steps: stepsOf,
   async save(bench, out, __, { tensors, info }) {
     if (bench.full) return writeTrained(bench, out, tensors, info);
-    // They would pass for this adapter's.
-    await removeFile(join(out, SCORES));
     await writePeftAdapter(out, tensors, info, bench.family);
   },
   writes: 'peft',

@@ -14,6 +14,7 @@ import { evaluateAll } from './evaluation.ts';
 import { type EarlyEnd, fit, type FitOptions } from './fit.ts';
 import type { NamedTensor } from './native.ts';
 import { needed, type Options, type Settings, settle } from './options.ts';
+import { SCORES } from './plan/estimate-file.ts';
 import type { Plan } from './plan/plan.ts';
 import { noteTruncation, type RunOptions } from './run.ts';
 import { type Identity, identityOf, TrainingState } from './training-state.ts';
@@ -54,19 +55,25 @@ export interface Phase<S extends Start = Start> {
   scoreFrom?(steps: number, settings: Settings): number;
   /** What may end it before its last step. */
   early?(bench: Workbench, start: S, train: Dataset): Promise<EarlyEnd | undefined>;
-  writes: 'peft' | 'light' | 'model';
+  writes: 'peft' | 'estimate' | 'light' | 'model';
   save(bench: Workbench, out: string, start: S, result: Result): Promise<void>;
   /** Whether a run that was cut short has a result worth saving. */
   savesUnfinished: boolean;
 }
 
 /** What tells each kind of result. */
-const SIGNS: Record<Phase['writes'], string> = { peft: PEFT_CONFIG, light: LIGHT_PLAN, model: CONFIG };
+const SIGNS: Record<Phase['writes'], string> = {
+  peft: PEFT_CONFIG,
+  estimate: SCORES,
+  light: LIGHT_PLAN,
+  model: CONFIG,
+};
 
 /** @throws {LightPeftError} BAD_OPTION: `out` has a result of another kind, and could not be told from it */
 export function checkVacant(out: string, writes: Phase['writes']): void {
   for (const [kind, sign] of Object.entries(SIGNS))
-    if (kind !== writes && existsSync(join(out, sign)))
+    // An estimate has an adapter of PEFT's beside its scores.
+    if (kind !== writes && !(writes === 'estimate' && kind === 'peft') && existsSync(join(out, sign)))
       throw new LightPeftError('BAD_OPTION', `--out: ${out} holds another kind of result (${sign})`);
 }
 

@@ -71,9 +71,11 @@ export async function makeFolder(folder: string): Promise<void> {
   }
 }
 
+const isOfSystem = (error: unknown): boolean => error instanceof Error && 'syscall' in error;
+
 /**
  * Runs what writes its results to a folder.
- * @throws {LightPeftError} BAD_OPTION: another run is at it, whose results would be lost among these
+ * @throws {LightPeftError} BAD_OPTION: another run is at it, whose results would be lost among these; IO
  */
 export const alone = <T>(folder: string, work: () => Promise<T>): Promise<T> =>
   withLock(
@@ -82,7 +84,9 @@ export const alone = <T>(folder: string, work: () => Promise<T>): Promise<T> =>
       throw new LightPeftError('BAD_OPTION', `--out: process ${process} is writing to ${folder}`);
     },
     work,
-  );
+  ).catch((error: unknown) => {
+    throw isOfSystem(error) ? ioError(folder, error) : error;
+  });
 
 /** @throws {LightPeftError} IO; that it is not there is no error */
 export async function removeFile(file: string): Promise<void> {

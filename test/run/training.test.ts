@@ -306,6 +306,21 @@ describe('a training run', () => {
     }
   });
 
+  it('writes over no estimate', async () => {
+    const out = folder.file('estimate-kept');
+    await estimate(options({ out, maxSteps: 2 }));
+    const { code, message } = await errorOf(vanillaTrain(options({ out, maxSteps: 2 })));
+    expect(code).equal('BAD_OPTION');
+    expect(message).match(/holds another kind of result \(scores.safetensors\)/);
+    await estimate(options({ out, maxSteps: 2 }));
+  });
+
+  it('says where a folder cannot be locked', async () => {
+    const out = folder.file('locked');
+    mkdirSync(join(out, '.run.lock'), { recursive: true });
+    expect(await errorOf(estimate(options({ out, maxSteps: 2 })))).include({ code: 'IO' });
+  });
+
   it('goes on with the rank, alpha and targets that the estimate used', async () => {
     const [from, out] = [folder.file('other-lora'), folder.file('other-light')];
     const targetModules = ['query', 'intermediate.dense'];
