@@ -222,6 +222,7 @@ Napi::Value from_list(Napi::Env env, const std::vector<Tensor>& tensors) {
 Napi::Value from_metrics(Napi::Env env, const Metrics& m) {
   auto o = Napi::Object::New(env);
   o.Set("steps", static_cast<double>(m.steps));
+  o.Set("recorded", static_cast<double>(m.recorded));
   o.Set("loss", m.loss);
   o.Set("tokens", static_cast<double>(m.tokens));
   o.Set("gradNorm", m.grad_norm);

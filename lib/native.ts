@@ -134,6 +134,8 @@ export interface StepMetrics {
   steps: number;
   loss: number;
   tokens: number;
+  /** Steps that ran again from a recording (CUDA graphs). */
+  recorded: number;
   /** Of the last step, before clipping. */
   gradNorm: number;
   /** Kept from the forward to the backward pass, of the largest micro-batch since the last read. */

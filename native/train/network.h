@@ -165,6 +165,8 @@ class Network {
   void follow();
   /// Modules take their values; `encode` begins with it.
   void follow_modules();
+  /// Whether outputs of frozen layers are kept by text.
+  bool keeps_prefix() const { return prefix_cache_.has_value(); }
   const Model& model() const { return *model_; }
   const NetworkConfig& config() const { return config_; }
   Tensor head_mask(size_t layer) { return config_.masks ? parameters_[head_masks_[layer]].value : Tensor(); }

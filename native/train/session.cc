@@ -184,7 +184,7 @@ std::optional<StepKind> Session::kind_of(const std::vector<Batch>& batches, bool
   const bool fixed =
       config_.graphs && records_ && halvings_ == 0 && device_kernels(network_.parameters().value()) &&
       batches.size() == 1 && config_.choices == 1 && !network.full && network.told != Told::tokens &&
-      network.prefix_cache == 0 && batches[0].teacher_logits.empty() && batches[0].teacher_states.empty();
+      !network_.keeps_prefix() && batches[0].teacher_logits.empty() && batches[0].teacher_states.empty();
   if (!fixed) return {};
   const std::optional<StepKind> kind = lp::kind_of(network_.model().spec, batches[0], score);
   return kind && (recorded_.size() < kMostKinds || recorded_.count(*kind)) ? kind : std::nullopt;
@@ -210,6 +210,7 @@ Session::Outcome Session::recorded_step(const Batch& batch, const StepKind& kind
   } else {
     if (!step.graph.recorded()) step.graph.record(step.work, any_graph());
     step.graph.run();
+    ++metrics_.recorded;
   }
   const Tensor results = step.results.cpu();
   const double* const found = results.const_data_ptr<double>();
@@ -367,6 +368,7 @@ Metrics Session::take_metrics() {
   const int64_t not_finite = metrics_.not_finite;
   metrics_ = {};
   metrics_.not_finite = not_finite;
+  most_tokens_ = 0;
   return m;
 }
 

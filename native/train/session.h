@@ -21,8 +21,9 @@ struct SessionConfig {
 };
 
 struct Metrics {
-  int64_t steps = 0;  // optimizer steps since the last read
-  double loss = 0;    // sum over these of the mean loss, without the L1 term
+  int64_t steps = 0;     // optimizer steps since the last read
+  int64_t recorded = 0;  // of these, run again from a recording
+  double loss = 0;       // sum over these of the mean loss, without the L1 term
   int64_t tokens = 0;
   double grad_norm = 0;          // of the last step, before clipping
   int64_t activation_bytes = 0;  // kept from forward to backward pass, of the largest micro-batch
@@ -122,7 +123,7 @@ class Session {
   SessionConfig config_;
   Network network_;
   int64_t steps_ = 0, halvings_ = 0;
-  int64_t most_tokens_ = 0;  // of a micro-batch so far
+  int64_t most_tokens_ = 0;  // of a micro-batch since the last read
   Metrics metrics_;
   Importance importance_;
   Tensor rank_rows_;  // made when a device first scores ranks
