@@ -21,25 +21,17 @@ class Regression {
  public:
   /// @param weight of each row
   void add(const Tensor& x, const Tensor& y, double weight = 1) {
-    const bool first = count_ == 0;
-    Tensor inputs = x.to(at::kFloat), outputs = y.to(at::kFloat);
-    if (first) {
-      from_x_ = inputs.mean(0);
-      from_y_ = outputs.mean(0);
-    }
-    inputs = inputs - from_x_;
-    outputs = outputs - from_y_;
-    gather(xx_, at::mm(inputs.t(), inputs), weight);
-    gather(xy_, at::mm(inputs.t(), outputs), weight);
-    gather(x_, inputs.sum(0), weight);
-    gather(y_, outputs.sum(0), weight);
-    any_ = any_ || outputs.any().item<bool>() || from_y_.any().item<bool>();
-    rows_ += static_cast<double>(x.size(0));
-    count_ += weight * static_cast<double>(x.size(0));
+    if (weight != weight_) gather();
+    weight_ = weight;
+    inputs_.push_back(x);
+    outputs_.push_back(y);
+    waiting_ += x.size(0);
+    if (waiting_ >= kTogether) gather();
   }
 
   /// The best correction of rank `rank`, and the shift of the bias beside it; undefined where y is nothing.
   std::pair<Correction, Tensor> solve(int64_t rank) {
+    gather();
     if (!any_) return {};
     const Tensor x = x_ / count_, y = y_ / count_;
     const int64_t n = x.numel(), h = y.numel();
@@ -64,12 +56,31 @@ class Regression {
   }
 
  private:
-  static void gather(Tensor& sum, const Tensor& more, double weight) {
-    const Tensor exact = more.to(at::kCPU, at::kDouble);
-    if (sum.defined())
-      sum.add_(exact, weight);
-    else
-      sum = exact * weight;
+  /// Adds what is waiting.
+  void gather() {
+    if (inputs_.empty()) return;
+    Tensor inputs = at::cat(inputs_).to(at::kFloat), outputs = at::cat(outputs_).to(at::kFloat);
+    if (count_ == 0) {
+      from_x_ = inputs.mean(0);
+      from_y_ = outputs.mean(0);
+    }
+    inputs = inputs - from_x_;
+    outputs = outputs - from_y_;
+    gather(xx_, at::mm(inputs.t(), inputs));
+    gather(xy_, at::mm(inputs.t(), outputs));
+    gather(x_, inputs.sum(0));
+    gather(y_, outputs.sum(0));
+    any_ = any_ || outputs.any().item<bool>() || from_y_.any().item<bool>();
+    rows_ += static_cast<double>(waiting_);
+    count_ += weight_ * static_cast<double>(waiting_);
+    inputs_.clear();
+    outputs_.clear();
+    waiting_ = 0;
+  }
+
+  void gather(Tensor& sum, const Tensor& more) const {
+    if (!sum.defined()) sum = at::zeros(more.sizes(), at::kDouble);
+    sum.add_(more.cpu(), weight_);
   }
 
   static void require_finite(const Tensor& t) {
@@ -90,6 +101,12 @@ class Regression {
     }
     return {};
   }
+
+  // Sums in fp64 cost as much as products of few rows.
+  static constexpr int64_t kTogether = 2048;
+  std::vector<Tensor> inputs_, outputs_;  // that wait to be added, of these rows and this weight
+  int64_t waiting_ = 0;
+  double weight_ = 1;
 
   Tensor xx_, xy_, x_, y_, from_x_, from_y_;
   double rows_ = 0, count_ = 0;
