@@ -1,5 +1,7 @@
+import { z } from 'zod';
 import type { Dataset } from './data/dataset.ts';
 import type { Session } from './engine.ts';
+import { LightPeftError } from './errors.ts';
 import type { EarlyEnd } from './fit.ts';
 import { measured } from './measured.ts';
 import { planOptions } from './plan-options.ts';
@@ -11,6 +13,11 @@ import type { WeightNorms } from './native.ts';
 import type { Settings } from './options.ts';
 import type { Smaller } from './smaller.ts';
 import type { Workbench } from './workbench.ts';
+
+const STATE = z.strictObject({
+  settling: z.object({ plans: z.array(z.unknown()), settled: z.record(z.string(), z.number()) }),
+  over: z.boolean(),
+});
 
 /** Ends an estimation when what it would cut has settled. */
 export class EarlyStop implements EarlyEnd {
@@ -35,7 +42,7 @@ export class EarlyStop implements EarlyEnd {
   }
 
   /** @param cut the settings of the cut that is to settle */
-  static async over(
+  static async of(
     bench: Workbench,
     session: Session,
     data: Dataset,
@@ -49,10 +56,12 @@ export class EarlyStop implements EarlyEnd {
     return { settling: this.settling.state, over: this.over };
   }
 
+  /** @throws {LightPeftError} BAD_STATE: it is another version's */
   set state(state: unknown) {
-    const { settling, over } = state as { settling: SettlingState; over: boolean };
-    this.settling.state = settling;
-    this.over = over;
+    const { success, data } = STATE.safeParse(state);
+    if (!success) throw new LightPeftError('BAD_STATE', 'the run to resume began with another version');
+    this.settling.state = data.settling as SettlingState;
+    this.over = data.over;
   }
 
   async look(step: number): Promise<void> {

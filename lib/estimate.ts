@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { PEFT_CONFIG } from './adapter/files.ts';
 import { writePeftAdapter } from './adapter/peft.ts';
 import { EarlyStop } from './early-stop.ts';
 import { begun } from './engine.ts';
@@ -15,7 +16,7 @@ import { inFull, loraOf, saveMoments, type Smaller, startSmaller } from './small
 import { startHead } from './task-head.ts';
 import { checkVacant, type Phase, runTraining, type Start } from './training.ts';
 import { STATE } from './training-state.ts';
-import { alone, makeFolder } from './whole-file.ts';
+import { alone, makeFolder, removeFile } from './whole-file.ts';
 import type { Report } from './workbench.ts';
 
 /** Steps of the masked run (Light-PEFT). */
@@ -38,11 +39,13 @@ const phaseFor = (next: Settings): Phase<Start & { smaller?: Smaller }> => ({
   // What has settled is told from the first steps on.
   scoreFrom: (steps, { earlyStop }) => (earlyStop ? 0 : Math.floor(steps / 2)),
   early: async (bench, { session, smaller }, data) =>
-    bench.settings.earlyStop ? await EarlyStop.over(bench, session, data, next, smaller) : undefined,
+    bench.settings.earlyStop ? await EarlyStop.of(bench, session, data, next, smaller) : undefined,
   async save(bench, out, { session, smaller }, { tensors, info, steps }) {
-    await writePeftAdapter(out, inFull(bench, tensors, smaller), info, bench.family);
-    await saveMoments(bench, out, session, steps, smaller);
+    // What makes it whole comes last: no adapter lies beside another one's scores.
+    await removeFile(join(out, PEFT_CONFIG));
     await writeEstimate(join(out, SCORES), await measured(bench, session, smaller));
+    await saveMoments(bench, out, session, steps, smaller);
+    await writePeftAdapter(out, inFull(bench, tensors, smaller), info, bench.family);
   },
   // Scores of a part of the steps would pass for those of all.
   savesUnfinished: false,

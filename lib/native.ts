@@ -138,7 +138,7 @@ export interface StepMetrics {
   recorded: number;
   /** Of the last step, before clipping. */
   gradNorm: number;
-  /** Kept from the forward to the backward pass, of the largest micro-batch since the last read. */
+  /** Kept from the forward to the backward pass, of the largest micro-batch that was launched since the last read; recordings do not say. */
   activationBytes: number;
   /** The first step whose loss or gradient was not finite; -1: none. Nothing changed from it on. */
   notFinite: number;

@@ -61,20 +61,22 @@ export interface Phase<S extends Start = Start> {
   savesUnfinished: boolean;
 }
 
-/** What tells each kind of result. */
+/** What tells each kind of result; an estimate has an adapter of PEFT's, too. */
 const SIGNS: Record<Phase['writes'], string> = {
-  peft: PEFT_CONFIG,
   estimate: SCORES,
+  peft: PEFT_CONFIG,
   light: LIGHT_PLAN,
   model: CONFIG,
 };
 
-/** @throws {LightPeftError} BAD_OPTION: `out` has a result of another kind, and could not be told from it */
+/** @throws {LightPeftError} BAD_OPTION: `out` has a result of another kind, which would be lost or not be told from it */
 export function checkVacant(out: string, writes: Phase['writes']): void {
-  for (const [kind, sign] of Object.entries(SIGNS))
-    // An estimate has an adapter of PEFT's beside its scores.
-    if (kind !== writes && !(writes === 'estimate' && kind === 'peft') && existsSync(join(out, sign)))
-      throw new LightPeftError('BAD_OPTION', `--out: ${out} holds another kind of result (${sign})`);
+  const found = Object.entries(SIGNS).filter(([, sign]) => existsSync(join(out, sign)));
+  const others = found.filter(
+    ([kind]) => kind !== writes && (kind !== 'peft' || found[0]![0] !== 'estimate'),
+  );
+  if (others.length > 0)
+    throw new LightPeftError('BAD_OPTION', `--out: ${out} holds another kind of result (${others[0]![1]})`);
 }
 
 /**

@@ -77,16 +77,21 @@ const isOfSystem = (error: unknown): boolean => error instanceof Error && 'sysca
  * Runs what writes its results to a folder.
  * @throws {LightPeftError} BAD_OPTION: another run is at it, whose results would be lost among these; IO
  */
-export const alone = <T>(folder: string, work: () => Promise<T>): Promise<T> =>
-  withLock(
+export async function alone<T>(folder: string, work: () => Promise<T>): Promise<T> {
+  let begun = false;
+  return withLock(
     join(folder, '.run.lock'),
     (process) => {
       throw new LightPeftError('BAD_OPTION', `--out: process ${process} is writing to ${folder}`);
     },
-    work,
+    () => {
+      begun = true;
+      return work();
+    },
   ).catch((error: unknown) => {
-    throw isOfSystem(error) ? ioError(folder, error) : error;
+    throw !begun && isOfSystem(error) ? ioError(folder, error) : error;
   });
+}
 
 /** @throws {LightPeftError} IO; that it is not there is no error */
 export async function removeFile(file: string): Promise<void> {

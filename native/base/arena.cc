@@ -189,7 +189,7 @@ class Arena final : public c10::Allocator {
     const std::lock_guard lock(mutex_);
     if (n > Smalls::kMost) return blocks_.take(n);
     void* const found = smalls_.take(n);
-    if (!found) throw std::bad_alloc();
+    if (!found) throw Error("OUT_OF_MEMORY", "no memory for " + std::to_string(n) + " bytes");
     return found;
   }
 

@@ -1,6 +1,7 @@
 #include "ops/rank.h"
 
-#include "base/error.h"
+#include <algorithm>
+
 #include "ops/shares.h"
 
 namespace lp {

@@ -3,7 +3,7 @@
 namespace lp {
 
 void lora_follow(LoraModule& m, Parameters& parameters, at::ScalarType dtype) {
-  if (!m.down.w().defined()) {
+  if (!m.up.w().defined()) {  // the later of the two
     m.down = RankFactor(parameters[m.a].value, false, dtype);
     m.up = RankFactor(parameters[m.b].value, true, dtype);
   }

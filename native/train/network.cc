@@ -200,6 +200,7 @@ Network::Network(std::shared_ptr<const Model> model, const NetworkConfig& config
 }
 
 void Network::follow() {
+  modules_follow_ = false;
   if (!backbone_) return;
   backbone_->follow();
   if (config_.told == Told::tokens) vocabulary_ = Vocabulary(*model_, &*backbone_);
@@ -211,8 +212,11 @@ void Network::follow_modules() {
     if (module) modules.push_back(&*module);
   const auto follow = [&](int64_t i) { lora_follow(*modules[i], parameters_, model_->dtype); };
   const auto count = static_cast<int64_t>(modules.size());
-  if (!device_kernels(parameters_.value())) return parallel_tasks(count, follow);
-  for (int64_t i = 0; i < count; ++i) follow(i);
+  if (device_kernels(parameters_.value()))
+    for (int64_t i = 0; i < count; ++i) follow(i);
+  else
+    parallel_tasks(count, follow);
+  modules_follow_ = true;
 }
 
 Dropout Network::dropout(double p, const Pass& pass, size_t layer, int place) const {
@@ -314,7 +318,8 @@ Tensor Network::finish(const Tensor& last, Saved* saved) {
 Tensor Network::encode(const Batch& batch, const Pass& how, Saved* saved, Importance* scored,
                        const Feed* given) {
   if (how.cache) how.cache->extend(batch.cu_seqlens);
-  follow_modules();
+  // What a device records must do it every time.
+  if (!modules_follow_ || device_kernels(parameters_.value())) follow_modules();
   const Feed feed = given ? *given : feed_of(*model_, batch, how.cache);
   const Layout& layout = feed.layout;
   std::optional<Rows> rows;

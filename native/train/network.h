@@ -163,7 +163,7 @@ class Network {
   Parameters& parameters() { return parameters_; }
   /// The values of parameters have changed.
   void follow();
-  /// Modules take their values; `encode` begins with it.
+  /// Modules take their values; `encode` begins with it where they have changed.
   void follow_modules();
   /// Whether outputs of frozen layers are kept by text.
   bool keeps_prefix() const { return prefix_cache_.has_value(); }
@@ -227,6 +227,7 @@ class Network {
   std::vector<size_t> head_masks_, neuron_masks_;
   std::optional<Backbone> backbone_;
   std::optional<Head> head_;
+  bool modules_follow_ = false;
   size_t lowest_ = 0;  // the lowest layer with something trainable: no backward below it
   std::optional<PrefixCache> prefix_cache_;
   Vocabulary vocabulary_;

@@ -306,13 +306,17 @@ describe('a training run', () => {
     }
   });
 
-  it('writes over no estimate', async () => {
+  it('writes over no estimate, nor estimates over an adapter', async () => {
     const out = folder.file('estimate-kept');
     await estimate(options({ out, maxSteps: 2 }));
     const { code, message } = await errorOf(vanillaTrain(options({ out, maxSteps: 2 })));
     expect(code).equal('BAD_OPTION');
     expect(message).match(/holds another kind of result \(scores.safetensors\)/);
     await estimate(options({ out, maxSteps: 2 }));
+    const adapter = folder.file('adapter-kept');
+    await vanillaTrain(options({ out: adapter, maxSteps: 2 }));
+    const other = await errorOf(estimate(options({ out: adapter, maxSteps: 2 })));
+    expect(other.message).match(/holds another kind of result \(adapter_config.json\)/);
   });
 
   it('says where a folder cannot be locked', async () => {

@@ -103,7 +103,7 @@ struct RankPanels {
   int64_t width, rank;
 };
 
-/// w laid out for a product of what SplitRanks has, times what it leaves: of the strips of 16 columns of
+/// w laid out for a product with what RankProject splits: of the strips of 16 columns of
 /// [3 * rank, n] the values rounded to bf16, what the rounding left, and the values again; shares are strips.
 struct RankStrips {
   const float* w;  // [rank, n]
