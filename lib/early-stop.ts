@@ -8,7 +8,7 @@ import { planOptions } from './plan-options.ts';
 import { scoresOf } from './plan/estimators.ts';
 import { GRANULARITIES } from './plan/distance.ts';
 import { makePlan, type PlanOptions } from './plan/plan.ts';
-import { Settling, type SettlingState } from './plan/settling.ts';
+import { Settling } from './plan/settling.ts';
 import type { WeightNorms } from './native.ts';
 import type { Settings } from './options.ts';
 import type { Smaller } from './smaller.ts';
@@ -60,7 +60,7 @@ export class EarlyStop implements EarlyEnd {
   set state(state: unknown) {
     const { success, data } = STATE.safeParse(state);
     if (!success) throw new LightPeftError('BAD_STATE', 'the run to resume began with another version');
-    this.settling.state = data.settling as SettlingState;
+    this.settling.state = data.settling;
     this.over = data.over;
   }
 
