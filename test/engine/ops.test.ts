@@ -36,6 +36,7 @@ const KINDS = [
     'norm',
     'rms',
     'dropout',
+    'embedding',
     'gather',
     'linear',
     'attention',
