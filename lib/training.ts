@@ -71,12 +71,12 @@ const SIGNS: Record<Phase['writes'], string> = {
 
 /** @throws {LightPeftError} BAD_OPTION: `out` has a result of another kind, which would be lost or not be told from it */
 export function checkVacant(out: string, writes: Phase['writes']): void {
-  const found = Object.entries(SIGNS).filter(([, sign]) => existsSync(join(out, sign)));
-  const others = found.filter(
-    ([kind]) => kind !== writes && (kind !== 'peft' || found[0]![0] !== 'estimate'),
+  const has = (kind: Phase['writes']) => existsSync(join(out, SIGNS[kind]));
+  const other = (Object.keys(SIGNS) as Phase['writes'][]).find(
+    (kind) => kind !== writes && has(kind) && !(kind === 'peft' && has('estimate')),
   );
-  if (others.length > 0)
-    throw new LightPeftError('BAD_OPTION', `--out: ${out} holds another kind of result (${others[0]![1]})`);
+  if (other !== undefined)
+    throw new LightPeftError('BAD_OPTION', `--out: ${out} holds another kind of result (${SIGNS[other]})`);
 }
 
 /**

@@ -22,13 +22,12 @@ struct SessionConfig {
 
 struct Metrics {
   int64_t steps = 0;     // optimizer steps since the last read
-  int64_t recorded = 0;  // of all, that of bad outcome too, run again from a recording
-  double loss = 0;       // sum over these of the mean loss, without the L1 term
+  int64_t recorded = 0;  // steps that ran again from a recording
+  double loss = 0;       // sum over all steps of the mean loss, without the L1 term
   int64_t tokens = 0;
-  double grad_norm = 0;  // of the last step, before clipping
-  int64_t activation_bytes =
-      0;                 // kept from forward to backward pass, of the largest micro-batch that was launched
-  int64_t halvings = 0;  // of all steps' micro-batches, as memory was short
+  double grad_norm = 0;          // of the last step, before clipping
+  int64_t activation_bytes = 0;  // kept for the backward pass, of the largest micro-batch that was launched
+  int64_t halvings = 0;          // of all steps' micro-batches, as memory was short
   int64_t not_finite = -1;  // the step whose loss or gradient was not finite; nothing was changed from it on
 };
 
