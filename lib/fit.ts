@@ -46,6 +46,8 @@ export interface FitOptions {
   /** Steps from this one on count for the scores. */
   scoreFrom?: number | undefined;
   early?: EarlyEnd | undefined;
+  /** Steps that count as taken before the first: the batches that follow theirs come first. */
+  behind?: number | undefined;
   /** Where an interrupted run stood; the session is in that state already. */
   from?: Position | undefined;
   /** Called every `saveSteps` steps and when the signal fires; the session's state is that of the position. */
@@ -70,6 +72,16 @@ const stepsPerEpoch = (examples: number, { batchSize, gradientAccumulationSteps 
 /** How many optimizer steps a run takes. */
 export const stepsOf = (examples: number, settings: Settings): number =>
   settings.maxSteps || Math.max(1, Math.ceil(settings.epochs * stepsPerEpoch(examples, settings)));
+
+/** Where so many steps from the beginning lead. */
+function after(steps: number, examples: number, settings: Settings): SamplerState {
+  const { batchSize, gradientAccumulationSteps } = settings;
+  const each = stepsPerEpoch(examples, settings);
+  return {
+    epoch: Math.floor(steps / each),
+    position: (steps % each) * batchSize * gradientAccumulationSteps,
+  };
+}
 
 /** The micro-batches of each optimizer step, without end; the last step of an epoch may have fewer of them. */
 function* microBatches(
@@ -102,6 +114,7 @@ export async function fit(
     steps,
     scoreFrom = Infinity,
     early,
+    behind = 0,
     save,
     pack = packBatch,
     signal,
@@ -110,7 +123,10 @@ export async function fit(
   if (early && options.from?.early !== undefined) early.state = options.from.early;
   const sampler = new BatchSampler(examples.length, settings.batchSize, settings.seed);
   const reportEvery = Math.max(1, Math.min(50, Math.floor(steps / 20)));
-  const from = options.from ?? { step: 0, epoch: 0, position: 0, tokens: 0, seconds: 0 };
+  const from = options.from ?? {
+    ...after(behind, examples.length, settings),
+    ...{ step: 0, tokens: 0, seconds: 0 },
+  };
   const at: Position = { ...from };
   const started = performance.now();
   let last = started;

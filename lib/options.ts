@@ -70,6 +70,8 @@ const SCHEMA = z.strictObject({
   batchSize: count.default(32),
   learningRate: z.number().nonnegative().default(3e-4),
   epochs: z.number().positive().default(3),
+  /** Of the steps that the epochs need, for which the estimation's may stand, which were taken on the same texts. */
+  estimationShare: ratio.default(0.05),
   /** 0: as many as the epochs need; estimation: 800 (Light-PEFT). */
   maxSteps: z.int().min(0).default(0),
   gradientAccumulationSteps: count.default(1),

@@ -11,6 +11,8 @@ import type { Workbench } from './workbench.ts';
 const TARGET_PARAMETERS = 0.6;
 const TARGET_PEFT = 0.25;
 const ROUND_TO = 16;
+/** Products of a module's ranks take as long with one as with so many. */
+const RANK_ROUND_TO = 8;
 
 /** What asks for a cut of heads and neurons by ratios. */
 const BY_RATIO = ['headRatio', 'neuronRatio', 'headScope', 'neuronScope'] as const;
@@ -117,7 +119,7 @@ export async function planOptions(
     ...(rankRatios.length === 0 && {
       peft: {
         keep: targetPeft ?? TARGET_PEFT,
-        roundTo: settings.rankRoundTo,
+        roundTo: settings.rankRoundTo ?? RANK_ROUND_TO,
         sizes: { hidden: spec.hidden, headSize: spec.headSize, group: spec.group },
       },
     }),

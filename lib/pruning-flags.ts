@@ -155,6 +155,13 @@ export const PRUNING_FLAGS: readonly Flag[] = [
     parse: number,
   },
   {
+    name: 'estimationShare',
+    takes: 'x',
+    help: 'of the steps of all epochs, for which those of the estimation stand',
+    of: ['train'],
+    parse: number,
+  },
+  {
     name: 'depth',
     takes: 'x',
     help: 'the lowest layers lose their modules where these are worth no more than this share',
@@ -178,7 +185,7 @@ export const PRUNING_FLAGS: readonly Flag[] = [
   {
     name: 'rankRoundTo',
     takes: 'n',
-    help: 'ranks of a module go by so many',
+    help: 'ranks of a module go and stay by so many',
     of: ['estimate', 'train'],
     parse: number,
   },

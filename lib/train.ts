@@ -2,6 +2,7 @@ import type { AdapterInfo } from './adapter/info.ts';
 import { writeLightAdapter } from './adapter/light.ts';
 import { writePeftAdapter } from './adapter/peft.ts';
 import { writeCheckpoint } from './checkpoint/written.ts';
+import type { Dataset } from './data/dataset.ts';
 import { begun } from './engine.ts';
 import { stepsOf } from './fit.ts';
 import type { NamedTensor } from './native.ts';
@@ -50,12 +51,23 @@ const VANILLA: Phase = {
 export const vanillaTrain = (options: Options, run: RunOptions = {}): Promise<Report> =>
   runTraining(options, run, VANILLA);
 
+/** Steps of the estimation that count as the run's first. */
+const behindOf = ({ settings, note }: Workbench, { examples }: Dataset, { estimate }: Smaller): number => {
+  if (settings.maxSteps > 0 || settings.rewind) return 0;
+  const steps = stepsOf(examples.length, settings);
+  const behind = Math.min(estimate.steps, Math.floor(settings.estimationShare * steps));
+  if (behind > 0) note(`the estimation stands for the first ${behind} of ${steps} steps`);
+  return behind;
+};
+
 const LIGHT: Phase<Smaller> = {
   name: 'train',
   async begin(bench, data, run) {
     const { prefixCache } = bench.settings;
     const from = needed(bench.settings, 'from');
     const start = await startSmaller(bench, data, from, { prefixCache });
+    const behind = behindOf(bench, data, start);
+    Object.assign(start, { behind, identity: { ...start.identity, behind: String(behind) } });
     const adapter = teacherOf(bench.settings, isOfWhole(start.estimate) ? from : undefined);
     if (adapter === undefined) return start;
     await begun(start.session, async () => {

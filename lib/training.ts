@@ -33,6 +33,8 @@ export interface Start {
   identity?: Identity | undefined;
   /** Those of the training file, with what else is to be learned of them. */
   examples?: readonly EncodedExample[];
+  /** Steps of the run that were taken before it. */
+  behind?: number;
   /** Makes a micro-batch of a step, where examples are not taken as they are. */
   pack?: FitOptions['pack'];
 }
@@ -156,7 +158,8 @@ async function trained<S extends Start>(
     learned = true;
     run.onProgress?.(progress);
   };
-  const steps = phase.steps(train.examples.length, settings);
+  const { behind = 0 } = start;
+  const steps = phase.steps(train.examples.length, settings) - behind;
   const early = await phase.early?.(bench, start, train);
   try {
     const {
@@ -168,6 +171,7 @@ async function trained<S extends Start>(
       steps,
       scoreFrom: phase.scoreFrom?.(steps, settings),
       early,
+      behind,
       from,
       pack: start.pack,
       save: async (position) => state.write(position, await session.state()),

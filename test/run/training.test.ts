@@ -3,10 +3,14 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 import type { AdapterInfo } from '../../lib/adapter/info.ts';
 import { PEFT_TENSORS, LIGHT_TENSORS } from '../../lib/adapter/files.ts';
+import type { PackedBatch } from '../../lib/data/batches.ts';
+import type { Session } from '../../lib/engine.ts';
 import { readTensors, writeSafetensors } from '../../lib/checkpoint/safetensors.ts';
 import type { Prediction } from '../../lib/evaluation.ts';
+import { fit } from '../../lib/fit.ts';
 import { estimate, evaluate, type Options, predict, type RunOptions, train } from '../../lib/index.ts';
 import { vanillaTrain } from '../../lib/index.ts';
+import { settle } from '../../lib/options.ts';
 import type { Plan } from '../../lib/plan/plan.ts';
 import { diffPlans, inspectPlan } from '../../lib/plan-report.ts';
 import { errorOf, Folder } from './bench.ts';
@@ -30,7 +34,12 @@ describe('a training run', () => {
   const phases: [string, (o: Options, run?: RunOptions) => Promise<unknown>, Partial<Options>, string[]][] = [
     ['vanilla-train', vanillaTrain, {}, [PEFT_TENSORS]],
     ['estimate', estimate, { maxSteps: 12 }, [PEFT_TENSORS, 'scores.safetensors']],
-    ['train', train, { from: folder.file('estimate-whole') }, [LIGHT_TENSORS, 'plan.json']],
+    [
+      'train',
+      train,
+      { from: folder.file('estimate-whole'), estimationShare: 0.25 },
+      [LIGHT_TENSORS, 'plan.json'],
+    ],
     [
       'estimate-again',
       estimate,
@@ -126,6 +135,38 @@ describe('a training run', () => {
     // A quarter of the adapter is left.
     expect(moved(usual, true) / moved(once, true)).closeTo(Math.SQRT2, 0.02);
     expect(moved(twice, false)).equal(moved(once, false));
+  });
+
+  it("counts an estimation's steps among those of its epochs, and takes the batches that follow", async () => {
+    const from = folder.file('estimate-whole');
+    const notes: string[] = [];
+    const after = async (changes: Partial<Options>) => {
+      const changed = options({ out: folder.file('counted'), from, ...changes });
+      return (await train(changed, { onNote: (line) => notes.push(line) })).steps;
+    };
+    // Six of its twelve steps were measured.
+    expect(await after({ estimationShare: 0.25 })).equal(9);
+    expect(notes).contain('the estimation stands for the first 3 of 12 steps');
+    expect(await after({ estimationShare: 0.9 })).equal(6);
+    expect(await after({ estimationShare: 0 })).equal(12);
+    expect(await after({ estimationShare: 0.9, rewind: true })).equal(12);
+    expect(await after({ estimationShare: 0.9, maxSteps: 4 })).equal(4);
+
+    const settings = settle(options());
+    const examples = Array.from({ length: 20 }, (_, idx) => ({
+      ...{ ids: Int32Array.of(0), typeIds: Int32Array.of(0), truncated: false, idx, label: 0 },
+    }));
+    const seen = async (steps: number, behind: number) => {
+      const taken: number[][] = [];
+      const session = {
+        step: (batches: PackedBatch[]) => void taken.push(batches.flatMap(({ idx }) => [...idx])),
+        metrics: () => ({ steps: 0, tokens: 0, loss: 0, notFinite: -1 }),
+      };
+      await fit(session as unknown as Session, examples, { settings, steps, behind });
+      return taken;
+    };
+    const all = await seen(8, 0);
+    for (const behind of [1, 3, 5]) expect(await seen(8 - behind, behind)).deep.equal(all.slice(behind));
   });
 
   it('goes on beside the base that it began with, whatever the threads', async () => {
