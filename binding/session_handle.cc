@@ -37,9 +37,9 @@ Napi::Value SessionHandle::post(Napi::Env env, Work work) {
 
 Napi::Value SessionHandle::step(const Napi::CallbackInfo& info) {
   const double rate = info[1].ToNumber().DoubleValue();
-  const bool score = info[2].ToBoolean().Value();
-  return post(info.Env(), [batches = to_batches(info[0].As<Napi::Array>()), rate, score](Session& s) {
-    s.step(batches, rate, score);
+  const bool score = info[2].ToBoolean().Value(), rests = info[3].ToBoolean().Value();
+  return post(info.Env(), [batches = to_batches(info[0].As<Napi::Array>()), rate, score, rests](Session& s) {
+    s.step(batches, rate, score, rests);
     return [](Napi::Env env) { return env.Undefined(); };
   });
 }

@@ -49,7 +49,10 @@ export class EarlyStop implements EarlyEnd {
     cut: Settings,
     smaller?: Smaller,
   ): Promise<EarlyStop> {
-    return new EarlyStop(bench, session, await planOptions(bench, data, cut), smaller);
+    const options = await planOptions(bench, data, cut);
+    // One by one: of eights, one rank that changes places takes seven along that have settled.
+    if (options.peft && cut.rankRoundTo === undefined) options.peft.roundTo = 1;
+    return new EarlyStop(bench, session, options, smaller);
   }
 
   get state(): unknown {

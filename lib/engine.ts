@@ -121,6 +121,13 @@ export async function begun(
   }
 }
 
+export interface StepOptions {
+  /** Whether it counts for the scores. */
+  score?: boolean;
+  /** Whether only the topmost layer with modules and the head learn, and what is below rests. */
+  rests?: boolean;
+}
+
 /** Steps that may wait in the lane. */
 const DEPTH = 2;
 
@@ -143,9 +150,13 @@ export class Session implements Disposable {
    * step is enqueued and no more than two are unfinished, so that the next batch is prepared meanwhile; what goes wrong
    * in a step is thrown by the call that comes after.
    */
-  async step(batches: PackedBatch[], learningRate: number, score = false): Promise<void> {
+  async step(
+    batches: PackedBatch[],
+    learningRate: number,
+    { score = false, rests = false }: StepOptions = {},
+  ): Promise<void> {
     this.raise();
-    const step = () => this.handle.step(batches, learningRate, score);
+    const step = () => this.handle.step(batches, learningRate, score, rests);
     const done = immediate(step).catch((error: unknown) => {
       this.failure ??= error;
     });

@@ -45,6 +45,8 @@ export interface FitOptions {
   steps: number;
   /** Steps from this one on count for the scores. */
   scoreFrom?: number | undefined;
+  /** From this one on what is below the topmost layer with modules rests. */
+  restFrom?: number | undefined;
   early?: EarlyEnd | undefined;
   /** Steps that count as taken before the first: the batches that follow theirs come first. */
   behind?: number | undefined;
@@ -113,6 +115,7 @@ export async function fit(
     settings,
     steps,
     scoreFrom = Infinity,
+    restFrom = Infinity,
     early,
     behind = 0,
     save,
@@ -170,7 +173,10 @@ export async function fit(
         m,
       ),
     );
-    await session.step(batches, rateAt(at.step, steps, settings), at.step >= scoreFrom);
+    await session.step(batches, rateAt(at.step, steps, settings), {
+      score: at.step >= scoreFrom,
+      rests: at.step >= restFrom,
+    });
     Object.assign(at, next, { step: at.step + 1 });
     await looking;
     const ends = early?.over ?? false;

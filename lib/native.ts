@@ -225,7 +225,7 @@ export interface NativeEvaluation {
 }
 
 export interface NativeSession {
-  step(batches: PackedBatch[], learningRate: number, score: boolean): Promise<void>;
+  step(batches: PackedBatch[], learningRate: number, score: boolean, rests: boolean): Promise<void>;
   evaluate(batch: PackedBatch, states: boolean): Promise<NativeEvaluation>;
   /** Logits of the token after each of a batch's, [T, vocab]. */
   logits(batch: PackedBatch): Promise<Float32Array>;

@@ -162,6 +162,13 @@ export const PRUNING_FLAGS: readonly Flag[] = [
     parse: number,
   },
   {
+    name: 'freezeTail',
+    takes: 'x',
+    help: 'the last share of the steps, in which only the topmost layer with modules and the head learn',
+    of: ['train'],
+    parse: number,
+  },
+  {
     name: 'depth',
     takes: 'x',
     help: 'the lowest layers lose their modules where these are worth no more than this share',

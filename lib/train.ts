@@ -77,6 +77,7 @@ const LIGHT: Phase<Smaller> = {
     return start;
   },
   steps: stepsOf,
+  restFrom: (steps, { freezeTail }) => Math.ceil((1 - freezeTail) * steps),
   writes: 'light',
   save: (_, out, { plan, delta }, { tensors, info }) => writeLightAdapter(out, tensors, plan, info, delta),
   savesUnfinished: true,

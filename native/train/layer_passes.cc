@@ -272,7 +272,7 @@ Tensor Network::layer_backward(size_t layer, const Tensor& dy, const Layout& lay
   const Spec& spec = model_->spec;
   // The first trainable stage of the layer; nothing needs a gradient before that of the lowest layer.
   int first = -1;
-  if (layer == lowest_ && !backbone_) {
+  if (layer == bottom_ && !backbone_) {
     first = kNever;
     for (int site = 0; site < kSites; ++site)
       if (modules_[layer * kSites + site]) first = std::min<int>(first, stage_of(site));

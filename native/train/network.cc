@@ -180,6 +180,7 @@ Network::Network(std::shared_ptr<const Model> model, const NetworkConfig& config
           at + ".neurons", {model_->layers[l].linear[kIntermediate].out()}, config.neuron_mask_rate, false));
     }
   if (config.told != Told::tokens) head_.emplace(config.head, model_->state_width(), parameters_);
+  bottom_ = lowest_;
   parameters_.freeze(model_->device());
   // The last layer computes only what the head reads: it is no part of a prefix.
   if (config.prefix_cache > 0 && lowest_ > 0 && lowest_ < layers)
@@ -197,6 +198,22 @@ Network::Network(std::shared_ptr<const Model> model, const NetworkConfig& config
     for (const size_t i : *masks) parameters_[i].value.fill_(1);
   if (backbone_) backbone_->begin();
   if (config.told == Told::tokens) vocabulary_ = Vocabulary(*model_, backbone_ ? &*backbone_ : nullptr);
+}
+
+bool Network::rest(bool rests) {
+  const size_t layers = model_->layers.size();
+  size_t bottom = lowest_;
+  for (size_t at = 0; rests && at < modules_.size(); ++at)
+    if (modules_[at]) bottom = at / kSites;
+  if (config_.masks || backbone_) bottom = lowest_;  // all of it learns
+  if (bottom == bottom_) return false;
+  bottom_ = bottom;
+  for (size_t at = 0; at < layers * kSites; ++at)
+    if (modules_[at])
+      for (const size_t part : {modules_[at]->a, modules_[at]->b})
+        parameters_[part].rests = at / kSites < bottom_;
+  parameters_.follow();
+  return true;
 }
 
 void Network::follow() {
@@ -338,7 +355,7 @@ Tensor Network::encode(const Batch& batch, const Pass& how, Saved* saved, Import
   const bool cached = prefix_cache_ && pass.train;
   Tensor x = cached ? prefix(batch) : embed(feed, pass, saved && backbone_ ? &saved->embedding : nullptr);
   for (size_t l = cached ? lowest_ : 0; l < last; ++l)
-    x = layer_forward(l, x, layout, nullptr, pass, saved && l >= lowest_ ? &saved->layers[l] : nullptr);
+    x = layer_forward(l, x, layout, nullptr, pass, saved && l >= bottom_ ? &saved->layers[l] : nullptr);
   // Of the last layer the head's rows are enough, except for its ratios, which are means over all tokens.
   if (rows && pass.ratios) {
     pass.moments = nullptr;
@@ -347,7 +364,7 @@ Tensor Network::encode(const Batch& batch, const Pass& how, Saved* saved, Import
     pass.ratios = nullptr;
   }
   x = layer_forward(last, x, layout, rows ? &*rows : nullptr, pass,
-                    saved && last >= lowest_ ? &saved->layers[last] : nullptr);
+                    saved && last >= bottom_ ? &saved->layers[last] : nullptr);
   return finish(x, saved);
 }
 
@@ -363,14 +380,14 @@ Tensor Network::outputs_backward(const Tensor& d_outputs, const Saved& saved) {
 
 void Network::backward(const Tensor& d_states, const Saved& saved, Importance* scored) {
   const size_t layers = model_->layers.size();
-  if (lowest_ == layers) return;
+  if (bottom_ == layers) return;
   Tensor dx = d_states.to(model_->dtype);
   if (model_->projection_back.out() > 0) {
     if (backbone_) backbone_->linear(model_->projection_back, saved.last, dx);
     dx = linear_backward(LinearGradient{dx, &model_->projection_back, {}}, Tensor());
   }
   if (model_->spec.final_norm) dx = norm_gradients(dx, model_->final_norm, saved.final_norm).residual;
-  for (size_t l = layers; l-- > lowest_;)
+  for (size_t l = layers; l-- > bottom_;)
     dx = layer_backward(l, dx, saved.layout, l + 1 == layers && saved.rows ? &*saved.rows : nullptr,
                         saved.layers[l], scored);
   if (backbone_) embed_backward(dx, saved.embedding);

@@ -161,6 +161,9 @@ class Network {
   void backward(const Tensor& d_states, const Saved& saved, Importance* scored);
 
   Parameters& parameters() { return parameters_; }
+  /// Whether what is below the topmost layer with modules rests: it learns nothing, and no backward pass goes
+  /// there. Tells whether that is news.
+  bool rest(bool rests);
   /// The values of parameters have changed.
   void follow();
   /// Modules take their values; `encode` begins with it where they have changed.
@@ -228,7 +231,8 @@ class Network {
   std::optional<Backbone> backbone_;
   std::optional<Head> head_;
   bool modules_follow_ = false;
-  size_t lowest_ = 0;  // the lowest layer with something trainable: no backward below it
+  size_t lowest_ = 0;  // the lowest layer with something trainable
+  size_t bottom_ = 0;  // the lowest one that learns: no backward below it
   std::optional<PrefixCache> prefix_cache_;
   Vocabulary vocabulary_;
 };

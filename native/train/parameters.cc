@@ -44,8 +44,13 @@ void Parameters::freeze(const at::Device& device) {
     p.moment1 = view(m_);
     p.moment2 = view(v_);
   }
+  follow();
+}
+
+void Parameters::follow() {
+  pieces_.clear();
   for (const Parameter& p : all_)
-    for (int64_t begin = 0; begin < p.size; begin += kPiece)
+    for (int64_t begin = 0; begin < p.size && !p.rests; begin += kPiece)
       pieces_.push_back({p.offset + begin, p.offset + std::min(p.size, begin + kPiece),
                          static_cast<float>(p.rate), p.decays});
   if (device_kernels(value_)) pieces_there_ = on_device_of(value_, pieces_);

@@ -15,6 +15,7 @@ struct Parameter {
   int64_t offset = 0, size = 0;
   double rate = 1;                       // multiplies the learning rate
   bool decays = true;                    // weight decay applies
+  bool rests = false;                    // stays as it is
   Tensor value, grad, moment1, moment2;  // views, once `freeze` has laid them out
 };
 
@@ -27,6 +28,8 @@ class Parameters {
   /// Declares a parameter; its index. Sizes are padded to 32 floats so that every view is aligned.
   size_t add(std::string name, std::vector<int64_t> shape, double rate, bool decays);
   void freeze(const at::Device& device);
+  /// What `rests` says of each has changed.
+  void follow();
   Parameter& operator[](size_t i) { return all_[i]; }
   std::vector<Parameter>& all() { return all_; }
   void zero_grad() { grad_.zero_(); }
@@ -52,7 +55,7 @@ class Parameters {
   std::vector<Parameter> all_;
   int64_t size_ = 0;
   Tensor value_, grad_, m_, v_;
-  std::vector<AdamPiece> pieces_;  // of all
+  std::vector<AdamPiece> pieces_;  // of all that does not rest
   Tensor pieces_there_;            // the same, on a device
 };
 

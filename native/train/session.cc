@@ -104,10 +104,11 @@ void Session::score_and_penalize(bool score) {
   network_.penalize(config_.l1_heads, config_.l1_neurons);
 }
 
-void Session::step(const std::vector<Batch>& batches, double learning_rate, bool score) {
+void Session::step(const std::vector<Batch>& batches, double learning_rate, bool score, bool rests) {
   if (metrics_.not_finite >= 0) return;  // the last good state stays
   for (const auto& batch : batches) check(batch);
   const DeviceTurn turn(network_.model().device());
+  if (network_.rest(rests)) recorded_.clear();
   int64_t examples = 0, tokens = 0;
   for (const auto& batch : batches) {
     examples += counted(batch);

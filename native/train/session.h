@@ -42,7 +42,8 @@ class Session {
   Session(std::shared_ptr<const Model> model, const SessionConfig& config);
 
   /// One optimizer step over micro-batches; the loss is the mean over their labelled examples together.
-  void step(const std::vector<Batch>& batches, double learning_rate, bool score);
+  /// @param rests whether only the topmost layer with modules and the head learn of it
+  void step(const std::vector<Batch>& batches, double learning_rate, bool score, bool rests = false);
   struct Evaluation {
     Tensor logits;  // [examples, labels or choices], [T, tags or 2], or of tokens whether they are right [T]
     Tensor states;  // [B, h], what the head reads

@@ -78,7 +78,7 @@ async function measure() {
   for (let repeat = 0; repeat < work.repeats; repeat++) {
     for (const [i, batch] of batches.entries())
       if (work.kind === 'inference') await session.evaluate(batch);
-      else await session.step([batch], 3e-4, masks && (measured + i) % 2 === 1);
+      else await session.step([batch], 3e-4, { score: masks && (measured + i) % 2 === 1 });
     measured++;
   }
   // Which waits for the device, too.

@@ -57,10 +57,10 @@ describe('recorded steps do what launched steps do', () => {
           const config = { ...changes, ...mayKeep, graphs, masks: true, l1Heads: 1e-3, headMaskRate: 1 };
           using session = new Session(model, recorded.sessionConfig(model, config), { threads: 2 });
           for (const [step, batch] of batchesFor(recorded.checkpoint.spec.vocab).entries())
-            await session.step([batch], 1e-2 / (step + 1), step % 2 === 1);
+            await session.step([batch], 1e-2 / (step + 1), { score: step % 2 === 1 });
           // Once more, all of the same kind.
           for (const batch of batchesFor(recorded.checkpoint.spec.vocab))
-            await session.step([batch], 1e-3, true);
+            await session.step([batch], 1e-3, { score: true });
           return {
             metrics: await session.metrics(),
             tensors: await session.tensors(),
@@ -84,4 +84,20 @@ describe('recorded steps do what launched steps do', () => {
               `${measure} ${i}`,
             ).below(5e-3);
       });
+
+  it('with what is below the topmost modules at rest', async () => {
+    const recorded = await Case.open('roberta-tiny');
+    using model = await Model.load(withDropout(recorded.checkpoint), { dtype: 'float32', threads: 2 });
+    const run = async (graphs: boolean) => {
+      using session = new Session(model, recorded.sessionConfig(model, { graphs }), { threads: 2 });
+      for (const rests of [false, false, true, true])
+        for (const batch of batchesFor(recorded.checkpoint.spec.vocab))
+          await session.step([batch], 1e-3, { rests });
+      return { recorded: (await session.metrics()).recorded, tensors: await session.tensors() };
+    };
+    const [launched, again] = [await run(false), await run(true)];
+    expect(again.recorded > 0).equal(records);
+    for (const [i, { name, data }] of again.tensors.entries())
+      expect(distance(data, launched.tensors[i]!.data), name).below(2e-3);
+  });
 });

@@ -72,7 +72,7 @@ describe('masks and scores are what the written-out forward computes', () => {
   it('first-order scores of masks that are not trained, whose gradients then move nothing', async () => {
     const batch = recorded.batch(truth.inputs, truth.labels);
     using frozen = await maskedSession({ headMaskRate: 0, neuronMaskRate: 0, ratios: false });
-    await frozen.step([batch], 1e-3, true);
+    await frozen.step([batch], 1e-3, { score: true });
     const { measures, heads } = await frozen.scores();
     for (const kind of ['head', 'neuron'] as const)
       for (const [l, found] of measures[`${kind}Taylor`].entries()) {
@@ -96,9 +96,9 @@ describe('masks and scores are what the written-out forward computes', () => {
   it('scores of modules and ranks, as the mean over the scored steps', async () => {
     using session = await recorded.session(model, { masks: true });
     const batch = recorded.batch(truth.inputs, truth.labels);
-    await session.step([batch], 0, true);
+    await session.step([batch], 0, { score: true });
     await session.step([batch], 0);
-    await session.step([batch], 0, true);
+    await session.step([batch], 0, { score: true });
     expect((await session.metrics()).loss / 3 / truth.unmasked_loss - 1).within(-1e-5, 1e-5);
     const { steps, measures, heads, neurons } = await session.scores();
     expect(steps).equal(2);

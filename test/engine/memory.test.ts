@@ -29,7 +29,7 @@ describe('a step that a device has no memory for', function () {
       const before = await session.tensors();
       process.env[LIMIT] = '10';
       let code: unknown;
-      await session.step([recorded.batch()], 1e-2, false);
+      await session.step([recorded.batch()], 1e-2);
       await session.metrics().catch((error: { code?: unknown }) => (code = error.code));
       expect(code).equal('OUT_OF_MEMORY');
       expect((await session.tensors()).map(({ data }) => [...data])).deep.equal(
@@ -44,11 +44,11 @@ describe('a step that a device has no memory for', function () {
       const { inputs } = whole.recorded.truth;
       for (let step = 0; step < 3; step++) {
         delete process.env[LIMIT];
-        await whole.session.step([whole.recorded.batch()], 1e-2, step > 0);
+        await whole.session.step([whole.recorded.batch()], 1e-2, { score: step > 0 });
         const all = await whole.session.metrics();
         expect(all.halvings).equal(0);
         process.env[LIMIT] = String(Math.max(...inputs.map((ids) => ids.length)));
-        await small.session.step([small.recorded.batch()], 1e-2, step > 0);
+        await small.session.step([small.recorded.batch()], 1e-2, { score: step > 0 });
         const parts = await small.session.metrics();
         expect(parts.halvings).least(1);
         expect(parts.loss).closeTo(all.loss, 1e-5 * Math.abs(all.loss));

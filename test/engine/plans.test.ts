@@ -26,7 +26,7 @@ async function estimated(recorded: Case, model: Model, estimator: Estimator) {
   using session = await recorded.session(model, {
     ...{ masks: true, headMaskRate: learns, neuronMaskRate: learns, l1Heads: 0.01, l1Neurons: 0.01 },
   });
-  for (let step = 0; step < 3; step++) await session.step([recorded.batch()], 0.01, true);
+  for (let step = 0; step < 3; step++) await session.step([recorded.batch()], 0.01, { score: true });
   const { steps, heads, neurons, measures } = await session.scores();
   const estimate: Estimate = {
     ...{

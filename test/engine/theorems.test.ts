@@ -215,6 +215,25 @@ for (const name of ['roberta-tiny', 'roberta-odd'])
       expectEqual(await other.tensors(), await straight.tensors());
     });
 
+    it('what is below the topmost modules may rest, and they and the head learn as ever', async () => {
+      using straight = await recorded.session(model, { maxGradNorm: 0 });
+      using resting = await recorded.session(model, { maxGradNorm: 0 });
+      for (const session of [straight, resting]) await session.step([recorded.batch()], 0.01);
+      const before = await resting.tensors();
+      await straight.step([recorded.batch()], 0.01);
+      await resting.step([recorded.batch()], 0.01, { rests: true });
+      const top = Math.max(...resting.modules.map(({ layer }) => layer));
+      const rests = ({ name }: { name: string }) =>
+        resting.modules.some((module) => module.layer < top && name.startsWith(`${module.name}.`));
+      const [learned, as] = [await resting.tensors(), await straight.tensors()];
+      expectEqual(learned.filter(rests), before.filter(rests));
+      const learns = (tensor: NamedTensor) => !rests(tensor);
+      expectEqual(learned.filter(learns), as.filter(learns));
+      await resting.step([recorded.batch()], 0.01);
+      for (const [i, { name, data }] of (await resting.tensors()).entries())
+        expect(distance(data, learned[i]!.data), name).above(0);
+    });
+
     for (const dtype of ['float32', 'bfloat16'] as ComputeDtype[])
       it(`packed is one at a time, in ${dtype}`, async () => {
         const { inputs, labels } = recorded.truth;
@@ -287,7 +306,7 @@ for (const name of ['roberta-tiny', 'roberta-odd'])
                 recorded.batch(inputs.slice(0, at + 1), labels),
                 recorded.batch(inputs.slice(at + 1), labels.slice(at + 1)),
               ];
-              await session.step(halves, 1e-2 / (step + 1), step % 2 === 1);
+              await session.step(halves, 1e-2 / (step + 1), { score: step % 2 === 1 });
             }
           };
           using straight = await open(1);
