@@ -54,6 +54,10 @@ const PAPER_CUT = [
   '1',
   '--compensate',
   'none',
+  '--estimation-share',
+  '0',
+  '--freeze-tail',
+  '0',
 ];
 
 export interface StudySettings {
