@@ -37,7 +37,7 @@ describe('a training run', () => {
     [
       'train',
       train,
-      { from: folder.file('estimate-whole'), estimationShare: 0.25 },
+      { from: folder.file('estimate-whole'), estimationShare: 0.25, freezeTail: 0.5 },
       [LIGHT_TENSORS, 'plan.json'],
     ],
     [
@@ -251,6 +251,8 @@ describe('a training run', () => {
       options({ out, from, targetParameters: 0.6, protect: [0], maxSteps: 2 }),
     );
     expect(encoderParametersKept / encoderParameters).within(0.58, 0.6);
+    const { modules } = JSON.parse(String(folder.bytes('target', 'plan.json'))) as Plan;
+    expect(modules.every(({ ranks }) => ranks.length === 8)).equal(true);
     const text = await inspectPlan(out, { measure: true, threads: 1 });
     expect(text)
       .match(/60\.0 % of its parameters asked for/)
