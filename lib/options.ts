@@ -70,7 +70,7 @@ const SCHEMA = z.strictObject({
   batchSize: count.default(32),
   learningRate: z.number().nonnegative().default(3e-4),
   epochs: z.number().positive().default(3),
-  /** Of the steps that the epochs need, for which the estimation's may stand, which were taken on the same texts. */
+  /** The estimation's steps, taken on the same texts, count among those of the epochs where they are no more than this share. */
   estimationShare: ratio.default(0.05),
   /** 0: as many as the epochs need; estimation: 800 (Light-PEFT). */
   maxSteps: z.int().min(0).default(0),
@@ -108,7 +108,7 @@ const SCHEMA = z.strictObject({
   /** Multiplier of the learning rate for what is left of an adapter; by default by how much that is. */
   adapterLr: z.number().positive().optional(),
   /** The last share of the steps, in which only the topmost layer with modules and the head learn (FreezeOut). */
-  freezeTail: ratio.default(0.1),
+  freezeTail: ratio.default(0.05),
   /** The lowest layers lose all modules where those are together worth no more than this share of all. */
   depth: ratio.default(0),
   /**

@@ -157,7 +157,7 @@ export const PRUNING_FLAGS: readonly Flag[] = [
   {
     name: 'estimationShare',
     takes: 'x',
-    help: 'of the steps of all epochs, for which those of the estimation stand',
+    help: "the estimation's steps count among those of the epochs where they are no more than this share",
     of: ['train'],
     parse: number,
   },

@@ -51,13 +51,13 @@ const VANILLA: Phase = {
 export const vanillaTrain = (options: Options, run: RunOptions = {}): Promise<Report> =>
   runTraining(options, run, VANILLA);
 
-/** Steps of the estimation that count as the run's first. */
+/** Steps of the estimation that count as the run's first: all, where they are few among those of the epochs. */
 const behindOf = ({ settings, note }: Workbench, { examples }: Dataset, { estimate }: Smaller): number => {
   if (settings.maxSteps > 0 || settings.rewind) return 0;
   const steps = stepsOf(examples.length, settings);
-  const behind = Math.min(estimate.steps, Math.floor(settings.estimationShare * steps));
-  if (behind > 0) note(`the estimation stands for the first ${behind} of ${steps} steps`);
-  return behind;
+  if (estimate.steps === 0 || estimate.steps > settings.estimationShare * steps) return 0;
+  note(`the estimation stands for the first ${estimate.steps} of ${steps} steps`);
+  return estimate.steps;
 };
 
 const LIGHT: Phase<Smaller> = {
