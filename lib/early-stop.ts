@@ -49,10 +49,7 @@ export class EarlyStop implements EarlyEnd {
     cut: Settings,
     smaller?: Smaller,
   ): Promise<EarlyStop> {
-    const options = await planOptions(bench, data, cut);
-    // One by one: of eights, one rank that changes places takes seven along that have settled.
-    if (options.peft && cut.rankRoundTo === undefined) options.peft.roundTo = 1;
-    return new EarlyStop(bench, session, options, smaller);
+    return new EarlyStop(bench, session, await planOptions(bench, data, cut), smaller);
   }
 
   get state(): unknown {

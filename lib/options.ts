@@ -70,7 +70,10 @@ const SCHEMA = z.strictObject({
   batchSize: count.default(32),
   learningRate: z.number().nonnegative().default(3e-4),
   epochs: z.number().positive().default(3),
-  /** The estimation's steps, taken on the same texts, count among those of the epochs where they are no more than this share. */
+  /**
+   * A run is long where the estimation's steps are no more than this share of its own: then they count among those of its
+   * epochs, and other defaults gain time at what costs little there.
+   */
   estimationShare: ratio.default(0.05),
   /** 0: as many as the epochs need; estimation: 800 (Light-PEFT). */
   maxSteps: z.int().min(0).default(0),
@@ -107,8 +110,8 @@ const SCHEMA = z.strictObject({
   targetPeft: z.number().gt(0).max(1).optional(),
   /** Multiplier of the learning rate for what is left of an adapter; by default by how much that is. */
   adapterLr: z.number().positive().optional(),
-  /** The last share of the steps, in which only the topmost layer with modules and the head learn (FreezeOut). */
-  freezeTail: ratio.default(0.05),
+  /** The last share of the steps, in which only the topmost layer with modules and the head learn; by default 0.05 in a long run. */
+  freezeTail: ratio.optional(),
   /** The lowest layers lose all modules where those are together worth no more than this share of all. */
   depth: ratio.default(0),
   /**
@@ -118,7 +121,7 @@ const SCHEMA = z.strictObject({
   prefixCache: z.int().min(0).default(1024),
   /** Neurons go and stay by so many of a layer where there is a target. */
   roundTo: count.optional(),
-  /** Likewise ranks of a module. */
+  /** Likewise ranks of a module; by default eight in a long run. */
   rankRoundTo: count.optional(),
   /** What every layer keeps; with 0 a layer may lose its attention or its FFN. Heads: by the target. */
   minHeads: z.int().min(0).optional(),

@@ -11,7 +11,7 @@ import type { Workbench } from './workbench.ts';
 const TARGET_PARAMETERS = 0.6;
 const TARGET_PEFT = 0.25;
 const ROUND_TO = 16;
-/** Products of a module's ranks take as long with one as with so many. */
+/** In a long run: products of a module's ranks take as long with one as with so many. */
 const RANK_ROUND_TO = 8;
 
 /** What asks for a cut of heads and neurons by ratios. */
@@ -77,11 +77,15 @@ export function shareOfCut(settings: Settings, part: number): Partial<Settings> 
  */
 const wantedHeads = (heads: number, keep: number): number => Math.ceil(heads * Math.min(0.75, 1.25 * keep));
 
-/** How the settings want the cut to be made: heads and neurons to a target or by ratios, and modules and ranks likewise. */
+/**
+ * How the settings want the cut to be made: heads and neurons to a target or by ratios, and modules and ranks likewise.
+ * @param long whether it is for a long run
+ */
 export async function planOptions(
   bench: Workbench,
   data: Dataset,
   settings: Settings = bench.settings,
+  { long = false } = {},
 ): Promise<PlanOptions> {
   const { spec } = bench.checkpoint;
   const { targetParameters, targetFlops, targetTime, targetPeft } = settings;
@@ -119,7 +123,7 @@ export async function planOptions(
     ...(rankRatios.length === 0 && {
       peft: {
         keep: targetPeft ?? TARGET_PEFT,
-        roundTo: settings.rankRoundTo ?? RANK_ROUND_TO,
+        roundTo: settings.rankRoundTo ?? (long ? RANK_ROUND_TO : 1),
         sizes: { hidden: spec.hidden, headSize: spec.headSize, group: spec.group },
       },
     }),

@@ -157,14 +157,14 @@ export const PRUNING_FLAGS: readonly Flag[] = [
   {
     name: 'estimationShare',
     takes: 'x',
-    help: "the estimation's steps count among those of the epochs where they are no more than this share",
+    help: "a run is long where the estimation's steps are no more than this share of its own, which then count among them",
     of: ['train'],
     parse: number,
   },
   {
     name: 'freezeTail',
     takes: 'x',
-    help: 'the last share of the steps, in which only the topmost layer with modules and the head learn',
+    help: 'the last share of the steps, in which only the topmost layer with modules and the head learn; default: 0.05 of a long run',
     of: ['train'],
     parse: number,
   },
@@ -192,7 +192,7 @@ export const PRUNING_FLAGS: readonly Flag[] = [
   {
     name: 'rankRoundTo',
     takes: 'n',
-    help: 'ranks of a module go and stay by so many',
+    help: 'ranks of a module go and stay by so many; default: 8 in a long run',
     of: ['estimate', 'train'],
     parse: number,
   },

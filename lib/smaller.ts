@@ -12,6 +12,7 @@ import { outputsFor } from './data/labels.ts';
 import { returning, scalesAndMeans } from './base-delta.ts';
 import { begun, type Session } from './engine.ts';
 import { LightPeftError } from './errors.ts';
+import { stepsOf } from './fit.ts';
 import type { ModuleConfig, NamedTensor } from './native.ts';
 import { needed, type Options, type Settings } from './options.ts';
 import { type Estimate, readEstimate, SCORES } from './plan/estimate-file.ts';
@@ -30,6 +31,8 @@ export interface Smaller extends Start {
   plan: Plan;
   /** As the cut found it, whole. */
   adapter: Adapter;
+  /** Whether the estimation was short beside the run. */
+  long: boolean;
   /** Gradient steps that the optimizer has behind it before the first one here. */
   optimizerSteps: number;
 }
@@ -48,6 +51,9 @@ function usualRate(whole: Adapter, left: readonly NamedTensor[]): number {
     [...tensors].reduce((sum, [name, { data }]) => sum + (name.includes('.lora_') ? data.length : 0), 0);
   return (size(whole) / size(left.map((tensor) => [tensor.name, tensor]))) ** 0.25;
 }
+
+const isLong = (settings: Settings, { examples }: Dataset, { steps }: Estimate): boolean =>
+  steps > 0 && steps <= settings.estimationShare * stepsOf(examples.length, settings);
 
 function noteReturning({ note }: Workbench, plan: Plan, estimate: Estimate): void {
   const count = returning(plan, estimate);
@@ -105,7 +111,9 @@ export async function startSmaller(
     modules: asked.moduleEstimator ?? estimate.moduleEstimator,
     seed: settings.seed,
   };
-  const plan = makePlan(scoresOf(estimate, by, await model.norms()), await planOptions(bench, data));
+  const long = !masks && isLong(settings, data, estimate);
+  const how = await planOptions(bench, data, settings, { long });
+  const plan = makePlan(scoresOf(estimate, by, await model.norms()), how);
   noteReturning(bench, plan, estimate);
   const adapter = rewind ? await untrained(bench, data) : trained;
   // What is estimated again is what the cut leaves, as it is: it is part of another cut to come.
@@ -139,7 +147,7 @@ export async function startSmaller(
     }
   });
   return {
-    ...{ session, estimate, plan, adapter, optimizerSteps, seconds },
+    ...{ session, estimate, plan, adapter, long, optimizerSteps, seconds },
     ...{ delta: delta ?? undefined, identity: { from: start.digest('hex'), rate: String(rate) } },
   };
 }

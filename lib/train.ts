@@ -51,14 +51,16 @@ const VANILLA: Phase = {
 export const vanillaTrain = (options: Options, run: RunOptions = {}): Promise<Report> =>
   runTraining(options, run, VANILLA);
 
-/** Steps of the estimation that count as the run's first: all, where they are few among those of the epochs. */
-const behindOf = ({ settings, note }: Workbench, { examples }: Dataset, { estimate }: Smaller): number => {
-  if (settings.maxSteps > 0 || settings.rewind) return 0;
-  const steps = stepsOf(examples.length, settings);
-  if (estimate.steps === 0 || estimate.steps > settings.estimationShare * steps) return 0;
-  note(`the estimation stands for the first ${estimate.steps} of ${steps} steps`);
-  return estimate.steps;
-};
+/** Of a long run. */
+const FREEZE_TAIL = 0.05;
+
+/** Steps of the estimation that count as the run's first. */
+function behindOf({ settings, note }: Workbench, { examples }: Dataset, { estimate, long }: Smaller): number {
+  if (!long || settings.maxSteps > 0 || settings.rewind) return 0;
+  const { steps } = estimate;
+  note(`the estimation stands for the first ${steps} of ${stepsOf(examples.length, settings)} steps`);
+  return steps;
+}
 
 const LIGHT: Phase<Smaller> = {
   name: 'train',
@@ -77,7 +79,8 @@ const LIGHT: Phase<Smaller> = {
     return start;
   },
   steps: stepsOf,
-  restFrom: (steps, { freezeTail }) => Math.ceil((1 - freezeTail) * steps),
+  restFrom: (steps, { freezeTail }, { long }) =>
+    Math.ceil((1 - (freezeTail ?? (long ? FREEZE_TAIL : 0))) * steps),
   writes: 'light',
   save: (_, out, { plan, delta }, { tensors, info }) => writeLightAdapter(out, tensors, plan, info, delta),
   savesUnfinished: true,

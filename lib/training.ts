@@ -55,7 +55,7 @@ export interface Phase<S extends Start = Start> {
   begin(bench: Workbench, train: Dataset, run: RunOptions): Promise<S>;
   steps(examples: number, settings: Settings): number;
   scoreFrom?(steps: number, settings: Settings): number;
-  restFrom?(steps: number, settings: Settings): number;
+  restFrom?(steps: number, settings: Settings, start: S): number;
   /** What may end it before its last step. */
   early?(bench: Workbench, start: S, train: Dataset): Promise<EarlyEnd | undefined>;
   writes: 'peft' | 'estimate' | 'light' | 'model';
@@ -171,7 +171,7 @@ async function trained<S extends Start>(
       settings,
       steps,
       scoreFrom: phase.scoreFrom?.(steps, settings),
-      restFrom: phase.restFrom?.(steps, settings),
+      restFrom: phase.restFrom?.(steps, settings, start),
       early,
       behind,
       from,
