@@ -56,8 +56,6 @@ const PAPER_CUT = [
   'none',
   '--estimation-share',
   '0',
-  '--freeze-tail',
-  '0',
 ];
 
 export interface StudySettings {
