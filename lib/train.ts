@@ -56,10 +56,13 @@ const FREEZE_TAIL = 0.05;
 
 /** Steps of the estimation that count as the run's first. */
 function behindOf({ settings, note }: Workbench, { examples }: Dataset, { estimate, long }: Smaller): number {
-  if (!long || settings.maxSteps > 0 || settings.rewind) return 0;
-  const { steps } = estimate;
-  note(`the estimation stands for the first ${steps} of ${stepsOf(examples.length, settings)} steps`);
-  return steps;
+  if (!long) return 0;
+  const counts = settings.maxSteps === 0 && !settings.rewind;
+  note(
+    `a long run: the estimation measured ${estimate.steps} steps, and this has ${stepsOf(examples.length, settings)}` +
+      (counts ? ', for the first of which those stand' : ''),
+  );
+  return counts ? estimate.steps : 0;
 }
 
 const LIGHT: Phase<Smaller> = {

@@ -146,7 +146,9 @@ describe('a training run', () => {
     };
     // Six of its twelve steps were measured.
     expect(await after({ estimationShare: 0.5 })).equal(6);
-    expect(notes).contain('the estimation stands for the first 6 of 12 steps');
+    expect(notes).contain(
+      'a long run: the estimation measured 6 steps, and this has 12, for the first of which those stand',
+    );
     const ranks = () => {
       const { modules } = JSON.parse(String(folder.bytes('counted', 'plan.json'))) as Plan;
       return new Set(modules.map((module) => module.ranks.length));
