@@ -15,35 +15,43 @@ import type { RunOptions } from './run.ts';
 import { inFull, loraOf, saveMoments, type Smaller, startSmaller } from './smaller.ts';
 import { startHead } from './task-head.ts';
 import { checkVacant, type Phase, runTraining, type Start } from './training.ts';
-import { STATE } from './training-state.ts';
+import { batchesIdentity, STATE } from './training-state.ts';
 import { alone, makeFolder, removeFile } from './whole-file.ts';
 import type { Report } from './workbench.ts';
 
 /** Steps of the masked run (Light-PEFT). */
 const ESTIMATION_STEPS = 800;
 
+interface Estimation extends Start {
+  /** Of what it takes. */
+  batches: string;
+  smaller?: Smaller;
+}
+
 /** @param next the settings of the cut that the estimate is for */
-const phaseFor = (next: Settings): Phase<Start & { smaller?: Smaller }> => ({
+const phaseFor = (next: Settings): Phase<Estimation> => ({
   name: 'estimate',
   writes: 'estimate',
   async begin(bench, data) {
     const { from } = bench.settings;
+    const batches = batchesIdentity(bench.settings, data.examples);
     if (from !== undefined) {
       const smaller = await startSmaller(bench, data, from, { masks: true });
-      return { ...smaller, smaller };
+      return { ...smaller, smaller, batches };
     }
     const session = bench.session(bench.model, data.labels, bench.modules(), { masks: true });
-    return { session: await begun(session, () => startHead(bench, session, data.labels)) };
+    return { batches, session: await begun(session, () => startHead(bench, session, data.labels)) };
   },
   steps: (_, settings) => settings.maxSteps || ESTIMATION_STEPS,
   // What has settled is told from the first steps on.
   scoreFrom: (steps, { earlyStop }) => (earlyStop ? 0 : Math.floor(steps / 2)),
   early: async (bench, { session, smaller }, data) =>
     bench.settings.earlyStop ? await EarlyStop.of(bench, session, data, next, smaller) : undefined,
-  async save(bench, out, { session, smaller }, { tensors, info, steps }) {
+  async save(bench, out, { session, smaller, batches }, { tensors, info, steps }) {
     // What makes it whole comes last: no adapter lies beside another one's scores.
     await removeFile(join(out, PEFT_CONFIG));
-    await writeEstimate(join(out, SCORES), await measured(bench, session, smaller));
+    const estimate = await measured(bench, session, smaller);
+    await writeEstimate(join(out, SCORES), { ...estimate, taken: { steps, batches } });
     await saveMoments(bench, out, session, steps, smaller);
     await writePeftAdapter(out, inFull(bench, tensors, smaller), info, bench.family);
   },

@@ -21,7 +21,7 @@ import { makePlan, type Plan } from './plan/plan.ts';
 import { planOptions } from './plan-options.ts';
 import { mended } from './reconstruction.ts';
 import type { Start } from './training.ts';
-import { interruptedDelta } from './training-state.ts';
+import { batchesIdentity, interruptedDelta } from './training-state.ts';
 import { startHead } from './task-head.ts';
 import type { Workbench } from './workbench.ts';
 
@@ -52,8 +52,11 @@ function usualRate(whole: Adapter, left: readonly NamedTensor[]): number {
   return (size(whole) / size(left.map((tensor) => [tensor.name, tensor]))) ** 0.25;
 }
 
-const isLong = (settings: Settings, { examples }: Dataset, { steps }: Estimate): boolean =>
-  steps > 0 && steps <= settings.estimationShare * stepsOf(examples.length, settings);
+/** Whether a run takes the batches of an estimation, and many times as many. */
+const isLong = (settings: Settings, { examples }: Dataset, { taken }: Estimate): boolean =>
+  taken !== undefined &&
+  taken.steps <= settings.estimationShare * stepsOf(examples.length, settings) &&
+  taken.batches === batchesIdentity(settings, examples);
 
 function noteReturning({ note }: Workbench, plan: Plan, estimate: Estimate): void {
   const count = returning(plan, estimate);

@@ -57,12 +57,13 @@ const FREEZE_TAIL = 0.05;
 /** Steps of the estimation that count as the run's first. */
 function behindOf({ settings, note }: Workbench, { examples }: Dataset, { estimate, long }: Smaller): number {
   if (!long) return 0;
+  const { steps } = estimate.taken!;
   const counts = settings.maxSteps === 0 && !settings.rewind;
   note(
-    `a long run: the estimation measured ${estimate.steps} steps, and this has ${stepsOf(examples.length, settings)}` +
+    `a long run: the estimation took ${steps} steps, and this has ${stepsOf(examples.length, settings)}` +
       (counts ? ', for the first of which those stand' : ''),
   );
-  return counts ? estimate.steps : 0;
+  return counts ? steps : 0;
 }
 
 const LIGHT: Phase<Smaller> = {
@@ -83,7 +84,7 @@ const LIGHT: Phase<Smaller> = {
   },
   steps: stepsOf,
   restFrom: (steps, { freezeTail }, { long }) =>
-    Math.ceil((1 - (freezeTail ?? (long ? FREEZE_TAIL : 0))) * steps),
+    steps - Math.floor((freezeTail ?? (long ? FREEZE_TAIL : 0)) * steps),
   writes: 'light',
   save: (_, out, { plan, delta }, { tensors, info }) => writeLightAdapter(out, tensors, plan, info, delta),
   savesUnfinished: true,

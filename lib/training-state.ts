@@ -55,12 +55,7 @@ export function optionsIdentity(settings: Settings): Identity {
   return Object.fromEntries(options.map(([name, value]) => [flagOf(name), JSON.stringify(value) ?? '']));
 }
 
-export function identityOf(
-  phase: string,
-  base: string,
-  settings: Settings,
-  examples: readonly EncodedExample[],
-): Identity {
+function digestOf(examples: readonly EncodedExample[]): string {
   const data = createHash('sha256');
   for (const { ids, typeIds, label, tokenLabels, spans = [] } of examples) {
     data
@@ -69,8 +64,21 @@ export function identityOf(
       .update(Float64Array.of(label, ...spans));
     if (tokenLabels) data.update(tokenLabels);
   }
-  return { phase, base, data: data.digest('hex'), ...optionsIdentity(settings) };
+  return data.digest('hex');
 }
+
+export const identityOf = (
+  phase: string,
+  base: string,
+  settings: Settings,
+  examples: readonly EncodedExample[],
+): Identity => ({ phase, base, data: digestOf(examples), ...optionsIdentity(settings) });
+
+/** Of the batches that runs take one after the other: those of two runs are the same where this is. */
+export const batchesIdentity = (
+  { batchSize, gradientAccumulationSteps, seed }: Settings,
+  examples: readonly EncodedExample[],
+): string => [batchSize, gradientAccumulationSteps, seed, digestOf(examples)].join(' ');
 
 const count = z.int().nonnegative();
 const POSITION: z.ZodType<Position> = z.strictObject({

@@ -19,6 +19,8 @@ export interface Estimate {
   tokenizer: string;
   /** Training steps that were measured. */
   steps: number;
+  /** All that were taken, and of which batches; unknown of files of earlier versions. */
+  taken?: { steps: number; batches: string } | undefined;
   /** What the estimation was set up for. */
   estimator: Estimator;
   /** For `ratio` alone `measures.ratios` are taken. */
@@ -44,6 +46,7 @@ export async function writeEstimate(file: string, estimate: Estimate): Promise<v
     fingerprint: about.fingerprint,
     tokenizer: about.tokenizer,
     steps: String(about.steps),
+    ...(about.taken && { taken: String(about.taken.steps), batches: about.taken.batches }),
     estimator: about.estimator,
     moduleEstimator: about.moduleEstimator,
     modules: JSON.stringify(modules),
@@ -55,6 +58,8 @@ const METADATA = z.object({
   fingerprint: z.string().min(1),
   tokenizer: z.string().min(1),
   steps: z.string().regex(/^\d+$/).transform(Number),
+  taken: z.string().regex(/^\d+$/).transform(Number).optional(),
+  batches: z.string().optional(),
   estimator: z.enum(ESTIMATOR_NAMES),
   moduleEstimator: z.enum(MODULE_ESTIMATORS),
   modules: z
@@ -97,7 +102,7 @@ export async function readEstimate(
   const tensors = await readTensors(file).catch(broken);
   const about = METADATA.safeParse(metadata);
   if (!about.success) throw bad('not a file of scores, or one of another version', about.error);
-  const { steps, estimator, moduleEstimator, modules } = about.data;
+  const { steps, taken, batches, estimator, moduleEstimator, modules } = about.data;
   if (about.data.fingerprint !== fingerprint) throw bad('these scores were taken on another base');
   if (about.data.tokenizer !== tokenizer) throw bad('these scores were taken with another tokenizer');
   const list = (prefix: string): Float32Array[] => {
@@ -129,5 +134,8 @@ export async function readEstimate(
   for (const [i, { name }] of modules.entries())
     if (measures.ratios[i]!.length !== 1 || measures.ranks[i]!.length !== measures.rankTaylor[i]!.length)
       throw bad(`the measures of ${name} are of different sizes`);
-  return { fingerprint, tokenizer, steps, estimator, moduleEstimator, masks, measures, modules };
+  return {
+    ...{ fingerprint, tokenizer, steps, estimator, moduleEstimator, masks, measures, modules },
+    taken: taken !== undefined && batches !== undefined ? { steps: taken, batches } : undefined,
+  };
 }

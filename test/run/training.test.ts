@@ -37,7 +37,7 @@ describe('a training run', () => {
     [
       'train',
       train,
-      { from: folder.file('estimate-whole'), estimationShare: 0.5, freezeTail: 0.5 },
+      { from: folder.file('estimate-whole'), estimationShare: 0.5, epochs: 4, freezeTail: 0.5 },
       [LIGHT_TENSORS, 'plan.json'],
     ],
     [
@@ -144,20 +144,23 @@ describe('a training run', () => {
       const changed = options({ out: folder.file('counted'), from, ...changes });
       return (await train(changed, { onNote: (line) => notes.push(line) })).steps;
     };
-    // Six of its twelve steps were measured.
-    expect(await after({ estimationShare: 0.5 })).equal(6);
+    // It took twelve steps.
+    expect(await after({ estimationShare: 0.5, epochs: 4 })).equal(12);
     expect(notes).contain(
-      'a long run: the estimation measured 6 steps, and this has 12, for the first of which those stand',
+      'a long run: the estimation took 12 steps, and this has 24, for the first of which those stand',
     );
     const ranks = () => {
       const { modules } = JSON.parse(String(folder.bytes('counted', 'plan.json'))) as Plan;
       return new Set(modules.map((module) => module.ranks.length));
     };
     expect([...ranks()]).deep.equal([8]);
-    expect(await after({ estimationShare: 0.49 })).equal(12);
+    expect(await after({ estimationShare: 0.49, epochs: 4 })).equal(24);
     expect(ranks().size).above(1);
-    expect(await after({ estimationShare: 0.9, rewind: true })).equal(12);
-    expect(await after({ estimationShare: 0.9, maxSteps: 4 })).equal(4);
+    expect(await after({ estimationShare: 0.9, epochs: 4, rewind: true })).equal(24);
+    expect(await after({ estimationShare: 0.9, maxSteps: 14 })).equal(14);
+    // Of other batches nothing counts.
+    expect(await after({ estimationShare: 0.9, epochs: 4, batchSize: 4 })).equal(48);
+    expect(await after({ estimationShare: 0.9, epochs: 4, seed: 5 })).equal(24);
 
     const settings = settle(options());
     const examples = Array.from({ length: 20 }, (_, idx) => ({
