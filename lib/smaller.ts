@@ -11,7 +11,7 @@ import type { Dataset } from './data/dataset.ts';
 import { outputsFor } from './data/labels.ts';
 import { returning, scalesAndMeans } from './base-delta.ts';
 import { begun, type Session } from './engine.ts';
-import { LightPeftError } from './errors.ts';
+import { LightPeftError, messageOf } from './errors.ts';
 import { stepsOf } from './fit.ts';
 import type { ModuleConfig, NamedTensor } from './native.ts';
 import { needed, type Options, type Settings } from './options.ts';
@@ -51,6 +51,17 @@ function usualRate(whole: Adapter, left: readonly NamedTensor[]): number {
     [...tensors].reduce((sum, [name, { data }]) => sum + (name.includes('.lora_') ? data.length : 0), 0);
   return (size(whole) / size(left.map((tensor) => [tensor.name, tensor]))) ** 0.25;
 }
+
+/** What an interrupted run has changed in its base does not fit this cut. */
+const toldOfAnother = (cause: unknown): never => {
+  throw new LightPeftError(
+    'BAD_STATE',
+    `--resume: the run to go on with had another cut: ${messageOf(cause)}`,
+    {
+      cause,
+    },
+  );
+};
 
 /** Whether a run takes the batches of an estimation, and many times as many. */
 const isLong = (settings: Settings, { examples }: Dataset, { taken }: Estimate): boolean =>
@@ -136,7 +147,8 @@ export async function startSmaller(
   const cutting = { plan, scales, modules, adapter, tensors, estimate };
   const delta = kept ?? (mends ? await mended(bench, data, cutting) : scales);
   const seconds = mends && !kept ? (performance.now() - began) / 1000 : 0;
-  using small = await model.cut(layerCuts(plan, delta), { threads });
+  const cutBase = () => model.cut(layerCuts(plan, delta), { threads });
+  using small = await (kept ? cutBase().catch(toldOfAnother) : cutBase());
   const start = createHash('sha256').update(JSON.stringify(plan));
   if (delta) start.update(digestOf(delta));
   const session = bench.session(small, data.labels, modules, { masks, prefixCache, optimizerSteps });

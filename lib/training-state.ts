@@ -80,6 +80,8 @@ export const batchesIdentity = (
   examples: readonly EncodedExample[],
 ): string => [batchSize, gradientAccumulationSteps, seed, digestOf(examples)].join(' ');
 
+const IDENTITY: z.ZodType<Identity> = z.record(z.string(), z.string());
+
 const count = z.int().nonnegative();
 const POSITION: z.ZodType<Position> = z.strictObject({
   step: count,
@@ -126,7 +128,7 @@ export class TrainingState {
     if (!this.exists) throw bad('there is no interrupted run to resume; one that has ended leaves none');
     try {
       const { metadata } = await readHeader(this.file);
-      const found = JSON.parse(metadata['identity'] ?? '') as Identity;
+      const found = IDENTITY.parse(JSON.parse(metadata['identity'] ?? ''));
       for (const [what, value] of Object.entries(this.identity))
         if (found[what] !== value) {
           const values = what === 'data' ? '' : `: ${found[what] ?? 'nothing'}, not ${value}`;
@@ -139,7 +141,7 @@ export class TrainingState {
       if (error instanceof LightPeftError && error.code === 'BAD_STATE') throw error;
       if (error instanceof LightPeftError)
         throw new LightPeftError('BAD_STATE', error.message, { cause: error });
-      throw bad(messageOf(error), error);
+      throw bad(error instanceof z.ZodError ? 'it is malformed' : messageOf(error), error);
     }
   }
 

@@ -161,6 +161,8 @@ async function trained<S extends Start>(
   };
   const { behind = 0 } = start;
   const steps = phase.steps(train.examples.length, settings) - behind;
+  if (from && from.step > steps)
+    throw new LightPeftError('BAD_STATE', `${state.file}: it is at step ${from.step} of ${steps}`);
   const early = await phase.early?.(bench, start, train);
   try {
     const {

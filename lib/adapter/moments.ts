@@ -43,8 +43,8 @@ export async function readMoments(folder: string): Promise<Moments> {
   };
   const { metadata } = await readHeader(file).catch(broken);
   const tensors = await readTensors(file).catch(broken);
+  if (!/^\d+$/.test(metadata['steps'] ?? '')) throw bad('it does not say how many steps it has behind it');
   const steps = Number(metadata['steps']);
-  if (!Number.isInteger(steps) || steps < 0) throw bad('it does not say how many steps it has behind it');
   const of = (part: MomentPart) => {
     const ends = [...tensors].filter(([name]) => name.endsWith(`.${part}`));
     return new Map(ends.map(([name, tensor]) => [name.slice(0, -part.length - 1), tensor]));

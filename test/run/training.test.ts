@@ -194,6 +194,8 @@ describe('a training run', () => {
       code: 'BAD_STATE',
     });
     await writeSafetensors(kept, tensors, { format: 'pt' });
+    const another = options({ from, out: stopped, resume: true, targetParameters: 0.3 });
+    expect(await errorOf(train(another))).include({ code: 'BAD_STATE' });
     await train(options({ from, out: stopped, threads: 3, resume: true }));
     expect(folder.bytes('other-threads', 'base_delta.safetensors')).deep.equal(
       folder.bytes('one-thread', 'base_delta.safetensors'),
