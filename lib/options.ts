@@ -110,7 +110,7 @@ const SCHEMA = z.strictObject({
   targetPeft: z.number().gt(0).max(1).optional(),
   /** Multiplier of the learning rate for what is left of an adapter; by default by how much that is. */
   adapterLr: z.number().positive().optional(),
-  /** The last share of the steps, in which only the topmost layer with modules and the head learn; by default 0.05 in a long run. */
+  /** The last share of the steps, in which only the topmost layer with modules and the head learn; by default 0.1 in a long run. */
   freezeTail: ratio.optional(),
   /** The lowest layers lose all modules where those are together worth no more than this share of all. */
   depth: ratio.default(0),

@@ -164,7 +164,7 @@ export const PRUNING_FLAGS: readonly Flag[] = [
   {
     name: 'freezeTail',
     takes: 'x',
-    help: 'the last share of the steps, in which only the topmost layer with modules and the head learn; default: 0.05 of a long run',
+    help: 'the last share of the steps, in which only the topmost layer with modules and the head learn; default: 0.1 of a long run',
     of: ['train'],
     parse: number,
   },

@@ -52,7 +52,7 @@ export const vanillaTrain = (options: Options, run: RunOptions = {}): Promise<Re
   runTraining(options, run, VANILLA);
 
 /** Of a long run. */
-const FREEZE_TAIL = 0.05;
+const FREEZE_TAIL = 0.1;
 
 /** Steps of the estimation that count as the run's first. */
 function behindOf({ settings, note }: Workbench, { examples }: Dataset, { estimate, long }: Smaller): number {
