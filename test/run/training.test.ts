@@ -3,14 +3,10 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 import type { AdapterInfo } from '../../lib/adapter/info.ts';
 import { PEFT_TENSORS, LIGHT_TENSORS } from '../../lib/adapter/files.ts';
-import type { PackedBatch } from '../../lib/data/batches.ts';
-import type { Session } from '../../lib/engine.ts';
 import { readTensors, writeSafetensors } from '../../lib/checkpoint/safetensors.ts';
 import type { Prediction } from '../../lib/evaluation.ts';
-import { fit } from '../../lib/fit.ts';
 import { estimate, evaluate, type Options, predict, type RunOptions, train } from '../../lib/index.ts';
 import { vanillaTrain } from '../../lib/index.ts';
-import { settle } from '../../lib/options.ts';
 import type { Plan } from '../../lib/plan/plan.ts';
 import { diffPlans, inspectPlan } from '../../lib/plan-report.ts';
 import { errorOf, Folder } from './bench.ts';
@@ -135,48 +131,6 @@ describe('a training run', () => {
     // A quarter of the adapter is left.
     expect(moved(usual, true) / moved(once, true)).closeTo(Math.SQRT2, 0.02);
     expect(moved(twice, false)).equal(moved(once, false));
-  });
-
-  it("counts an estimation's steps among those of a long run, and takes the batches that follow", async () => {
-    const from = folder.file('estimate-whole');
-    const notes: string[] = [];
-    const after = async (changes: Partial<Options>) => {
-      const changed = options({ out: folder.file('counted'), from, ...changes });
-      return (await train(changed, { onNote: (line) => notes.push(line) })).steps;
-    };
-    // It took twelve steps.
-    expect(await after({ estimationShare: 0.5, epochs: 4 })).equal(12);
-    expect(notes).contain(
-      'a long run: the estimation took 12 steps, and this has 24, for the first of which those stand',
-    );
-    const ranks = () => {
-      const { modules } = JSON.parse(String(folder.bytes('counted', 'plan.json'))) as Plan;
-      return new Set(modules.map((module) => module.ranks.length));
-    };
-    expect([...ranks()]).deep.equal([8]);
-    expect(await after({ estimationShare: 0.49, epochs: 4 })).equal(24);
-    expect(ranks().size).above(1);
-    expect(await after({ estimationShare: 0.9, epochs: 4, rewind: true })).equal(24);
-    expect(await after({ estimationShare: 0.9, maxSteps: 14 })).equal(14);
-    // Of other batches nothing counts.
-    expect(await after({ estimationShare: 0.9, epochs: 4, batchSize: 4 })).equal(48);
-    expect(await after({ estimationShare: 0.9, epochs: 4, seed: 5 })).equal(24);
-
-    const settings = settle(options());
-    const examples = Array.from({ length: 20 }, (_, idx) => ({
-      ...{ ids: Int32Array.of(0), typeIds: Int32Array.of(0), truncated: false, idx, label: 0 },
-    }));
-    const seen = async (steps: number, behind: number) => {
-      const taken: number[][] = [];
-      const session = {
-        step: (batches: PackedBatch[]) => void taken.push(batches.flatMap(({ idx }) => [...idx])),
-        metrics: () => ({ steps: 0, tokens: 0, loss: 0, notFinite: -1 }),
-      };
-      await fit(session as unknown as Session, examples, { settings, steps, behind });
-      return taken;
-    };
-    const all = await seen(8, 0);
-    for (const behind of [1, 3, 5]) expect(await seen(8 - behind, behind)).deep.equal(all.slice(behind));
   });
 
   it('goes on beside the base that it began with, whatever the threads', async () => {
