@@ -4,6 +4,7 @@
 #include "ops/device.h"
 #include "ops/flash.h"
 #include "ops/ops.h"
+#include "ops/shares.h"
 
 namespace lp {
 namespace {
@@ -22,6 +23,15 @@ void over_heads(const Sequences& s, int64_t heads, int64_t size, const Work& wor
   const int64_t pairs = (s.cu_q.size(0) - 1) * heads;
   const int64_t floats = kernels().attention_scratch(s.longest_q, s.longest_k, size);
   parallel_tasks(pairs, [&](int64_t i) { work(thread_scratch(floats), i / heads, i % heads); });
+}
+
+/// total [heads] += the sum of what its sequences have, [B, heads], or nothing.
+void add_partial(const Tensor& partial, Tensor total) {
+  if (!partial.defined()) return;
+  if (device_kernels(partial))
+    total.add_(partial.sum(0));
+  else
+    add_rows(floats(partial), partial.size(0), partial.size(1), mutable_floats(total));
 }
 
 AttentionBias bias_of(const AttentionConfig& g) { return {g.causal, g.window, floats(g.slopes)}; }
@@ -100,8 +110,8 @@ AttentionGrads attention_backward(const Tensor& d_context, const AttentionSaved&
     const auto kernel = typed(d_context).attention_backward;
     over_heads(s, heads, size, [&](float* scratch, int64_t b, int64_t h) { kernel(a, scratch, b, h); });
   }
-  if (gradient.defined()) totals.gradient.add_(gradient.sum(0));
-  if (salience.defined()) totals.salience.add_(salience.sum(0));
+  add_partial(gradient, totals.gradient);
+  add_partial(salience, totals.salience);
   return grads;
 }
 

@@ -2,10 +2,21 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "ops/shares.h"
 
 namespace lp {
+namespace {
+
+/// Row `first` of what x's kernels take as a pointer to its first row, or null.
+template <class Void>
+Void* row_of(Void* rows, const Tensor& x, int64_t first) {
+  using Byte = std::conditional_t<std::is_const_v<Void>, const char, char>;
+  return rows ? static_cast<Byte*>(rows) + first * x.size(1) * x.element_size() : nullptr;
+}
+
+}  // namespace
 
 Tensor activation_forward(const Tensor& z, const Tensor& mask, Activation kind) {
   Tensor g = fresh_like(z);
@@ -22,8 +33,15 @@ void activation_backward(Tensor z, Tensor dg, const Tensor& mask, const MaskTota
                              z.size(1),
                              z.size(0),
                              kind};
-  by_columns_or_rows(&DeviceKernels::activation_backward, &TypedKernels::activation_backward, a, z, totals,
-                     {&ActivationBackward::z, &ActivationBackward::dg});
+  by_rows_summed(&DeviceKernels::activation_backward, &TypedKernels::activation_backward, a, z,
+                 {a.sums.gradient, a.sums.salience}, [&](int64_t first, int64_t rows, const Sums& sums) {
+                   ActivationBackward some = a;
+                   some.z = row_of(a.z, z, first);
+                   some.dg = row_of(a.dg, z, first);
+                   some.sums = {sums[0], sums[1]};
+                   some.rows = rows;
+                   return some;
+                 });
 }
 
 Tensor gated_forward(const Tensor& z, const Tensor& u, const Tensor& mask, Activation kind) {
@@ -44,14 +62,30 @@ void gated_backward(Tensor z, Tensor u, Tensor dy, const Tensor& mask, const Mas
                         z.size(1),
                         z.size(0),
                         kind};
-  by_columns_or_rows(&DeviceKernels::gated_backward, &TypedKernels::gated_backward, a, z, totals,
-                     {&GatedBackward::z, &GatedBackward::u, &GatedBackward::dy});
+  by_rows_summed(&DeviceKernels::gated_backward, &TypedKernels::gated_backward, a, z,
+                 {a.sums.gradient, a.sums.salience}, [&](int64_t first, int64_t rows, const Sums& sums) {
+                   GatedBackward some = a;
+                   some.z = row_of(a.z, z, first);
+                   some.u = row_of(a.u, z, first);
+                   some.dy = row_of(a.dy, z, first);
+                   some.sums = {sums[0], sums[1]};
+                   some.rows = rows;
+                   return some;
+                 });
 }
 
 void add_moments(const Tensor& x, Tensor sum, Tensor square, const Tensor& counted) {
   const Moments a{x.const_data_ptr(), mutable_floats(sum), mutable_floats(square),
                   x.size(1),          x.size(0),           floats(counted)};
-  by_columns(&DeviceKernels::moments, &TypedKernels::moments, a, x, 2);
+  by_rows_summed(&DeviceKernels::moments, &TypedKernels::moments, a, x, {a.sum, a.square},
+                 [&](int64_t first, int64_t rows, const Sums& sums) {
+                   Moments some = a;
+                   some.x = row_of(a.x, x, first);
+                   some.sum = sums[0];
+                   some.square = sums[1];
+                   some.rows = rows;
+                   return some;
+                 });
 }
 
 Tensor norm_forward(const Tensor& z, const Tensor& residual, const NormWeights& w, const Dropout& dropout,
@@ -104,7 +138,17 @@ void norm_gradient(const Tensor& dy, const NormWeights& w, const NormSaved& save
   const NormGradient a{dy.const_data_ptr(),    data(saved.y),  data(saved.normalized),
                        floats(w.gamma),        floats(w.beta), mutable_floats(d_gamma),
                        mutable_floats(d_beta), dy.size(1),     dy.size(0)};
-  by_columns(&DeviceKernels::norm_gradient, &TypedKernels::norm_gradient, a, dy, 2);
+  by_rows_summed(&DeviceKernels::norm_gradient, &TypedKernels::norm_gradient, a, dy, {a.d_gamma, a.d_beta},
+                 [&](int64_t first, int64_t rows, const Sums& sums) {
+                   NormGradient some = a;
+                   some.dy = row_of(a.dy, dy, first);
+                   some.y = row_of(a.y, dy, first);
+                   some.normalized = row_of(a.normalized, dy, first);
+                   some.d_gamma = sums[0];
+                   some.d_beta = sums[1];
+                   some.rows = rows;
+                   return some;
+                 });
 }
 
 Tensor apply_dropout(const Tensor& x, const Dropout& dropout) {

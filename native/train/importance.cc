@@ -1,5 +1,7 @@
 #include "train/importance.h"
 
+#include <numeric>
+
 namespace lp {
 namespace {
 
@@ -17,18 +19,15 @@ int64_t one(const Model&, const Layer&) { return 1; }
 
 }  // namespace
 
-RunningSum::RunningSum(std::string name, const std::vector<int64_t>& sizes, const at::Device& device)
-    : name_(std::move(name)) {
-  int64_t total = 0;
-  for (const int64_t n : sizes) total += n;
-  const at::TensorOptions options(device);
-  all_now_ = at::zeros({total}, options.dtype(at::kFloat));
-  sum_ = at::zeros({total}, options.dtype(at::kDouble));
-  int64_t offset = 0;
-  for (const int64_t n : sizes) {
-    now_.push_back(all_now_.narrow(0, offset, n));
-    offset += n;
-  }
+RunningSum::RunningSum(std::string name, std::vector<int64_t> sizes)
+    : name_(std::move(name)), sizes_(std::move(sizes)) {}
+
+int64_t RunningSum::size() const { return std::accumulate(sizes_.begin(), sizes_.end(), int64_t{0}); }
+
+void RunningSum::keep(const Tensor& now, const Tensor& sum) {
+  all_now_ = now;
+  sum_ = sum;
+  now_ = now.split_with_sizes(sizes_);
 }
 
 std::vector<Tensor> RunningSum::over(const Tensor& by) const {
@@ -43,33 +42,40 @@ std::vector<Tensor> RunningSum::over(const Tensor& by) const {
 }
 
 Importance::Importance(const Model& model, const std::vector<int64_t>& module_ranks, bool masks)
-    : head_taylor("headTaylor", by_layer(model, masks, heads_of), model.device()),
-      neuron_taylor("neuronTaylor", by_layer(model, masks, neurons_of), model.device()),
-      head_salience("headSalience", by_layer(model, masks, heads_of), model.device()),
-      neuron_salience("neuronSalience", by_layer(model, masks, neurons_of), model.device()),
-      context_sum("contextMean", by_layer(model, true, width_of), model.device()),
-      context_square("contextSquare", by_layer(model, true, width_of), model.device()),
-      neuron_sum("neuronMean", by_layer(model, true, neurons_of), model.device()),
-      neuron_square("neuronSquare", by_layer(model, true, neurons_of), model.device()),
-      tokens("tokens", by_layer(model, true, one), model.device()),
-      ratios("ratios", std::vector<int64_t>(module_ranks.size(), 1), model.device()),
-      ranks("ranks", module_ranks, model.device()),
-      rank_taylor("rankTaylor", module_ranks, model.device()),
-      steps(at::zeros({1}, at::TensorOptions(model.device()).dtype(at::kDouble))) {}
+    : head_taylor("headTaylor", by_layer(model, masks, heads_of)),
+      neuron_taylor("neuronTaylor", by_layer(model, masks, neurons_of)),
+      head_salience("headSalience", by_layer(model, masks, heads_of)),
+      neuron_salience("neuronSalience", by_layer(model, masks, neurons_of)),
+      context_sum("contextMean", by_layer(model, true, width_of)),
+      context_square("contextSquare", by_layer(model, true, width_of)),
+      neuron_sum("neuronMean", by_layer(model, true, neurons_of)),
+      neuron_square("neuronSquare", by_layer(model, true, neurons_of)),
+      tokens("tokens", by_layer(model, true, one)),
+      ratios("ratios", std::vector<int64_t>(module_ranks.size(), 1)),
+      ranks("ranks", module_ranks),
+      rank_taylor("rankTaylor", module_ranks),
+      steps(at::zeros({1}, at::TensorOptions(model.device()).dtype(at::kDouble))) {
+  int64_t total = 0, first = 0;
+  for (const RunningSum* sum : all()) total += sum->size();
+  now_ = at::zeros({total}, steps.options().dtype(at::kFloat));
+  sum_ = at::zeros({total}, steps.options());
+  for (RunningSum* sum : all()) {
+    sum->keep(now_.narrow(0, first, sum->size()), sum_.narrow(0, first, sum->size()));
+    first += sum->size();
+  }
+}
 
 std::vector<RunningSum*> Importance::all() {
   return {&head_taylor, &neuron_taylor, &head_salience, &neuron_salience, &context_sum, &context_square,
           &neuron_sum,  &neuron_square, &tokens,        &ratios,          &ranks,       &rank_taylor};
 }
 
-void Importance::begin() {
-  for (RunningSum* sum : all()) sum->begin();
-}
+void Importance::begin() { now_.zero_(); }
 
 void Importance::accept(int64_t step_tokens) {
-  for (RunningSum* sum : all())
-    sum->accept(sum == &ratios ? 1.0 / static_cast<double>(std::max<int64_t>(1, step_tokens)) : 1.0);
-  steps += 1;
+  ratios.all_now().div_(static_cast<double>(std::max<int64_t>(1, step_tokens)));
+  sum_.add_(now_);
+  steps.add_(1);
 }
 
 std::vector<std::pair<std::string, std::vector<Tensor>>> Importance::means() {

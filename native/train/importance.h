@@ -7,23 +7,24 @@ namespace lp {
 /// A sum over steps of one measure, for several pieces: layers, or modules.
 class RunningSum {
  public:
-  RunningSum(std::string name, const std::vector<int64_t>& sizes, const at::Device& device);
+  RunningSum(std::string name, std::vector<int64_t> sizes);
 
   const std::string& name() const { return name_; }
+  int64_t size() const;
+  /// It is kept there, in the step under way fp32 [size], and over the steps fp64 [size].
+  void keep(const Tensor& now, const Tensor& sum);
   /// Of the step under way, fp32 [size]; views to be added to.
   Tensor now(size_t piece) const { return now_[piece]; }
   /// The same of all pieces, in a row.
   const Tensor& all_now() const { return all_now_; }
-  void begin() { all_now_.zero_(); }
-  /// The step counts, with this weight.
-  void accept(double weight) { sum_.add_(all_now_, weight); }
   /// fp64, all pieces in a row.
-  Tensor& sum() { return sum_; }
+  const Tensor& sum() const { return sum_; }
   /// fp32 [size] for each piece, divided by `by`: one number for all, or one for each.
   std::vector<Tensor> over(const Tensor& by) const;
 
  private:
   std::string name_;
+  std::vector<int64_t> sizes_;
   Tensor all_now_, sum_;
   std::vector<Tensor> now_;
 };
@@ -53,6 +54,9 @@ struct Importance {
   std::vector<RunningSum*> all();
   /// By name, one tensor for each piece: means over steps, and of activations over tokens.
   std::vector<std::pair<std::string, std::vector<Tensor>>> means();
+
+ private:
+  Tensor now_, sum_;  // of all measures, in a row
 };
 
 }  // namespace lp

@@ -143,17 +143,58 @@ Tensor Network::ffn_half(size_t layer, const Tensor& middle, const Pass& pass, L
   return site_forward(layer, kOutput, g, pass, saved);
 }
 
+Tensor Network::attended(size_t layer, const Tensor& x, const Tensor& residual, const Layout& layout,
+                         const Rows* rows, const Pass& pass, LayerSaved* saved) {
+  Tensor read = x, queried = residual;
+  if (model_->spec.norm_first) {
+    read = norm_forward(x, Tensor(), model_->layers[layer].attention_norm, Dropout{},
+                        saved ? &saved->attention_norm : nullptr);
+    queried = rows ? read.index_select(0, rows->which) : read;
+  }
+  if (saved) {
+    saved->x = read;
+    saved->queried = queried;
+  }
+  return attention_half(layer, read, queried, layout, rows, pass, saved);
+}
+
+Network::Between Network::between(size_t layer, const Tensor& residual, const Tensor& o, const Pass& pass,
+                                  LayerSaved* saved) {
+  const Layer& l = model_->layers[layer];
+  const Spec& spec = model_->spec;
+  const Dropout drop = dropout(spec.attention_output_dropout, pass, layer, kAfterAttention);
+  NormSaved* const attention_norm = saved ? &saved->attention_norm : nullptr;
+  NormSaved* const output_norm = saved ? &saved->output_norm : nullptr;
+  Between found;
+  if (spec.parallel) {
+    found.middle = norm_forward(residual, Tensor(), l.output_norm, Dropout{}, output_norm);
+    found.past = residual + apply_dropout(o, drop);
+  } else if (spec.norm_first) {
+    found.middle = norm_forward(o, residual, l.output_norm, drop, output_norm, &found.past);
+  } else {
+    found.middle = found.past = norm_forward(o, residual, l.attention_norm, drop, attention_norm);
+  }
+  if (saved) {
+    saved->middle = found.middle;
+    saved->after_attention = drop;
+  }
+  return found;
+}
+
+Tensor Network::after(size_t layer, const Tensor& u, const Tensor& past, const Pass& pass,
+                      LayerSaved* saved) {
+  const Spec& spec = model_->spec;
+  const Dropout drop = dropout(spec.hidden_dropout, pass, layer, kAfterOutput);
+  if (saved) saved->after_output = drop;
+  if (spec.norm_first) return past + apply_dropout(u, drop);
+  return norm_forward(u, past, model_->layers[layer].output_norm, drop,
+                      saved ? &saved->output_norm : nullptr);
+}
+
 /// Of [T, h], or with `rows` of those alone [B, h].
 Tensor Network::layer_forward(size_t layer, const Tensor& x, const Layout& layout, const Rows* rows,
                               const Pass& pass, LayerSaved* saved) {
-  const Layer& l = model_->layers[layer];
-  const Spec& spec = model_->spec;
-  const auto some = [&](const Tensor& t) { return rows ? t.index_select(0, rows->which) : t; };
-  const Dropout after_attention = dropout(spec.attention_output_dropout, pass, layer, kAfterAttention),
-                after_output = dropout(spec.hidden_dropout, pass, layer, kAfterOutput);
-  NormSaved* const attention_norm = saved ? &saved->attention_norm : nullptr;
-  NormSaved* const output_norm = saved ? &saved->output_norm : nullptr;
-  const Tensor residual = some(x);
+  const Tensor residual = rows ? x.index_select(0, rows->which) : x;
   if (pass.moments) {
     const Tensor tokens = pass.moments->tokens.now(layer);
     if (pass.counted.defined())
@@ -161,28 +202,9 @@ Tensor Network::layer_forward(size_t layer, const Tensor& x, const Layout& layou
     else
       tokens.add_(static_cast<double>(residual.size(0)));
   }
-  const Tensor read = spec.norm_first ? norm_forward(x, Tensor(), l.attention_norm, Dropout{}, attention_norm)
-                                      : x,
-               queried = spec.norm_first ? some(read) : residual;
-  const Tensor o = attention_half(layer, read, queried, layout, rows, pass, saved);
-  Tensor middle, sum;
-  if (spec.parallel)
-    middle = norm_forward(residual, Tensor(), l.output_norm, Dropout{}, output_norm);
-  else if (spec.norm_first)
-    middle = norm_forward(o, residual, l.output_norm, after_attention, output_norm, &sum);
-  else
-    middle = norm_forward(o, residual, l.attention_norm, after_attention, attention_norm);
-  const Tensor u = ffn_half(layer, middle, pass, saved);
-  if (saved) {
-    saved->x = read;
-    saved->queried = queried;
-    saved->middle = middle;
-    saved->after_attention = after_attention;
-    saved->after_output = after_output;
-  }
-  if (!spec.norm_first) return norm_forward(u, middle, l.output_norm, after_output, output_norm);
-  if (spec.parallel) sum = residual + apply_dropout(o, after_attention);
-  return sum + apply_dropout(u, after_output);
+  const Tensor o = attended(layer, x, residual, layout, rows, pass, saved);
+  const auto [middle, past] = between(layer, residual, o, pass, saved);
+  return after(layer, ffn_half(layer, middle, pass, saved), past, pass, saved);
 }
 
 /// Of what the layer's FFN has read, from its output's, with what reached that past the FFN; undefined where

@@ -167,6 +167,17 @@ class Network {
   Tensor attention_half(size_t layer, const Tensor& x, const Tensor& queried, const Layout& layout,
                         const Rows* rows, const Pass& pass, LayerSaved* saved);
   Tensor ffn_half(size_t layer, const Tensor& middle, const Pass& pass, LayerSaved* saved);
+  /// What attention gives of a layer's input x [T, h] to `residual`, which is x or the rows of it that are
+  /// wanted.
+  Tensor attended(size_t layer, const Tensor& x, const Tensor& residual, const Layout& layout,
+                  const Rows* rows, const Pass& pass, LayerSaved* saved);
+  /// What the FFN of a layer reads, and what passes it by.
+  struct Between {
+    Tensor middle, past;
+  };
+  Between between(size_t layer, const Tensor& residual, const Tensor& o, const Pass& pass, LayerSaved* saved);
+  /// The layer's output, of what its FFN gives and what has passed it by.
+  Tensor after(size_t layer, const Tensor& u, const Tensor& past, const Pass& pass, LayerSaved* saved);
   Tensor layer_forward(size_t layer, const Tensor& x, const Layout& layout, const Rows* rows,
                        const Pass& pass, LayerSaved* saved);
   AttentionConfig attention_config(size_t layer, const Layout& layout) const;

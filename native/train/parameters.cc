@@ -101,7 +101,7 @@ double Parameters::gradient_norm() const {
   std::vector<double> sums(pieces);
   parallel(pieces, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
-      sums[i] = kernels().square_sum(grad + i * kPiece, std::min(kPiece, size_ - i * kPiece));
+      sums[i] = kernels().dot(grad + i * kPiece, grad + i * kPiece, std::min(kPiece, size_ - i * kPiece));
   });
   double total = 0;
   for (const double sum : sums) total += sum;

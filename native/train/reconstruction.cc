@@ -133,73 +133,112 @@ class Reconstruction {
   }
 
   LayerReconstruction of(size_t layer) {
-    // What each half gives of the whole model, by batch.
-    std::vector<Tensor> attended(feeds_.size()), given(feeds_.size());
-    for (size_t b = 0; b < feeds_.size(); ++b) {
-      LayerSaved saved;
-      Tensor& x = reads_[b].whole;
-      const Tensor y = whole_.layer_forward(layer, x, feeds_[b].layout, nullptr, Pass{}, &saved);
-      attended[b] = sum(whole_, layer, kAttentionOutput, x, saved);
-      given[b] = sum(whole_, layer, kOutput, x, saved);
-      x = y;
-    }
+    std::vector<Halves> halves(feeds_.size());
+    for (size_t b = 0; b < feeds_.size(); ++b) take_whole(layer, b, halves[b]);
+    for (size_t b = 0; b < feeds_.size(); ++b) take_attention(layer, b, halves[b]);
     LayerReconstruction result;
-    std::tie(result.attention, result.attention_shift) = corrected_half(layer, kAttentionOutput, attended);
-    std::tie(result.output, result.output_shift) = corrected_half(layer, kOutput, given);
-    for (size_t b = 0; b < feeds_.size(); ++b) {
-      Tensor& x = reads_[b].small;
-      x = small_.layer_forward(layer, x, feeds_[b].layout, nullptr, Pass{}, nullptr);
-    }
+    std::tie(result.attention, result.attention_shift) = corrected_half(layer, kAttentionOutput, halves);
+    for (size_t b = 0; b < feeds_.size(); ++b) take_ffn(layer, b, halves[b]);
+    std::tie(result.output, result.output_shift) = corrected_half(layer, kOutput, halves);
+    for (size_t b = 0; b < feeds_.size(); ++b)
+      reads_[b].small =
+          small_.after(layer, output(layer, kOutput, halves[b]), halves[b].past, Pass{}, nullptr);
     return result;
   }
 
  private:
-  /// What the linear at the end of a half reads, [T, n]; undefined where the half has none.
-  static Tensor inputs(Network& network, size_t layer, int site, const LayerSaved& saved) {
-    if (site == kAttentionOutput) return saved.context;
-    const Spec& spec = network.model().spec;
-    const Tensor mask = network.neuron_mask(layer);
+  /// Of a layer, by batch.
+  struct Halves {
+    /// What attention and FFN give of the whole model, each with what passes it by, fp32 [T, h].
+    Tensor attended, given;
+    /// Of the half of the smaller model at hand: what the linear at its end reads, [T, n], undefined where
+    /// nothing is left; what passes the half by; and both together, fp32 [T, h].
+    Tensor inputs, past, sum;
+  };
+
+  static Tensor together(const Tensor& past, const Tensor& half) { return past.to(at::kFloat) + half; }
+
+  /// What passes an FFN by: a norm has rounded it, a sum need not be rounded.
+  static Tensor past_ffn(const Network& network, const Tensor& attended, const Tensor& past) {
+    return network.model().spec.norm_first ? attended : past;
+  }
+
+  void take_whole(size_t layer, size_t b, Halves& halves) {
+    Tensor& x = reads_[b].whole;
+    const Tensor o = whole_.attended(layer, x, x, feeds_[b].layout, nullptr, Pass{}, nullptr);
+    const auto [middle, past] = whole_.between(layer, x, o, Pass{}, nullptr);
+    const Tensor u = whole_.ffn_half(layer, middle, Pass{}, nullptr);
+    halves.attended = together(x, o);
+    halves.given = together(past_ffn(whole_, halves.attended, past), u);
+    x = whole_.after(layer, u, past, Pass{}, nullptr);
+  }
+
+  void take_attention(size_t layer, size_t b, Halves& halves) {
+    const Tensor& x = reads_[b].small;
+    LayerSaved saved;
+    const Tensor o = small_.attended(layer, x, x, feeds_[b].layout, nullptr, Pass{}, &saved);
+    halves.inputs = saved.context;
+    halves.past = x;
+    halves.sum = together(x, o);
+  }
+
+  /// After the attention before it has been corrected.
+  void take_ffn(size_t layer, size_t b, Halves& halves) {
+    const Tensor o = output(layer, kAttentionOutput, halves);
+    const Tensor attended = together(halves.past, o);
+    const auto [middle, past] = small_.between(layer, halves.past, o, Pass{}, nullptr);
+    LayerSaved saved;
+    const Tensor u = small_.ffn_half(layer, middle, Pass{}, &saved);
+    halves.inputs = units(layer, saved);
+    halves.past = past;
+    halves.sum = together(past_ffn(small_, attended, past), u);
+  }
+
+  /// [T, F], undefined where no neuron is left.
+  Tensor units(size_t layer, const LayerSaved& saved) {
+    const Spec& spec = model_->spec;
     if (!saved.z.defined()) return {};
+    const Tensor mask = small_.neuron_mask(layer);
     return spec.gated ? gated_forward(saved.z, saved.up, mask, spec.activation)
                       : activation_forward(saved.z, mask, spec.activation);
   }
 
-  static Tensor output(Network& network, size_t layer, int site, const LayerSaved& saved, int64_t tokens) {
-    const Tensor x = inputs(network, layer, site, saved);
-    if (!x.defined()) return network.model().layers[layer].linear[site].constant(tokens);
-    return network.site_forward(layer, site, x, Pass{}, nullptr);
+  /// What a half of the smaller model gives now.
+  Tensor output(size_t layer, int site, const Halves& halves) {
+    if (!halves.inputs.defined()) return model_->layers[layer].linear[site].constant(halves.past.size(0));
+    return small_.site_forward(layer, site, halves.inputs, Pass{}, nullptr);
   }
 
-  /// What a half gives with what passes by it, fp32 [T, h].
-  static Tensor sum(Network& network, size_t layer, int site, const Tensor& x, const LayerSaved& saved) {
-    const auto of = [&](int half) { return output(network, layer, half, saved, x.size(0)).to(at::kFloat); };
-    if (site == kAttentionOutput) return x.to(at::kFloat) + of(site);
-    const Tensor past = network.model().spec.norm_first ? x.to(at::kFloat) + of(kAttentionOutput)
-                                                        : saved.middle.to(at::kFloat);
-    return past + of(site);
-  }
-
-  /// Corrects a half of the smaller model's layer so that it gives what is wanted.
-  std::pair<Correction, Tensor> corrected_half(size_t layer, int site, const std::vector<Tensor>& wanted) {
-    Linear& linear = model_->layers[layer].linear[site];
+  /// Corrects a half of the smaller model's layer so that it gives what the whole one does.
+  std::pair<Correction, Tensor> corrected_half(size_t layer, int site, const std::vector<Halves>& halves) {
     Regression sums;
-    for (size_t b = 0; b < feeds_.size(); ++b) {
-      LayerSaved saved;
-      small_.layer_forward(layer, reads_[b].small, feeds_[b].layout, nullptr, Pass{}, &saved);
-      const Tensor x = inputs(small_, layer, site, saved);
-      const int64_t tokens = wanted[b].size(0);
-      const Tensor missing = wanted[b] - sum(small_, layer, site, reads_[b].small, saved);
-      const Tensor told = x.defined() ? x : missing.narrow(1, 0, 0);
-      sums.add(told, missing);
-      if (layer + 1 < model_->layers.size() || small_.config().told != Told::labels) continue;
-      // Nothing reads the last layer's other rows, which are too many to be left out all the same.
-      const Tensor rows = rows_of(model_->spec, feeds_[b].layout).which;
-      sums.add(told.index_select(0, rows), missing.index_select(0, rows),
-               static_cast<double>(tokens) / static_cast<double>(rows.numel()));
+    std::vector<Tensor> told, missing;
+    for (const Halves& half : halves) {
+      missing.push_back((site == kAttentionOutput ? half.attended : half.given) - half.sum);
+      told.push_back(half.inputs.defined() ? half.inputs : missing.back().narrow(1, 0, 0));
+      sums.add(told.back(), missing.back());
     }
+    if (layer + 1 == model_->layers.size() && small_.config().told == Told::labels)
+      add_read(sums, told, missing);
     auto found = sums.solve(rank_);
+    Linear& linear = model_->layers[layer].linear[site];
     linear = corrected(linear, found.first, found.second, model_->dtype);
     return found;
+  }
+
+  /// Nothing reads the last layer's other rows than the head's, which are too many to be left out all the
+  /// same: those count for as much as all.
+  void add_read(Regression& sums, const std::vector<Tensor>& told, const std::vector<Tensor>& missing) const {
+    int64_t tokens = 0, read = 0;
+    std::vector<Tensor> rows;
+    for (const Feed& feed : feeds_) {
+      rows.push_back(rows_of(model_->spec, feed.layout).which);
+      tokens += feed.ids.numel();
+      read += rows.back().numel();
+    }
+    for (size_t b = 0; b < feeds_.size(); ++b)
+      sums.add(told[b].index_select(0, rows[b]), missing[b].index_select(0, rows[b]),
+               static_cast<double>(tokens) / static_cast<double>(read));
   }
 
   Network& whole_;

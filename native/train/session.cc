@@ -243,10 +243,12 @@ std::function<void()> Session::work_of(RecordedStep& step, const Batch& full, co
 }
 
 void Session::score_units() {
-  const auto add = [](const Parameter& mask, Tensor taylor) { taylor.add_((mask.value * mask.grad).abs_()); };
+  const auto taylor = [](const Parameter& mask, Tensor now) {
+    at::mul_out(now, mask.value, mask.grad).abs_();
+  };
   for (size_t l = 0; config_.network.masks && l < network_.model().layers.size(); ++l) {
-    add(network_.head_mask_parameter(l), importance_.head_taylor.now(l));
-    add(network_.neuron_mask_parameter(l), importance_.neuron_taylor.now(l));
+    taylor(network_.head_mask_parameter(l), importance_.head_taylor.now(l));
+    taylor(network_.neuron_mask_parameter(l), importance_.neuron_taylor.now(l));
   }
 }
 
@@ -271,8 +273,7 @@ void Session::score_ranks() {
       float *ranks = importance_.ranks.now(i).mutable_data_ptr<float>(),
             *taylor = importance_.rank_taylor.now(i).mutable_data_ptr<float>();
       for (int64_t k = 0; k < m.rank; ++k) {
-        double dot = 0;
-        for (int64_t c = k * in; c < (k + 1) * in; ++c) dot += static_cast<double>(value[c]) * grad[c];
+        const double dot = kernels().dot(value + k * in, grad + k * in, in);
         const auto size = std::isfinite(dot) ? static_cast<float>(std::abs(dot)) : 0.f;
         taylor[k] = size;
         // Scaling A_k does what scaling B_k does, so that B_k . dB_k is the same number.

@@ -40,7 +40,7 @@ struct ActivationBackward {
 /// Sums over rows of x and of its squares, added to what is there; shares are blocks of 32 columns.
 struct Moments {
   const void* x;        // [rows, width]
-  float *sum, *square;  // [width]
+  float *sum, *square;  // [width]; the latter or null
   int64_t width, rows;
   const float* counted;  // [rows], read on a device alone, or null
 };
@@ -321,7 +321,7 @@ struct Kernels {
   TypedKernels f32, bf16;
   void (*adamw)(const AdamW&, int64_t, int64_t);
   /// In fp64.
-  double (*square_sum)(const float*, int64_t n);
+  double (*dot)(const float*, const float*, int64_t n);
   /// Null where the instruction set has no bf16 products.
   void (*product)(const Product&, int64_t panel, int64_t begin, int64_t end);
   int64_t product_rows;  // that it takes at a time

@@ -21,7 +21,7 @@ void moments(const Moments& a, int64_t begin, int64_t end) {
         }
       }
       add_block(a.sum + c, sum, n);
-      add_block(a.square + c, square, n);
+      if (a.square) add_block(a.square + c, square, n);
     }
   }
 }

@@ -12,7 +12,7 @@ void norm_forward(const NormForward& a, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; ++row) {
     const int64_t at = row * a.width;
     const uint32_t counter = static_cast<uint32_t>(row) * dropout_stride(a.width);
-    F total = {};
+    Block total = {};
     for (int64_t c = 0; c < a.width; c += kBlock) {
       const int64_t n = a.width - c;
       Block b = load_block(static_cast<const T*>(a.z) + at + c, n);
@@ -23,18 +23,18 @@ void norm_forward(const NormForward& a, int64_t begin, int64_t end) {
       }
       if (a.sum) store_block(static_cast<T*>(a.sum) + at + c, b, n);
       for (int i = 0; i < NV; ++i) {
-        total += b.v[i];
+        total.v[i] += b.v[i];
         store(s + c + i * W, b.v[i]);
       }
     }
     const float mean = a.centered ? sum(total) * inverse : 0.f;
-    F squares = {};
+    Block squares = {};
     for (int64_t c = 0; c < a.width; c += kBlock) {
       Block b = load_block(s + c, a.width - c);
       for (int i = 0; i < NV; ++i) b.v[i] -= mean;
       store_block(s + c, b, a.width - c);
       if (a.width - c < kBlock) b = load_block(s + c, a.width - c);  // zeros past the end
-      for (int i = 0; i < NV; ++i) squares += b.v[i] * b.v[i];
+      for (int i = 0; i < NV; ++i) squares.v[i] += b.v[i] * b.v[i];
     }
     const float rstd = 1.f / __builtin_sqrtf(sum(squares) * inverse + a.eps);
     if (a.rstd) a.rstd[row] = rstd;
@@ -80,7 +80,7 @@ void norm_backward(const NormBackward& a, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; ++row) {
     const int64_t at = row * a.width;
     const uint32_t counter = static_cast<uint32_t>(row) * dropout_stride(a.width);
-    F sum1 = {}, sum2 = {};
+    Block sum1 = {}, sum2 = {};
     for (int64_t c = 0; c < a.width; c += kBlock) {
       const int64_t n = a.width - c;
       const Block gamma = load_block(a.gamma + c, n);
@@ -89,8 +89,8 @@ void norm_backward(const NormBackward& a, int64_t begin, int64_t end) {
       store_block(hats + c, hat, n);
       for (int i = 0; i < NV; ++i) {
         const F g = dy.v[i] * gamma.v[i];
-        sum1 += g;
-        sum2 += g * hat.v[i];
+        sum1.v[i] += g;
+        sum2.v[i] += g * hat.v[i];
       }
     }
     const float mean1 = a.centered ? sum(sum1) * share : 0.f, mean2 = sum(sum2) * share, rstd = a.rstd[row];

@@ -176,6 +176,14 @@ LP_INLINE float max_lane(F v) {
 }
 #endif
 
+/// Each of a block's vectors has sums of its own till the end: one alone would have each addition wait for
+/// the last.
+LP_INLINE float sum(const Block& b) {
+  F all = b.v[0];
+  for (int i = 1; i < NV; ++i) all += b.v[i];
+  return sum(all);
+}
+
 LP_INLINE F vmax(F a, F b) { return a > b ? a : b; }
 LP_INLINE F vmin(F a, F b) { return a < b ? a : b; }
 

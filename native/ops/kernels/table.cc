@@ -34,12 +34,12 @@ void adamw(const AdamW& a, int64_t begin, int64_t end) {
   }
 }
 
-double square_sum(const float* x, int64_t n) {
+double dot(const float* x, const float* y, int64_t n) {
   double sums[W] = {};
   int64_t i = 0;
   for (; i + W <= n; i += W)
-    for (int l = 0; l < W; ++l) sums[l] += static_cast<double>(x[i + l]) * x[i + l];
-  for (; i < n; ++i) sums[0] += static_cast<double>(x[i]) * x[i];
+    for (int l = 0; l < W; ++l) sums[l] += static_cast<double>(x[i + l]) * y[i + l];
+  for (; i < n; ++i) sums[0] += static_cast<double>(x[i]) * y[i];
   double total = 0;
   for (const double sum : sums) total += sum;
   return total;
@@ -90,12 +90,12 @@ constexpr TypedKernels tiled_bf16() {
   return t;
 }
 
-const Kernels table = {typed<float>(), typed_bf16(), adamw,   square_sum, product<ByRegisters>,
+const Kernels table = {typed<float>(), typed_bf16(), adamw,   dot,       product<ByRegisters>,
                        kTileRows,      pack_ranks,   nullptr, scratch_of};
-const Kernels tiled = {typed<float>(), tiled_bf16(), adamw,       square_sum, product<ByTiles>,
+const Kernels tiled = {typed<float>(), tiled_bf16(), adamw,       dot,       product<ByTiles>,
                        kTiledRows,     pack_ranks,   strip_ranks, scratch_of};
 #else
-const Kernels table = {typed<float>(), typed<bf16>(),    adamw, square_sum, nullptr, 0, nullptr,
+const Kernels table = {typed<float>(), typed<bf16>(),    adamw, dot, nullptr, 0, nullptr,
                        nullptr,        attention_scratch};
 #endif
 
