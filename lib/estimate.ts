@@ -1,22 +1,21 @@
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { PEFT_CONFIG } from './adapter/files.ts';
-import { writePeftAdapter } from './adapter/peft.ts';
+import { peftFiles } from './adapter/peft.ts';
 import { EarlyStop } from './early-stop.ts';
 import { begun } from './engine.ts';
 import { LightPeftError } from './errors.ts';
 import { measured } from './measured.ts';
 import { needed, type Options, type Settings, settle } from './options.ts';
 import { checkCut, shareOfCut } from './plan-options.ts';
-import { estimatorsOf, SCORES, writeEstimate } from './plan/estimate-file.ts';
+import { estimateFile, estimatorsOf, SCORES } from './plan/estimate-file.ts';
 import { estimatorOf, trainsMasks } from './plan/estimators.ts';
 import { RoundsDone } from './rounds-done.ts';
 import type { RunOptions } from './run.ts';
-import { inFull, loraOf, saveMoments, type Smaller, startSmaller } from './smaller.ts';
+import { inFull, loraOf, momentsOf, type Smaller, startSmaller } from './smaller.ts';
 import { startHead } from './task-head.ts';
 import { checkVacant, type Phase, runTraining, type Start } from './training.ts';
 import { batchesIdentity, STATE } from './training-state.ts';
-import { alone, makeFolder, removeFile } from './whole-file.ts';
+import { alone, makeFolder, writeTogether } from './whole-file.ts';
 import type { Report } from './workbench.ts';
 
 /** Steps of the masked run (Light-PEFT). */
@@ -48,12 +47,12 @@ const phaseFor = (next: Settings): Phase<Estimation> => ({
   early: async (bench, { session, smaller }, data) =>
     bench.settings.earlyStop ? await EarlyStop.of(bench, session, data, next, smaller) : undefined,
   async save(bench, out, { session, smaller, batches }, { tensors, info, steps }) {
-    // What makes it whole comes last: no adapter lies beside another one's scores.
-    await removeFile(join(out, PEFT_CONFIG));
     const estimate = await measured(bench, session, smaller);
-    await writeEstimate(join(out, SCORES), { ...estimate, taken: { steps, batches } });
-    await saveMoments(bench, out, session, steps, smaller);
-    await writePeftAdapter(out, inFull(bench, tensors, smaller), info, bench.family);
+    await writeTogether([
+      estimateFile(join(out, SCORES), { ...estimate, taken: { steps, batches } }),
+      await momentsOf(bench, out, session, steps, smaller),
+      ...peftFiles(out, inFull(bench, tensors, smaller), info, bench.family),
+    ]);
   },
   // Scores of a part of the steps would pass for those of all.
   savesUnfinished: false,

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Adapter } from './adapter/compensation.ts';
 import { cutAdapter, mergeAdapter } from './adapter/cut.ts';
 import { digestOf, layerCuts } from './adapter/delta.ts';
-import { MOMENT_ALONG, MOMENT_PARTS, readMoments, writeMoments } from './adapter/moments.ts';
+import { MOMENT_ALONG, MOMENT_PARTS, momentsFile, readMoments } from './adapter/moments.ts';
 import { readInfoIfAny, toldBy } from './adapter/info.ts';
 import { readPeftAdapter } from './adapter/peft.ts';
 import type { Dataset } from './data/dataset.ts';
@@ -23,6 +23,7 @@ import { mended } from './reconstruction.ts';
 import type { Start } from './training.ts';
 import { batchesIdentity, interruptedDelta } from './training-state.ts';
 import { startHead } from './task-head.ts';
+import type { WholeFile } from './whole-file.ts';
 import type { Workbench } from './workbench.ts';
 
 /** A phase that starts from an estimate: the base and the adapter, cut by a Plan that is made of it. */
@@ -179,13 +180,13 @@ export const inFull = (
     : tensors;
 
 /** The optimizer's moments in the shapes of the whole base, those of what is gone zero. */
-export async function saveMoments(
+export async function momentsOf(
   bench: Workbench,
   out: string,
   session: Session,
   steps: number,
   smaller?: Smaller,
-): Promise<void> {
+): Promise<WholeFile> {
   const zeros =
     smaller &&
     [...smaller.adapter].map(([name, { shape, data }]) => {
@@ -193,7 +194,7 @@ export async function saveMoments(
     });
   const of = async (part: (typeof MOMENT_PARTS)[number]) =>
     inFull(bench, await bench.trained(session, part), smaller, zeros && new Map(zeros));
-  await writeMoments(out, (smaller?.optimizerSteps ?? 0) + steps, {
+  return momentsFile(out, (smaller?.optimizerSteps ?? 0) + steps, {
     moment1: await of('moment1'),
     moment2: await of('moment2'),
   });

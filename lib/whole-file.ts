@@ -8,28 +8,57 @@ import { withLock } from './lock.ts';
 const ioError = (path: string, error: unknown) =>
   new LightPeftError('IO', `${path}: ${messageOf(error)}`, { cause: error });
 
+export interface WholeFile {
+  file: string;
+  /** Its bytes, one piece behind the other; null: it is to be gone. */
+  pieces: readonly (Uint8Array | string)[] | null;
+}
+
+async function writeTemporary(temporary: string, pieces: readonly (Uint8Array | string)[]): Promise<void> {
+  const handle = await open(temporary, 'wx');
+  try {
+    // Each call goes on where the last one ended.
+    for (const piece of pieces) await handle.writeFile(piece);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/**
+ * Writes files that belong together, of which the last tells that all are there: it is gone before the first is in its
+ * place, so that no mixture of old and new can be read. None is touched before all new ones are written.
+ * @throws {LightPeftError} IO
+ */
+export async function writeTogether(files: readonly WholeFile[]): Promise<void> {
+  // In the same folder, as a rename cannot cross file systems.
+  const staged = files.map(({ file, pieces }) => ({
+    ...{ file, pieces },
+    temporary: `${file}.${randomUUID()}.tmp`,
+  }));
+  let at = staged[0]?.file ?? '';
+  try {
+    for (const { file, pieces, temporary } of staged) {
+      at = file;
+      if (pieces) await writeTemporary(temporary, pieces);
+    }
+    if (staged.length > 1) await rm(staged.at(-1)!.file, { force: true });
+    for (const { file, pieces, temporary } of staged) {
+      at = file;
+      await (pieces ? rename(temporary, file) : rm(file, { force: true }));
+    }
+  } catch (error) {
+    for (const { temporary } of staged) await rm(temporary, { force: true });
+    throw ioError(at, error);
+  }
+}
+
 /**
  * Whoever opens `file` sees the old one or the new one, whole.
  * @throws {LightPeftError} IO
  */
-export async function writeWhole(file: string, pieces: readonly (Uint8Array | string)[]): Promise<void> {
-  // In the same folder, as a rename cannot cross file systems.
-  const temporary = `${file}.${randomUUID()}.tmp`;
-  try {
-    const handle = await open(temporary, 'wx');
-    try {
-      // Each call goes on where the last one ended.
-      for (const piece of pieces) await handle.writeFile(piece);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await rename(temporary, file);
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw ioError(file, error);
-  }
-}
+export const writeWhole = (file: string, pieces: readonly (Uint8Array | string)[]): Promise<void> =>
+  writeTogether([{ file, pieces }]);
 
 /** Node's own `recursive` never ends where a parent is there and yet nothing can be made in it, as in /proc. */
 async function makeEach(folder: string): Promise<void> {

@@ -6,7 +6,7 @@ import { fsError } from '../checkpoint/exact-read.ts';
 import { readTensors, type Tensor } from '../checkpoint/safetensors.ts';
 import { LightPeftError, messageOf } from '../errors.ts';
 import type { NamedTensor } from '../native.ts';
-import { writeWhole } from '../whole-file.ts';
+import type { WholeFile } from '../whole-file.ts';
 
 export const PEFT_CONFIG = 'adapter_config.json';
 export const PEFT_TENSORS = 'adapter_model.safetensors';
@@ -18,8 +18,10 @@ export const INFO = 'light_peft.json';
 export const badAdapter = (message: string, cause?: unknown) =>
   new LightPeftError('BAD_ADAPTER', message, { cause });
 
-export const writeJson = (file: string, value: unknown): Promise<void> =>
-  writeWhole(file, [`${JSON.stringify(value, null, 2)}\n`]);
+export const jsonFile = (file: string, value: unknown): WholeFile => ({
+  file,
+  pieces: [`${JSON.stringify(value, null, 2)}\n`],
+});
 
 /** @throws {LightPeftError} BAD_ADAPTER: the file is missing or no JSON */
 export async function readJson(file: string): Promise<unknown> {

@@ -2,8 +2,8 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { Told } from '../checkpoint/spec.ts';
-import { makeFolder } from '../whole-file.ts';
-import { INFO, checked, readJson, writeJson } from './files.ts';
+import type { WholeFile } from '../whole-file.ts';
+import { INFO, checked, jsonFile, readJson } from './files.ts';
 
 /** What this library must know of an adapter beyond what PEFT stores. */
 export interface AdapterInfo {
@@ -59,10 +59,8 @@ const schema: z.ZodType<AdapterInfo> = z
   // The version is the file's, not the adapter's.
   .transform(({ version, ...info }) => (version satisfies 1, info));
 
-export async function writeInfo(folder: string, info: AdapterInfo): Promise<void> {
-  await makeFolder(folder);
-  await writeJson(join(folder, INFO), { version: VERSION, ...info });
-}
+export const infoFile = (folder: string, info: AdapterInfo): WholeFile =>
+  jsonFile(join(folder, INFO), { version: VERSION, ...info });
 
 /** @throws {LightPeftError} BAD_ADAPTER: light_peft.json is missing or malformed */
 export async function readInfo(folder: string): Promise<AdapterInfo> {

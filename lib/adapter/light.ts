@@ -1,14 +1,14 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { readHeader, writeSafetensors, type Tensor } from '../checkpoint/safetensors.ts';
+import { readHeader, safetensorsFile, type Tensor } from '../checkpoint/safetensors.ts';
 import { LightPeftError } from '../errors.ts';
 import type { NamedTensor } from '../native.ts';
 import { parsePlan, type Plan } from '../plan/plan.ts';
-import { removeFile } from '../whole-file.ts';
+import { makeFolder, writeTogether } from '../whole-file.ts';
 import * as files from './files.ts';
 import { type BaseDelta, checkDelta, digestOf } from './delta.ts';
 import { badAdapter } from './files.ts';
-import { readInfo, writeInfo, type AdapterInfo } from './info.ts';
+import { infoFile, readInfo, type AdapterInfo } from './info.ts';
 
 export interface LightAdapter {
   info: AdapterInfo;
@@ -55,14 +55,14 @@ export async function writeLightAdapter(
   checkBase(plan, info, folder);
   checkTensors(named, plan, weights);
   if (delta) checkDelta(delta, plan, change);
-  // Last written and first removed, so that no mixture of two adapters can be read.
-  await removeFile(join(folder, files.LIGHT_PLAN));
-  await writeInfo(folder, info);
-  await writeSafetensors(weights, named, { format: 'pt', delta: delta ? digestOf(delta) : 'none' });
-  if (delta) await writeSafetensors(change, delta, { format: 'pt' });
-  // One that an earlier adapter left would be taken for this one's.
-  else await removeFile(change);
-  await files.writeJson(join(folder, files.LIGHT_PLAN), plan);
+  await makeFolder(folder);
+  await writeTogether([
+    infoFile(folder, info),
+    safetensorsFile(weights, named, { format: 'pt', delta: delta ? digestOf(delta) : 'none' }),
+    // One that an earlier adapter left would be taken for this one's.
+    delta ? safetensorsFile(change, delta, { format: 'pt' }) : { file: change, pieces: null },
+    files.jsonFile(join(folder, files.LIGHT_PLAN), plan),
+  ]);
 }
 
 /** @throws {LightPeftError} BAD_ADAPTER; BAD_PLAN: plan.json is malformed or was made for another base */

@@ -1,7 +1,8 @@
 import { join } from 'node:path';
-import { readHeader, readTensors, writeSafetensors } from '../checkpoint/safetensors.ts';
+import { readHeader, readTensors, safetensorsFile } from '../checkpoint/safetensors.ts';
 import { LightPeftError, messageOf } from '../errors.ts';
 import type { NamedTensor } from '../native.ts';
+import type { WholeFile } from '../whole-file.ts';
 import type { Shaped } from './cut.ts';
 import { withoutMasks } from './files.ts';
 
@@ -23,15 +24,15 @@ export const MOMENT_ALONG: Record<MomentPart, (value: number, scale: number) => 
   moment2: (value, scale) => (scale === 0 ? 0 : value / scale ** 2),
 };
 
-export async function writeMoments(
+export function momentsFile(
   folder: string,
   steps: number,
   moments: Record<MomentPart, NamedTensor[]>,
-): Promise<void> {
+): WholeFile {
   const tensors = MOMENT_PARTS.flatMap((part) =>
     withoutMasks(moments[part]).map((tensor) => [`${tensor.name}.${part}`, tensor] as const),
   );
-  await writeSafetensors(join(folder, MOMENTS), new Map(tensors), { steps: String(steps) });
+  return safetensorsFile(join(folder, MOMENTS), new Map(tensors), { steps: String(steps) });
 }
 
 /** @throws {LightPeftError} BAD_STATE: there are none, or they cannot be read */

@@ -1,12 +1,12 @@
 import { join } from 'node:path';
 import { z } from 'zod';
-import { writeSafetensors, type Tensor } from '../checkpoint/safetensors.ts';
+import { safetensorsFile, type Tensor } from '../checkpoint/safetensors.ts';
 import type { Family } from '../checkpoint/families.ts';
 import type { NamedTensor } from '../native.ts';
-import { removeFile } from '../whole-file.ts';
+import { makeFolder, type WholeFile, writeTogether } from '../whole-file.ts';
 import * as files from './files.ts';
 import { badAdapter } from './files.ts';
-import { readInfoIfAny, writeInfo, type AdapterInfo } from './info.ts';
+import { infoFile, readInfoIfAny, type AdapterInfo } from './info.ts';
 
 export interface PeftAdapter {
   /** null where the folder was not written by this library. */
@@ -81,28 +81,32 @@ const configOf = (info: AdapterInfo, head: readonly string[], transposed: boolea
   use_rslora: false,
 });
 
-/** Writes what Python's PEFT loads, and light_peft.json beside it. */
-export async function writePeftAdapter(
+/** What Python's PEFT loads, and light_peft.json beside it. */
+export function peftFiles(
   folder: string,
   tensors: NamedTensor[],
   info: AdapterInfo,
   family: HeadNames,
-): Promise<void> {
-  // Last written and first removed, so that no mixture of two adapters can be read.
-  await removeFile(join(folder, files.PEFT_CONFIG));
-  await writeInfo(folder, info);
+): WholeFile[] {
   const named = new Map(
     files.withoutMasks(tensors).map((tensor) => [PREFIX + outerName(tensor.name, family), tensor]),
   );
-  // transformers refuses a file that does not say for what it was written.
-  await writeSafetensors(join(folder, files.PEFT_TENSORS), named, { format: 'pt' });
   const head = [...named.keys()]
     .filter((name) => files.loraPart(name) === undefined)
     .map((name) => name.slice(PREFIX.length));
-  await files.writeJson(
-    join(folder, files.PEFT_CONFIG),
-    configOf(info, head, family.isTransposed('layers.0.output.weight')),
-  );
+  const config = configOf(info, head, family.isTransposed('layers.0.output.weight'));
+  return [
+    infoFile(folder, info),
+    // transformers refuses a file that does not say for what it was written.
+    safetensorsFile(join(folder, files.PEFT_TENSORS), named, { format: 'pt' }),
+    files.jsonFile(join(folder, files.PEFT_CONFIG), config),
+  ];
+}
+
+/** Writes it. */
+export async function writePeftAdapter(...what: Parameters<typeof peftFiles>): Promise<void> {
+  await makeFolder(what[0]);
+  await writeTogether(peftFiles(...what));
 }
 
 const schema = z.object({

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { LightPeftError, messageOf } from '../errors.ts';
-import { writeWhole } from '../whole-file.ts';
+import { type WholeFile, writeTogether } from '../whole-file.ts';
 import { ExactReader } from './exact-read.ts';
 import { TO_FLOAT32 } from './float.ts';
 
@@ -190,9 +190,13 @@ function piecesOf(tensors: Written, metadata?: Readonly<Record<string, string>>)
   return [header, ...pieces];
 }
 
-/** Writes float32 tensors, or bytes, whole or not at all. */
-export const writeSafetensors = (
+/** A file of float32 tensors, or bytes. */
+export const safetensorsFile = (
   file: string,
   tensors: Written,
   metadata?: Readonly<Record<string, string>>,
-): Promise<void> => writeWhole(file, piecesOf(tensors, metadata));
+): WholeFile => ({ file, pieces: piecesOf(tensors, metadata) });
+
+/** Writes it, whole or not at all. */
+export const writeSafetensors = (...file: Parameters<typeof safetensorsFile>): Promise<void> =>
+  writeTogether([safetensorsFile(...file)]);

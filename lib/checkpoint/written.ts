@@ -3,10 +3,10 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { LightPeftError } from '../errors.ts';
 import type { NamedTensor } from '../native.ts';
-import { makeFolder, removeFile, writeWhole } from '../whole-file.ts';
+import { makeFolder, type WholeFile, writeTogether } from '../whole-file.ts';
 import { CONFIG, readConfig, type Trained } from './config.ts';
 import type { Family } from './families.ts';
-import { writeSafetensors } from './safetensors.ts';
+import { safetensorsFile } from './safetensors.ts';
 import type { Told } from './spec.ts';
 
 /** A key of the config.json of models that were written here. */
@@ -78,19 +78,21 @@ export async function writeCheckpoint(
     ...(torch_dtype !== undefined && { torch_dtype: 'float32' }),
   };
   await makeFolder(folder);
-  // Last written and first removed, so that no mixture of two models can be read.
-  await removeFile(join(folder, CONFIG));
   const named = new Map(
     tensors.map((tensor): [string, Placed] => [
       family.tensorOf(tensor.name)!,
       family.isTransposed(tensor.name) ? turned(tensor) : tensor,
     ]),
   );
-  await writeSafetensors(join(folder, WEIGHTS), named, { format: 'pt' });
-  for (const name of BESIDE)
-    if (!existsSync(join(source, name))) await removeFile(join(folder, name));
-    else await writeWhole(join(folder, name), [await readFile(join(source, name))]);
-  await writeWhole(join(folder, CONFIG), [`${JSON.stringify(written, null, 2)}\n`]);
+  const beside = BESIDE.map(async (name): Promise<WholeFile> => {
+    const from = join(source, name);
+    return { file: join(folder, name), pieces: existsSync(from) ? [await readFile(from)] : null };
+  });
+  await writeTogether([
+    safetensorsFile(join(folder, WEIGHTS), named, { format: 'pt' }),
+    ...(await Promise.all(beside)),
+    { file: join(folder, CONFIG), pieces: [`${JSON.stringify(written, null, 2)}\n`] },
+  ]);
 }
 
 /** @throws {LightPeftError} BAD_OPTION: the folder has a model that was not written here */

@@ -1,9 +1,10 @@
 import { z } from 'zod';
 import { SITES } from '../checkpoint/spec.ts';
-import { readHeader, readTensors, writeSafetensors } from '../checkpoint/safetensors.ts';
+import { readHeader, readTensors, safetensorsFile } from '../checkpoint/safetensors.ts';
 import { LightPeftError, messageOf } from '../errors.ts';
 import { MEASURES, type Measures } from '../native.ts';
 import { type Estimator, ESTIMATOR_NAMES, MODULE_ESTIMATORS, type ModuleEstimator } from './estimators.ts';
+import type { WholeFile } from '../whole-file.ts';
 import type { ModulePlace } from './scores.ts';
 
 /** Beside the adapter that estimation trained. */
@@ -35,13 +36,13 @@ export interface Estimate {
  * An estimate as a safetensors file: masks.heads.N, and for each measure MEASURE.N, by layer or by module; the rest is
  * in the metadata, where the modules' names are JSON, for safetensors has room for strings only.
  */
-export async function writeEstimate(file: string, estimate: Estimate): Promise<void> {
+export function estimateFile(file: string, estimate: Estimate): WholeFile {
   const { masks, measures, modules, ...about } = estimate;
   const lists = Object.entries({ 'masks.heads': masks.heads, 'masks.neurons': masks.neurons, ...measures });
   const tensors = lists.flatMap(([name, arrays]) =>
     arrays.map((data, i) => [`${name}.${i}`, { shape: [data.length], data }] as const),
   );
-  await writeSafetensors(file, new Map(tensors), {
+  return safetensorsFile(file, new Map(tensors), {
     version: VERSION,
     fingerprint: about.fingerprint,
     tokenizer: about.tokenizer,
@@ -117,6 +118,11 @@ export async function readEstimate(
     const expected = perModule ? modules.length : masks.heads.length;
     if (length !== expected) throw bad(`${name} is there ${length} times, not ${expected}`);
   }
+  // What is gone has no score, but something must be left, and nothing is endless.
+  for (const [name, { data }] of tensors)
+    if (data.some((value) => Math.abs(value) === Infinity)) throw bad(`${name} is not finite`);
+  if ([...masks.heads, ...masks.neurons].every((values) => values.every(Number.isNaN)))
+    throw bad('nothing is scored');
   const stray = modules.find(({ layer }) => layer >= masks.heads.length);
   if (stray) throw bad(`${stray.name} is in layer ${stray.layer} of ${masks.heads.length}`);
   if (masks.heads.length === 0 || masks.neurons.length !== masks.heads.length) throw bad('masks are missing');

@@ -2,7 +2,7 @@ import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:f
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { PEFT_TENSORS } from '../../lib/adapter/files.ts';
-import { readHeader, readTensors, writeSafetensors } from '../../lib/checkpoint/safetensors.ts';
+import { readHeader, readTensors, type Tensor, writeSafetensors } from '../../lib/checkpoint/safetensors.ts';
 import { estimate, evaluate, LightPeftError, type Options, train, vanillaTrain } from '../../lib/index.ts';
 import { ENCODER, errorOf, Folder } from './bench.ts';
 
@@ -143,8 +143,19 @@ describe('what is wrong is refused before it is used', () => {
     const from = copy(estimated, 'edited-scores');
     const file = join(from, 'scores.safetensors');
     const { metadata } = await readHeader(file);
+    const whole = await readTensors(file);
     for (const modules of ['[{', 'null', '[null]', '[]']) {
-      await writeSafetensors(file, await readTensors(file), { ...metadata, modules });
+      await writeSafetensors(file, whole, { ...metadata, modules });
+      expect(await errorOf(train(options({ from, out: folder.file('never') })))).include({
+        code: 'BAD_SCORES',
+      });
+    }
+    for (const value of [NaN, Infinity]) {
+      const scored = [...whole].map(([name, { shape, data }]): [string, Pick<Tensor, 'shape' | 'data'>] => [
+        name,
+        { shape, data: name.startsWith('masks.') ? data.map(() => value) : data },
+      ]);
+      await writeSafetensors(file, new Map(scored), metadata);
       expect(await errorOf(train(options({ from, out: folder.file('never') })))).include({
         code: 'BAD_SCORES',
       });

@@ -1,0 +1,32 @@
+import { expect } from 'chai';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { type WholeFile, writeTogether } from '../../lib/whole-file.ts';
+import { Broken } from '../checkpoint/broken.ts';
+
+describe('files that belong together', () => {
+  let scratch: Broken;
+  beforeEach(() => {
+    scratch = new Broken();
+  });
+  afterEach(() => scratch.dispose());
+
+  const names = ['a', 'b', 'c'];
+  const files = (pieces: (name: string) => WholeFile['pieces']): WholeFile[] =>
+    names.map((name) => ({ file: scratch.path(name), pieces: pieces(name) }));
+  const found = () => names.map((name) => readFileSync(scratch.path(name), 'utf8'));
+
+  it('take the places of earlier ones, and those that are to be gone are gone', async () => {
+    await writeTogether(files((name) => ['old ', name]));
+    expect(found()).to.deep.equal(['old a', 'old b', 'old c']);
+    await writeTogether(files((name) => (name === 'b' ? null : [name])));
+    expect(readdirSync(scratch.folder).sort()).to.deep.equal(['a', 'c']);
+  });
+
+  it('leave earlier ones as they are where one cannot be written', async () => {
+    for (const name of names) writeFileSync(scratch.path(name), name);
+    const last = files((name) => (name === 'c' ? [Symbol('no bytes') as never] : ['new']));
+    expect(await scratch.failure(() => writeTogether(last))).to.match(/^IO .*c: /);
+    expect(found()).to.deep.equal(names);
+    expect(readdirSync(scratch.folder)).to.have.length(3);
+  });
+});
