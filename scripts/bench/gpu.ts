@@ -1,7 +1,6 @@
-import { execFile } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
+import { commitOf, printed } from '../printed.ts';
 import { recordedAddon } from '../setup/current.ts';
 
 /** What a GPU's figures were measured with; what could not be found out is absent. */
@@ -15,13 +14,6 @@ export interface Surroundings {
   /** Of this project; `-dirty`: with changes. */
   commit?: string | undefined;
 }
-
-/** What a program prints, if it is there and content. */
-const printed = (program: string, args: string[], cwd: string): Promise<string | undefined> =>
-  promisify(execFile)(program, args, { cwd }).then(
-    ({ stdout }) => stdout.trim(),
-    () => undefined,
-  );
 
 /** The CUDA that LibTorch was built for: what Python's torch says of itself beside it, or its version's ending. */
 export function cudaOf(version: string, folder: string): string | undefined {
@@ -40,16 +32,11 @@ export async function surroundingsOf(root: string, device: string): Promise<Surr
   const query = ['--query-gpu=name,memory.total,driver_version', '--format=csv,noheader', `--id=${id}`];
   const [gpu, memory, driver] = (await printed('nvidia-smi', query, root))?.split(', ') ?? [];
   const { libtorch } = recordedAddon(root) ?? {};
-  const commit = await printed(
-    'git',
-    ['describe', '--always', '--dirty', '--abbrev=40', '--exclude=*'],
-    root,
-  );
   return {
     ...{ gpu: gpu ?? 'a GPU without a name', memory, driver },
     cuda: libtorch && cudaOf(libtorch.version, libtorch.dir),
     libtorch: libtorch?.version,
-    commit,
+    commit: await commitOf(root),
   };
 }
 

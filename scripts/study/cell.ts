@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import type { Report } from '../../lib/index.ts';
 import { writeWhole } from '../../lib/whole-file.ts';
 import { runPhase } from '../phase.ts';
+import { commitOf } from '../printed.ts';
 
 /** `equal` is this project's way at the size that the paper's recipe leaves, `random` a seeded choice at this project's. */
 export const METHODS = ['vanilla', 'paper', 'ours', 'equal', 'random'] as const;
@@ -88,7 +89,8 @@ async function phase(
   const resumes = existsSync(join(folder, name, 'training_state.safetensors')) ? ['--resume'] : [];
   const all = [...flags, '--out', join(folder, name), '--save-steps', '500', ...resumes];
   const report = await runPhase(settings.root, command, all);
-  await writeWhole(file, [JSON.stringify({ made, report })]);
+  // The same command does something else where a default has changed since.
+  await writeWhole(file, [JSON.stringify({ made, commit: await commitOf(settings.root), report })]);
   return report;
 }
 
