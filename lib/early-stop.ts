@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { Dataset } from './data/dataset.ts';
 import type { Session } from './engine.ts';
 import { LightPeftError } from './errors.ts';
-import type { EarlyEnd } from './fit.ts';
+import { type EarlyEnd, stepsOf } from './fit.ts';
 import { measured } from './measured.ts';
 import { planOptions } from './plan-options.ts';
 import { scoresOf } from './plan/estimators.ts';
@@ -19,7 +19,16 @@ const STATE = z.strictObject({
   over: z.boolean(),
 });
 
-/** Ends an estimation when what it would cut has settled. */
+/** Fewer steps tell too little, whatever share of a run they are. */
+const LEAST_STEPS = 250;
+
+/** How many steps are the share that an estimation may take of the run that it is for; of a short run it may take any. */
+function mostSteps(settings: Settings, examples: number): number {
+  const most = Math.floor(settings.estimationShare * stepsOf(examples, { ...settings, maxSteps: 0 }));
+  return settings.rounds === 1 && most >= LEAST_STEPS ? most : Infinity;
+}
+
+/** Ends an estimation when what it would cut has settled, or when it has taken its share of a long run. */
 export class EarlyStop implements EarlyEnd {
   readonly window: number;
   private readonly settling: Settling;
@@ -31,6 +40,7 @@ export class EarlyStop implements EarlyEnd {
     private readonly session: Session,
     private readonly options: PlanOptions,
     private readonly smaller: Smaller | undefined,
+    private readonly most: number,
   ) {
     const { settings, checkpoint } = bench;
     const { layers, heads, ffn } = checkpoint.spec;
@@ -49,7 +59,8 @@ export class EarlyStop implements EarlyEnd {
     cut: Settings,
     smaller?: Smaller,
   ): Promise<EarlyStop> {
-    return new EarlyStop(bench, session, await planOptions(bench, data, cut), smaller);
+    const most = mostSteps(bench.settings, data.examples.length);
+    return new EarlyStop(bench, session, await planOptions(bench, data, cut), smaller, most);
   }
 
   get state(): unknown {
@@ -70,10 +81,15 @@ export class EarlyStop implements EarlyEnd {
     const by = { units: estimate.estimator, modules: estimate.moduleEstimator, seed: settings.seed };
     this.norms ??= model.norms();
     const plan = makePlan(scoresOf(estimate, by, await this.norms), this.options);
-    this.over = this.settling.add(plan, step) && step >= settings.minSteps;
-    if (this.over)
-      note(
-        `settled: ${GRANULARITIES.map((name) => `${name} at step ${this.settling.settled[name]!}`).join(', ')}`,
-      );
+    const settled = this.settling.add(plan, step);
+    // The step that is being taken belongs to it, whatever the look tells.
+    const spent = step + this.window + 1 > this.most;
+    this.over = (settled || spent) && step >= settings.minSteps;
+    if (!this.over) return;
+    const when = Object.entries(this.settling.settled).map(([name, at]) => `${name} at step ${at}`);
+    const left = GRANULARITIES.filter((name) => this.settling.settled[name] === undefined);
+    if (when.length > 0) note(`settled: ${when.join(', ')}`);
+    if (!settled)
+      note(`not settled when the share of a long run was taken (--estimation-share): ${left.join(', ')}`);
   }
 }

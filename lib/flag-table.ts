@@ -165,8 +165,8 @@ export const FLAGS: readonly Flag[] = [
   {
     name: 'epochs',
     takes: 'n',
-    help: 'passes over the training file',
-    of: ['train', 'vanilla-train', 'pretrain'],
+    help: 'passes over the training file; estimate: of the run that it is for',
+    of: TRAINING,
     parse: number,
   },
   {

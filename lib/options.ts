@@ -72,9 +72,10 @@ const SCHEMA = z.strictObject({
   epochs: z.number().positive().default(3),
   /**
    * A run is long where the estimation's steps are no more than this share of its own: then they count among those of its
-   * epochs, and other defaults gain time at what costs little there.
+   * epochs, and other defaults gain time at what costs little there. An estimation that may stop early takes no more. (A
+   * step of it takes longer than one of the run: so many are a twentieth of the time.)
    */
-  estimationShare: ratio.default(0.05),
+  estimationShare: ratio.default(0.045),
   /** 0: as many as the epochs need; estimation: 800 (Light-PEFT). */
   maxSteps: z.int().min(0).default(0),
   gradientAccumulationSteps: count.default(1),

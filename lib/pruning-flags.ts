@@ -157,8 +157,8 @@ export const PRUNING_FLAGS: readonly Flag[] = [
   {
     name: 'estimationShare',
     takes: 'x',
-    help: "a run is long where the estimation's steps are no more than this share of its own, which then count among them",
-    of: ['train'],
+    help: "a run is long where the estimation's steps are no more than this share of its own, which then count among them; --early-stop keeps to it where that is 250 steps or more",
+    of: ['estimate', 'train'],
     parse: number,
   },
   {

@@ -39,6 +39,20 @@ describe('a run that is long beside its estimation', () => {
     expect(await steps({ estimationShare: 0.9, epochs: 4, seed: 5 })).equal(24);
   });
 
+  it('has an estimation that may stop early keep to its share', async () => {
+    const notes: string[] = [];
+    const changes = { earlyStop: true, stopWindow: 50, stopDistance: 0, epochs: 1000, maxSteps: 300 };
+    const steps = async (more: Partial<Options> = {}) => {
+      const changed = options({ out: folder.file('share'), ...changes, ...more });
+      return (await estimate(changed, { onNote: (line) => notes.push(line) })).steps;
+    };
+    // Its share of 6,000 steps are 270: the look at step 250 is the last.
+    expect(await steps()).equal(251);
+    expect(notes.at(-1)).match(/^not settled when the share of a long run was taken/);
+    expect(await steps({ minSteps: 251 })).equal(300);
+    expect(await steps({ estimationShare: 0.04 })).equal(300);
+  });
+
   it('takes the batches that follow', async () => {
     const settings = settle(options());
     const examples = Array.from({ length: 20 }, (_, idx) => ({
