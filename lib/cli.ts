@@ -12,7 +12,7 @@ import { pretrain } from './pretrain.ts';
 import { progressTo } from './progress.ts';
 import type { RunOptions } from './run.ts';
 import { train, vanillaTrain } from './train.ts';
-import { writeWhole } from './whole-file.ts';
+import { isOfSystem, writeWhole } from './whole-file.ts';
 import type { Report } from './workbench.ts';
 
 const table = (report: Report): string => {
@@ -124,6 +124,12 @@ function abortOnSignals(abort: AbortController): void {
 const tell = (code: ErrorCode, message: string) =>
   process.stderr.write(`light-peft: [${code}] ${message.replace(/[\u0000-\u001f\u007f]+/g, ' ')}\n`);
 
+function codeOf(error: unknown): ErrorCode {
+  if (error instanceof LightPeftError) return error.code;
+  if (error instanceof CommanderError) return 'BAD_OPTION';
+  return isOfSystem(error) ? 'IO' : 'INTERNAL';
+}
+
 /** Runs one phase; the exit status: 0, 2 for a coded error, 130 when it was interrupted. */
 export async function main(argv: string[]): Promise<number> {
   const abort = new AbortController();
@@ -134,6 +140,8 @@ export async function main(argv: string[]): Promise<number> {
     tell('IO', `standard output: ${messageOf(error)}`);
     process.exit(2);
   });
+  // Nobody has to read how far a run is.
+  process.stderr.on('error', () => undefined);
   const program = new Program('light-peft').exitOverride().configureOutput({ writeErr: () => undefined });
   for (const name of Object.keys(COMMANDS) as Command[]) program.addCommand(command(name, abort.signal));
   program.addCommand(planCommand());
@@ -147,12 +155,7 @@ export async function main(argv: string[]): Promise<number> {
       '',
     );
     const more = error instanceof CommanderError ? /\(Did you mean .*\)/.exec(error.message)?.[0] : undefined;
-    const code =
-      error instanceof LightPeftError
-        ? error.code
-        : error instanceof CommanderError
-          ? 'BAD_OPTION'
-          : 'INTERNAL';
+    const code = codeOf(error);
     tell(code, `${message}${more ? ` ${more}` : ''}`);
     return code === 'ABORTED' ? 130 : 2;
   }

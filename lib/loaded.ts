@@ -3,11 +3,10 @@ import { layerCuts } from './adapter/delta.ts';
 import { kindOfAdapter } from './adapter/files.ts';
 import { readLightAdapter } from './adapter/light.ts';
 import { readPeftAdapter } from './adapter/peft.ts';
-import { sitesOf } from './checkpoint/spec.ts';
-import type { LabelSet } from './data/labels.ts';
+import { type LabelSet, outputsFor } from './data/labels.ts';
 import { begun, type Session } from './engine.ts';
 import { LightPeftError } from './errors.ts';
-import type { ModuleConfig, NamedTensor } from './native.ts';
+import type { NamedTensor } from './native.ts';
 import { parsePlan } from './plan/plan.ts';
 import { headOf } from './head-tensors.ts';
 import { outputsOf } from './task-head.ts';
@@ -45,6 +44,14 @@ function labelsOf(
       'BAD_OPTION',
       'this model tells texts apart; --task or --choice-columns must say which',
     );
+  if (asked?.kind === 'classes' || asked?.kind === 'regression') {
+    const count = outputsFor(asked);
+    if (count !== outputs)
+      throw new LightPeftError(
+        'BAD_OPTION',
+        `the task tells ${count === 1 ? 'a value' : `${count} labels apart`}, and what was trained ${outputs === 1 ? 'a value' : outputs}`,
+      );
+  }
   if (outputs === 1 && told === 'classes') return { kind: 'regression' };
   const labels = bench.settings.labelNames ?? names ?? Array.from({ length: outputs }, (_, i) => String(i));
   if (labels.length !== outputs)
@@ -90,22 +97,6 @@ function checkBase({ checkpoint, settings }: Workbench, adapter: string, info: A
   );
 }
 
-/** The modules that an adapter has, by their names. */
-const modulesOf = (
-  bench: Workbench,
-  rankOf: (name: string) => number | undefined,
-  scaleOf: (name: string) => number,
-): ModuleConfig[] =>
-  Array.from({ length: bench.checkpoint.spec.layers }, (_, layer) =>
-    sitesOf(bench.checkpoint.spec).map((site): ModuleConfig | undefined => {
-      const name = bench.model.moduleName(layer, site);
-      const rank = rankOf(name);
-      return rank === undefined ? undefined : { name, layer, site, rank, scale: scaleOf(name), dropout: 0 };
-    }),
-  )
-    .flat()
-    .filter((module) => module !== undefined);
-
 /**
  * A checkpoint with its own head, a base with a Hugging Face PEFT adapter, or a base with a light adapter.
  * @param asked what is to be told, where that is known
@@ -136,8 +127,7 @@ export async function load(
     const peft = await readPeftAdapter(adapter, bench.family);
     checkBase(bench, adapter, peft.info);
     const labels = adapterLabels(bench, peft.tensors, adapter, peft.info, asked);
-    const modules = modulesOf(
-      bench,
+    const modules = bench.modulesOf(
       (name) => peft.tensors.get(`${name}.lora_A.weight`)?.shape[0],
       peft.scale,
     );
@@ -155,8 +145,7 @@ export async function load(
   using small = await bench.model.cut(layerCuts(plan, light.delta), { threads: bench.settings.threads });
   const labels = adapterLabels(bench, light.tensors, adapter, light.info, asked);
   const ranks = new Map(plan.modules.map(({ name, ranks }) => [name, ranks.length]));
-  const modules = modulesOf(
-    bench,
+  const modules = bench.modulesOf(
     (name) => ranks.get(name),
     () => light.info.alpha / light.info.r,
   );

@@ -72,8 +72,8 @@ const LINKLESS: readonly unknown[] = ['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'
 function create(file: string, own: Holder): boolean {
   const draft = `${file}.${own.token}`;
   const text = JSON.stringify(own);
-  writeFileSync(draft, text);
   try {
+    writeFileSync(draft, text);
     return unlessTaken(() => linkSync(draft, file));
   } catch (error) {
     if (!LINKLESS.includes((error as NodeJS.ErrnoException).code)) throw error;

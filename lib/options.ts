@@ -5,7 +5,7 @@ import { LightPeftError } from './errors.ts';
 import type { MetricName } from './metrics.ts';
 import { ESTIMATOR_NAMES, MODULE_ESTIMATORS } from './plan/estimators.ts';
 
-const ratio = z.number().min(0).lt(1);
+const ratio = z.number().min(0, 'it must not be below 0').lt(1, 'it must be below 1');
 const count = z.int().min(1);
 
 /** Every option of every phase, its default and its check. Names are those of the flags, in camel case. */
@@ -175,7 +175,7 @@ const SCHEMA = z.strictObject({
   /** 0: one for each core. */
   threads: z.int().min(0).max(1024).default(0),
   seed: z.int().min(0).default(42),
-  out: z.string().optional(),
+  out: z.string().min(1, 'a folder or file must be named').optional(),
 });
 
 export type Options = z.input<typeof SCHEMA>;

@@ -116,5 +116,6 @@ export async function diffPlans(a: string, b: string, { model }: PlanReportOptio
   const modules = all.filter((name) => targets.some((target) => isTarget(name, target))).length;
   const ranks = modules * Math.max(first.info.r, second.info.r);
   const totals = { heads: layers * heads, neurons: layers * ffn, modules, ranks };
-  return planDifference(first.plan, second.plan, totals);
+  const heading = `what only one of ${a} and ${b} keeps, of all that the base and its adapter have:`;
+  return `${heading}\n${planDifference(first.plan, second.plan, totals)}`;
 }

@@ -5,17 +5,17 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { LightPeftError } from './errors.ts';
 import { needed, type Settings } from './options.ts';
-import { optionsIdentity, STATE } from './training-state.ts';
+import { differenceOf, type Identity, IDENTITY, optionsIdentity, STATE } from './training-state.ts';
 import { removeFile, writeWhole } from './whole-file.ts';
 
 const FILE = 'rounds.json';
-const SCHEMA = z.strictObject({ identity: z.string(), count: z.int().nonnegative() });
+const SCHEMA = z.strictObject({ identity: IDENTITY, count: z.int().nonnegative() });
 
 /** How many rounds of an estimation are over, and of which; a file in `out` while it is under way. */
 export class RoundsDone {
   private constructor(
     private readonly file: string,
-    private readonly identity: string,
+    private readonly identity: Identity,
     public count: number,
   ) {}
 
@@ -23,7 +23,7 @@ export class RoundsDone {
   static async of(out: string, settings: Settings): Promise<RoundsDone> {
     const file = join(out, FILE);
     const data = createHash('sha256').update(await readFile(needed(settings, 'trainFile')).catch(() => ''));
-    const identity = JSON.stringify({ ...optionsIdentity(settings), data: data.digest('hex') });
+    const identity = { ...optionsIdentity(settings), data: data.digest('hex') };
     const bad = (why: string) => new LightPeftError('BAD_STATE', `${file}: ${why}`);
     if (!settings.resume) {
       const begun = new RoundsDone(file, identity, 0);
@@ -38,7 +38,8 @@ export class RoundsDone {
           ? 'the run to resume has no rounds'
           : 'there is no interrupted run to resume; one that has ended leaves none',
       );
-    if (known.data.identity !== identity) throw bad('the run to resume had other options or data');
+    const other = differenceOf(known.data.identity, identity);
+    if (other !== undefined) throw bad(other);
     return new RoundsDone(file, identity, known.data.count);
   }
 

@@ -6,6 +6,7 @@ import { cutAdapter, mergeAdapter } from './adapter/cut.ts';
 import { digestOf, layerCuts } from './adapter/delta.ts';
 import { MOMENT_ALONG, MOMENT_PARTS, momentsFile, readMoments } from './adapter/moments.ts';
 import { readInfoIfAny, toldBy } from './adapter/info.ts';
+import { ranksOf } from './adapter/files.ts';
 import { readPeftAdapter } from './adapter/peft.ts';
 import type { Dataset } from './data/dataset.ts';
 import { outputsFor } from './data/labels.ts';
@@ -115,9 +116,12 @@ export async function startSmaller(
       'BAD_OPTION',
       `--from: ${from} has learned ${learned} ${learned === 1 ? 'value' : 'labels'}, and the data has ${outputsFor(data.labels)}`,
     );
+  const ranks = ranksOf(trained, from);
   const estimate = await readEstimate(join(from, SCORES), {
     fingerprint: checkpoint.fingerprint,
     tokenizer: bench.tokenizer.fingerprint,
+    spec: checkpoint.spec,
+    modules: bench.modulesOf((name) => ranks.get(name)),
   });
   // Where what is left is estimated again, the settings say what is measured then, not what to cut by now.
   const asked: Partial<Settings> = masks ? {} : settings;

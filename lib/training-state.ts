@@ -80,7 +80,16 @@ export const batchesIdentity = (
   examples: readonly EncodedExample[],
 ): string => [batchSize, gradientAccumulationSteps, seed, digestOf(examples)].join(' ');
 
-const IDENTITY: z.ZodType<Identity> = z.record(z.string(), z.string());
+export const IDENTITY: z.ZodType<Identity> = z.record(z.string(), z.string());
+
+/** In what a run to resume is another one; undefined: in nothing. */
+export function differenceOf(found: Identity, own: Identity): string | undefined {
+  const other = Object.entries(own).find(([what, value]) => found[what] !== value);
+  if (!other) return undefined;
+  const [what, value] = other;
+  const values = what === 'data' ? '' : `: ${found[what] ?? 'nothing'}, not ${value}`;
+  return `the run to resume had another ${what}${values}`;
+}
 
 const count = z.int().nonnegative();
 const POSITION: z.ZodType<Position> = z.strictObject({
@@ -115,10 +124,16 @@ export class TrainingState {
       ([name, data]) => [name, { shape: [data.length], data }] as const,
     );
     if (this.delta) await writeSafetensors(this.deltaFile, this.delta, { format: 'pt' });
-    await writeSafetensors(this.file, new Map(bytes), {
-      identity: JSON.stringify(this.identity),
-      position: JSON.stringify(position),
-    });
+    try {
+      await writeSafetensors(this.file, new Map(bytes), {
+        identity: JSON.stringify(this.identity),
+        position: JSON.stringify(position),
+      });
+    } catch (error) {
+      // It is of no use without a state.
+      if (!this.exists) await removeFile(this.deltaFile);
+      throw error;
+    }
   }
 
   /** @throws {LightPeftError} BAD_STATE: there is none, it cannot be read, or it is another run's */
@@ -129,11 +144,8 @@ export class TrainingState {
     try {
       const { metadata } = await readHeader(this.file);
       const found = IDENTITY.parse(JSON.parse(metadata['identity'] ?? ''));
-      for (const [what, value] of Object.entries(this.identity))
-        if (found[what] !== value) {
-          const values = what === 'data' ? '' : `: ${found[what] ?? 'nothing'}, not ${value}`;
-          throw bad(`the run to resume had another ${what}${values}`);
-        }
+      const other = differenceOf(found, this.identity);
+      if (other !== undefined) throw bad(other);
       const tensors = Object.fromEntries(await readBytes(this.file));
       const position = POSITION.parse(JSON.parse(metadata['position'] ?? ''));
       return { position, state: { stepsDone: position.step, tensors } };

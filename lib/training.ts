@@ -143,6 +143,8 @@ async function trained<S extends Start>(
   const from = settings.resume ? await resume(state, session) : undefined;
   if (from) bench.note(`goes on from step ${from.step}`);
   else if (state.exists) bench.note(`starts anew; --resume would go on with the run that ${out} holds`);
+  else if (existsSync(join(out, SIGNS[phase.writes])))
+    bench.note(`what ${out} holds is replaced when this has ended`);
 
   const finish = async (taken: number): Promise<NamedTensor[]> => {
     const tensors = await bench.trained(session);

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, open, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, open, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { LightPeftError, messageOf } from './errors.ts';
 import { withLock } from './lock.ts';
@@ -25,32 +25,52 @@ async function writeTemporary(temporary: string, pieces: readonly (Uint8Array | 
   }
 }
 
+/** Moves what is there out of the way; what moves it back, or nothing. */
+async function movedAside(file: string, aside: string): Promise<(() => Promise<void>) | undefined> {
+  const there = await lstat(file).catch(() => undefined);
+  if (!there) return undefined;
+  if (there.isDirectory()) throw new Error('a folder is in its place');
+  await rename(file, aside);
+  return () => rename(aside, file);
+}
+
 /**
  * Writes files that belong together, of which the last tells that all are there: it is gone before the first is in its
- * place, so that no mixture of old and new can be read. None is touched before all new ones are written.
+ * place, so that no mixture of old and new can be read. None is touched before all new ones are written, and where one
+ * cannot take its place, the earlier ones have theirs again.
  * @throws {LightPeftError} IO
  */
 export async function writeTogether(files: readonly WholeFile[]): Promise<void> {
   // In the same folder, as a rename cannot cross file systems.
   const staged = files.map(({ file, pieces }) => ({
-    ...{ file, pieces },
+    ...{ file, pieces, aside: `${file}.${randomUUID()}.tmp` },
     temporary: `${file}.${randomUUID()}.tmp`,
   }));
-  let at = staged[0]?.file ?? '';
+  const undo: (() => Promise<void>)[] = [];
+  let at = '';
   try {
     for (const { file, pieces, temporary } of staged) {
       at = file;
       if (pieces) await writeTemporary(temporary, pieces);
     }
-    if (staged.length > 1) await rm(staged.at(-1)!.file, { force: true });
+    // One alone takes an earlier one's place in one step.
+    for (const { file, aside } of staged.length > 1 ? staged.toReversed() : []) {
+      at = file;
+      const back = await movedAside(file, aside);
+      if (back) undo.push(back);
+    }
     for (const { file, pieces, temporary } of staged) {
       at = file;
-      await (pieces ? rename(temporary, file) : rm(file, { force: true }));
+      if (!pieces) continue;
+      await rename(temporary, file);
+      undo.push(() => rm(file));
     }
   } catch (error) {
+    for (const step of undo.reverse()) await step().catch(() => undefined);
     for (const { temporary } of staged) await rm(temporary, { force: true });
     throw ioError(at, error);
   }
+  for (const { aside } of staged) await rm(aside, { force: true });
 }
 
 /**
@@ -100,7 +120,8 @@ export async function makeFolder(folder: string): Promise<void> {
   }
 }
 
-const isOfSystem = (error: unknown): boolean => error instanceof Error && 'syscall' in error;
+/** Whether a call of the operating system failed. */
+export const isOfSystem = (error: unknown): boolean => error instanceof Error && 'syscall' in error;
 
 /**
  * Runs what writes its results to a folder.

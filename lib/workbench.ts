@@ -158,6 +158,22 @@ export class Workbench implements Disposable {
     );
   }
 
+  /** All places of modules, layer by layer. */
+  private places(): Pick<ModuleConfig, 'name' | 'layer' | 'site'>[] {
+    const { spec } = this.checkpoint;
+    return Array.from({ length: spec.layers }, (_, layer) =>
+      sitesOf(spec).map((site) => ({ name: this.model.moduleName(layer, site), layer, site })),
+    ).flat();
+  }
+
+  /** Those that an adapter has. */
+  modulesOf(rankOf: (name: string) => number | undefined, scaleOf: (name: string) => number = () => 1): ModuleConfig[] {
+    return this.places().flatMap((place) => {
+      const rank = rankOf(place.name);
+      return rank === undefined ? [] : [{ ...place, rank, scale: scaleOf(place.name), dropout: 0 }];
+    });
+  }
+
   /**
    * The modules that --target-modules names, all of full rank.
    * @throws {LightPeftError} BAD_OPTION: one of the targets is nowhere in the model
@@ -165,13 +181,7 @@ export class Workbench implements Disposable {
   modules(): ModuleConfig[] {
     const { loraR, loraAlpha, loraDropout } = this.settings;
     const { targetModules } = this;
-    const all = Array.from({ length: this.checkpoint.spec.layers }, (_, layer) =>
-      sitesOf(this.checkpoint.spec).map((site) => ({
-        name: this.model.moduleName(layer, site),
-        layer,
-        site,
-      })),
-    ).flat();
+    const all = this.places();
     const missing = targetModules.find((target) => !all.some(({ name }) => isTarget(name, target)));
     if (missing !== undefined)
       throw new LightPeftError(

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { SITES } from '../checkpoint/spec.ts';
+import { SITES, type Spec } from '../checkpoint/spec.ts';
 import { readHeader, readTensors, safetensorsFile } from '../checkpoint/safetensors.ts';
 import { LightPeftError, messageOf } from '../errors.ts';
 import { MEASURES, type Measures } from '../native.ts';
@@ -54,12 +54,16 @@ export function estimateFile(file: string, estimate: Estimate): WholeFile {
   });
 }
 
+const COUNT = z
+  .string()
+  .regex(/^[1-9]\d{0,14}$/)
+  .transform(Number);
 const METADATA = z.object({
   version: z.literal(VERSION),
   fingerprint: z.string().min(1),
   tokenizer: z.string().min(1),
-  steps: z.string().regex(/^\d+$/).transform(Number),
-  taken: z.string().regex(/^\d+$/).transform(Number).optional(),
+  steps: COUNT,
+  taken: COUNT.optional(),
   batches: z.string().optional(),
   estimator: z.enum(ESTIMATOR_NAMES),
   moduleEstimator: z.enum(MODULE_ESTIMATORS),
@@ -89,10 +93,79 @@ export async function estimatorsOf(
     : {};
 }
 
-/** @throws {LightPeftError} BAD_SCORES: not such a file, or made for another base or tokenizer */
+/** What an estimate must fit. */
+export interface Estimated extends Pick<Estimate, 'fingerprint' | 'tokenizer'> {
+  /** The base's. */
+  spec: Pick<Spec, 'layers' | 'heads' | 'group' | 'headSize' | 'ffn'>;
+  /** Of the adapter beside it, in the order of the base. */
+  modules: readonly (ModulePlace & { rank: number })[];
+}
+
+/** Of each part that a layer has so many of: whether a measure is missing where the part's mask is there. */
+const lacks = (masks: Float32Array, values: Float32Array): boolean => {
+  const each = values.length / masks.length;
+  return values.some((value, i) => Number.isNaN(value) && !Number.isNaN(masks[Math.floor(i / each)]));
+};
+
+type Measured = Pick<Estimate, 'masks' | 'measures' | 'modules'>;
+type Fitted = Omit<Estimated, 'fingerprint' | 'tokenizer'>;
+
+const nothingIn = (all: Float32Array[]): boolean =>
+  all.every((values) => values.every((value) => Number.isNaN(value)));
+
+/** What of heads and neurons is not as the base has it; what is gone has no mask, and something must be left. */
+function unitMisfit({ masks, measures }: Measured, { spec }: Fitted): string | undefined {
+  const { layers, heads, group, headSize, ffn } = spec;
+  const of = (kind: 'heads' | 'neurons', size: number) => ({ signs: masks[kind], size });
+  const kinds = [
+    { begins: 'head', ...of('heads', heads) },
+    { begins: 'context', ...of('heads', heads * group * headSize) },
+    { begins: 'neuron', ...of('neurons', ffn) },
+  ];
+  const all = Object.entries(measures).flatMap(([name, found]) =>
+    kinds.filter(({ begins }) => name.startsWith(begins)).map((kind) => ({ name, found, ...kind })),
+  );
+  const signs = (['heads', 'neurons'] as const).map((kind) => ({
+    ...{ name: `masks.${kind}`, found: masks[kind] },
+    ...of(kind, kind === 'heads' ? heads : ffn),
+  }));
+  for (const { name, found, signs: there, size } of [...signs, ...all]) {
+    if (found.length !== layers) return `${name} is there ${found.length} times, not ${layers}`;
+    for (const [l, values] of found.entries()) {
+      if (values.length !== size) return `${name}.${l} has ${values.length} values, not ${size}`;
+      if (lacks(there[l]!, values)) return `${name}.${l} lacks the measure of a part that is there`;
+    }
+  }
+  return nothingIn([...masks.heads, ...masks.neurons]) ? 'nothing is scored' : undefined;
+}
+
+/** What of modules is not as the adapter has it. */
+function moduleMisfit({ measures, modules }: Measured, fitted: Fitted): string | undefined {
+  const same = modules.every(({ name, layer, site }, i) => {
+    const other = fitted.modules[i];
+    return name === other?.name && layer === other.layer && site === other.site;
+  });
+  if (!same || modules.length !== fitted.modules.length)
+    return 'its modules are not those of the adapter beside it';
+  for (const name of ['ratios', 'ranks', 'rankTaylor'] as const)
+    if (measures[name].length !== modules.length)
+      return `${name} is there ${measures[name].length} times, not ${modules.length}`;
+  for (const [i, { name, rank }] of fitted.modules.entries()) {
+    const [ratios, first, taylor] = [measures.ratios[i]!, measures.ranks[i]!, measures.rankTaylor[i]!];
+    if (ratios.length !== 1 || [first, taylor].some(({ length }) => length !== rank))
+      return `the measures of ${name} are of other sizes than the module`;
+    if (lacks(taylor, first) || lacks(first, taylor)) return `${name} is measured in part`;
+  }
+  return nothingIn(measures.rankTaylor) ? 'nothing is scored' : undefined;
+}
+
+const misfitOf = (measured: Measured, fitted: Fitted): string | undefined =>
+  unitMisfit(measured, fitted) ?? moduleMisfit(measured, fitted);
+
+/** @throws {LightPeftError} BAD_SCORES: not such a file, or made for another base, tokenizer or adapter */
 export async function readEstimate(
   file: string,
-  { fingerprint, tokenizer }: Pick<Estimate, 'fingerprint' | 'tokenizer'>,
+  { fingerprint, tokenizer, ...fitted }: Estimated,
 ): Promise<Estimate> {
   const bad = (why: string, cause?: unknown) =>
     new LightPeftError('BAD_SCORES', `${file}: ${why}`, { cause });
@@ -113,33 +186,10 @@ export async function readEstimate(
   };
   const masks = { heads: list('masks.heads'), neurons: list('masks.neurons') };
   const measures = Object.fromEntries(MEASURES.map((name) => [name, list(name)])) as Measures;
-  for (const [name, { length }] of Object.entries(measures)) {
-    const perModule = name.startsWith('rank') || name === 'ratios';
-    const expected = perModule ? modules.length : masks.heads.length;
-    if (length !== expected) throw bad(`${name} is there ${length} times, not ${expected}`);
-  }
-  // What is gone has no score, but something must be left, and nothing is endless.
   for (const [name, { data }] of tensors)
     if (data.some((value) => Math.abs(value) === Infinity)) throw bad(`${name} is not finite`);
-  if ([...masks.heads, ...masks.neurons].every((values) => values.every(Number.isNaN)))
-    throw bad('nothing is scored');
-  const stray = modules.find(({ layer }) => layer >= masks.heads.length);
-  if (stray) throw bad(`${stray.name} is in layer ${stray.layer} of ${masks.heads.length}`);
-  if (masks.heads.length === 0 || masks.neurons.length !== masks.heads.length) throw bad('masks are missing');
-  for (const [i, heads] of masks.heads.entries()) {
-    const fits =
-      measures.headTaylor[i]!.length === heads.length && measures.headSalience[i]!.length === heads.length;
-    const neurons = masks.neurons[i]!.length;
-    const whole = (['neuronTaylor', 'neuronSalience', 'neuronMean', 'neuronSquare'] as const).every(
-      (name) => measures[name][i]!.length === neurons,
-    );
-    const context = measures.contextMean[i]!.length;
-    const even = context % heads.length === 0 && measures.contextSquare[i]!.length === context;
-    if (!fits || !whole || !even) throw bad(`the measures of layer ${i} are of different sizes`);
-  }
-  for (const [i, { name }] of modules.entries())
-    if (measures.ratios[i]!.length !== 1 || measures.ranks[i]!.length !== measures.rankTaylor[i]!.length)
-      throw bad(`the measures of ${name} are of different sizes`);
+  const misfit = misfitOf({ masks, measures, modules }, fitted);
+  if (misfit !== undefined) throw bad(misfit);
   return {
     ...{ fingerprint, tokenizer, steps, estimator, moduleEstimator, masks, measures, modules },
     taken: taken !== undefined && batches !== undefined ? { steps: taken, batches } : undefined,

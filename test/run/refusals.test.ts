@@ -150,12 +150,39 @@ describe('what is wrong is refused before it is used', () => {
         code: 'BAD_SCORES',
       });
     }
-    for (const value of [NaN, Infinity]) {
-      const scored = [...whole].map(([name, { shape, data }]): [string, Pick<Tensor, 'shape' | 'data'>] => [
-        name,
-        { shape, data: name.startsWith('masks.') ? data.map(() => value) : data },
-      ]);
-      await writeSafetensors(file, new Map(scored), metadata);
+    const places = JSON.parse(metadata['modules']!) as object[];
+    for (const modules of [places.toReversed(), places.slice(1), [places[0], ...places.slice(0, -1)]]) {
+      await writeSafetensors(file, whole, { ...metadata, modules: JSON.stringify(modules) });
+      expect(await errorOf(train(options({ from, out: folder.file('never') })))).include({
+        code: 'BAD_SCORES',
+      });
+    }
+    type Edit = (data: Float32Array, name: string) => Float32Array;
+    const replaced = (begins: string, edit: Edit) =>
+      [...whole].map(([name, { shape, data }]): [string, Pick<Tensor, 'shape' | 'data'>] => {
+        const edited = name.startsWith(begins) ? edit(data, name) : data;
+        return [name, { shape: edited === data ? shape : [edited.length], data: edited }];
+      });
+    const with0 = (value: number) => (data: Float32Array) => data.map((old, i) => (i === 0 ? value : old));
+    const edits: [string, Edit][] = [
+      ['masks.', (data) => data.map(() => NaN)],
+      ['rankTaylor', (data) => data.map(() => NaN)],
+      ['masks.heads.0', with0(Infinity)],
+      ['headTaylor.0', with0(NaN)],
+      ['neuronMean.1', with0(NaN)],
+      ['ranks.0', with0(NaN)],
+      ['rank', (data) => data.slice(1)],
+      ['contextMean.0', (data) => data.slice(1)],
+      ['neuron', (data) => data.slice(1)],
+    ];
+    for (const [begins, edit] of edits) {
+      await writeSafetensors(file, new Map(replaced(begins, edit)), metadata);
+      const { code, message } = await errorOf(train(options({ from, out: folder.file('never') })));
+      expect({ begins, code }).deep.equal({ begins, code: 'BAD_SCORES' });
+      expect(message).contain(file);
+    }
+    for (const wrong of [{ taken: '0' }, { steps: '0' }, { taken: '9'.repeat(30) }]) {
+      await writeSafetensors(file, whole, { ...metadata, ...wrong });
       expect(await errorOf(train(options({ from, out: folder.file('never') })))).include({
         code: 'BAD_SCORES',
       });

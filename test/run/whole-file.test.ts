@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { type WholeFile, writeTogether } from '../../lib/whole-file.ts';
 import { Broken } from '../checkpoint/broken.ts';
 
@@ -27,6 +27,15 @@ describe('files that belong together', () => {
     const last = files((name) => (name === 'c' ? [Symbol('no bytes') as never] : ['new']));
     expect(await scratch.failure(() => writeTogether(last))).to.match(/^IO .*c: /);
     expect(found()).to.deep.equal(names);
+    expect(readdirSync(scratch.folder)).to.have.length(3);
+  });
+
+  it('leave earlier ones as they are where one cannot take its place', async () => {
+    for (const name of ['a', 'c']) writeFileSync(scratch.path(name), name);
+    mkdirSync(scratch.path('b'));
+    const failure = await scratch.failure(() => writeTogether(files(() => ['new'])));
+    expect(failure).to.equal('IO b: a folder is in its place');
+    expect(['a', 'c'].map((name) => readFileSync(scratch.path(name), 'utf8'))).to.deep.equal(['a', 'c']);
     expect(readdirSync(scratch.folder)).to.have.length(3);
   });
 });
