@@ -167,7 +167,10 @@ export class Workbench implements Disposable {
   }
 
   /** Those that an adapter has. */
-  modulesOf(rankOf: (name: string) => number | undefined, scaleOf: (name: string) => number = () => 1): ModuleConfig[] {
+  modulesOf(
+    rankOf: (name: string) => number | undefined,
+    scaleOf: (name: string) => number = () => 1,
+  ): ModuleConfig[] {
     return this.places().flatMap((place) => {
       const rank = rankOf(place.name);
       return rank === undefined ? [] : [{ ...place, rank, scale: scaleOf(place.name), dropout: 0 }];
