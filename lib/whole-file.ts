@@ -70,7 +70,8 @@ export async function writeTogether(files: readonly WholeFile[]): Promise<void> 
     for (const { temporary } of staged) await rm(temporary, { force: true });
     throw ioError(at, error);
   }
-  for (const { aside } of staged) await rm(aside, { force: true });
+  // What stays is swept one day.
+  for (const { aside } of staged) await rm(aside, { force: true }).catch(() => undefined);
 }
 
 /**

@@ -1,8 +1,9 @@
 import { z } from 'zod';
-import { SITES, type Spec } from '../checkpoint/spec.ts';
+import { SITES } from '../checkpoint/spec.ts';
 import { readHeader, readTensors, safetensorsFile } from '../checkpoint/safetensors.ts';
 import { LightPeftError, messageOf } from '../errors.ts';
 import { MEASURES, type Measures } from '../native.ts';
+import { type Fitted, misfitOf } from './estimate-fit.ts';
 import { type Estimator, ESTIMATOR_NAMES, MODULE_ESTIMATORS, type ModuleEstimator } from './estimators.ts';
 import type { WholeFile } from '../whole-file.ts';
 import type { ModulePlace } from './scores.ts';
@@ -93,79 +94,10 @@ export async function estimatorsOf(
     : {};
 }
 
-/** What an estimate must fit. */
-export interface Estimated extends Pick<Estimate, 'fingerprint' | 'tokenizer'> {
-  /** The base's. */
-  spec: Pick<Spec, 'layers' | 'heads' | 'group' | 'headSize' | 'ffn'>;
-  /** Of the adapter beside it, in the order of the base. */
-  modules: readonly (ModulePlace & { rank: number })[];
-}
-
-/** Of each part that a layer has so many of: whether a measure is missing where the part's mask is there. */
-const lacks = (masks: Float32Array, values: Float32Array): boolean => {
-  const each = values.length / masks.length;
-  return values.some((value, i) => Number.isNaN(value) && !Number.isNaN(masks[Math.floor(i / each)]));
-};
-
-type Measured = Pick<Estimate, 'masks' | 'measures' | 'modules'>;
-type Fitted = Omit<Estimated, 'fingerprint' | 'tokenizer'>;
-
-const nothingIn = (all: Float32Array[]): boolean =>
-  all.every((values) => values.every((value) => Number.isNaN(value)));
-
-/** What of heads and neurons is not as the base has it; what is gone has no mask, and something must be left. */
-function unitMisfit({ masks, measures }: Measured, { spec }: Fitted): string | undefined {
-  const { layers, heads, group, headSize, ffn } = spec;
-  const of = (kind: 'heads' | 'neurons', size: number) => ({ signs: masks[kind], size });
-  const kinds = [
-    { begins: 'head', ...of('heads', heads) },
-    { begins: 'context', ...of('heads', heads * group * headSize) },
-    { begins: 'neuron', ...of('neurons', ffn) },
-  ];
-  const all = Object.entries(measures).flatMap(([name, found]) =>
-    kinds.filter(({ begins }) => name.startsWith(begins)).map((kind) => ({ name, found, ...kind })),
-  );
-  const signs = (['heads', 'neurons'] as const).map((kind) => ({
-    ...{ name: `masks.${kind}`, found: masks[kind] },
-    ...of(kind, kind === 'heads' ? heads : ffn),
-  }));
-  for (const { name, found, signs: there, size } of [...signs, ...all]) {
-    if (found.length !== layers) return `${name} is there ${found.length} times, not ${layers}`;
-    for (const [l, values] of found.entries()) {
-      if (values.length !== size) return `${name}.${l} has ${values.length} values, not ${size}`;
-      if (lacks(there[l]!, values)) return `${name}.${l} lacks the measure of a part that is there`;
-    }
-  }
-  return nothingIn([...masks.heads, ...masks.neurons]) ? 'nothing is scored' : undefined;
-}
-
-/** What of modules is not as the adapter has it. */
-function moduleMisfit({ measures, modules }: Measured, fitted: Fitted): string | undefined {
-  const same = modules.every(({ name, layer, site }, i) => {
-    const other = fitted.modules[i];
-    return name === other?.name && layer === other.layer && site === other.site;
-  });
-  if (!same || modules.length !== fitted.modules.length)
-    return 'its modules are not those of the adapter beside it';
-  for (const name of ['ratios', 'ranks', 'rankTaylor'] as const)
-    if (measures[name].length !== modules.length)
-      return `${name} is there ${measures[name].length} times, not ${modules.length}`;
-  for (const [i, { name, rank }] of fitted.modules.entries()) {
-    const [ratios, first, taylor] = [measures.ratios[i]!, measures.ranks[i]!, measures.rankTaylor[i]!];
-    if (ratios.length !== 1 || [first, taylor].some(({ length }) => length !== rank))
-      return `the measures of ${name} are of other sizes than the module`;
-    if (lacks(taylor, first) || lacks(first, taylor)) return `${name} is measured in part`;
-  }
-  return nothingIn(measures.rankTaylor) ? 'nothing is scored' : undefined;
-}
-
-const misfitOf = (measured: Measured, fitted: Fitted): string | undefined =>
-  unitMisfit(measured, fitted) ?? moduleMisfit(measured, fitted);
-
 /** @throws {LightPeftError} BAD_SCORES: not such a file, or made for another base, tokenizer or adapter */
 export async function readEstimate(
   file: string,
-  { fingerprint, tokenizer, ...fitted }: Estimated,
+  { fingerprint, tokenizer, ...fitted }: Fitted & Pick<Estimate, 'fingerprint' | 'tokenizer'>,
 ): Promise<Estimate> {
   const bad = (why: string, cause?: unknown) =>
     new LightPeftError('BAD_SCORES', `${file}: ${why}`, { cause });

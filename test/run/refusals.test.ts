@@ -210,6 +210,20 @@ describe('what is wrong is refused before it is used', () => {
     expect(await errorOf(vanillaTrain({ ...metric, task: 'stsb', metric: 'accuracy' }))).property('code');
   });
 
+  it('a task of other labels than an adapter has learned', async () => {
+    for (const [task, told] of [
+      ['cb', '3 labels apart'],
+      ['stsb', 'a value'],
+    ] as const) {
+      const asked = options({ adapter: estimated, task, out: undefined });
+      const { code, message } = await errorOf(evaluate({ ...asked, validationFile: asked.trainFile! }));
+      expect({ code, message }).deep.equal({
+        code: 'BAD_OPTION',
+        message: `the task tells ${told}, and what was trained 2`,
+      });
+    }
+  });
+
   it('a training state that was edited', async () => {
     const out = folder.file('state');
     const abort = new AbortController();
