@@ -7,7 +7,7 @@ import { estimate } from './estimate.ts';
 import { evaluate, predict } from './evaluate.ts';
 import { generate } from './generate.ts';
 import type { Options } from './options.ts';
-import { diffPlans, inspectPlan, type PlanReportOptions } from './plan-report.ts';
+import { diffPlans, inspectPlan, planDistances, type PlanReportOptions, reportPlan } from './plan-report.ts';
 import { pretrain } from './pretrain.ts';
 import { progressTo } from './progress.ts';
 import type { RunOptions } from './run.ts';
@@ -37,6 +37,7 @@ const PHASES: Record<
   evaluate,
 };
 
+const AS_JSON = 'one JSON object on standard output';
 const JSON_HELP: Partial<Record<Command, string>> = {
   predict: 'one JSON object for each example, as without it',
   generate: 'one JSON object for each prompt on standard output',
@@ -48,7 +49,7 @@ function command(name: Command, signal: AbortSignal): Program {
     .exitOverride()
     .configureOutput({ writeErr: () => undefined });
   for (const option of optionsOf(name)) phase.addOption(option);
-  phase.option('--json', JSON_HELP[name] ?? 'one JSON object on standard output');
+  phase.option('--json', JSON_HELP[name] ?? AS_JSON);
   phase.action(async (given: Options & { json?: boolean }) => {
     const { json, ...options } = given;
     checkNeeded(name, options);
@@ -92,15 +93,23 @@ function planCommand(): Program {
     .option('--length <n>', 'tokens of a text', number)
     .option('--measure', 'time the base and what is left of it')
     .option('--threads <n>', '0: one for each core', number)
-    .action(async (adapter: string, options: PlanReportOptions) => {
-      process.stdout.write(`${await inspectPlan(adapter, options)}\n`);
+    .option('--json', AS_JSON)
+    .action(async (adapter: string, { json, ...options }: PlanReportOptions & { json?: boolean }) => {
+      const found = json
+        ? JSON.stringify(await reportPlan(adapter, options))
+        : await inspectPlan(adapter, options);
+      process.stdout.write(`${found}\n`);
     });
   quiet(plan.command('diff'))
     .description('How far the plans of two adapters are apart: shares of units that only one of them keeps.')
     .arguments('<a> <b>')
     .option('--model <folder>', 'the base, where it is no longer where it was')
-    .action(async (a: string, b: string, options: PlanReportOptions) => {
-      process.stdout.write(`${await diffPlans(a, b, options)}\n`);
+    .option('--json', AS_JSON)
+    .action(async (a: string, b: string, { json, ...options }: PlanReportOptions & { json?: boolean }) => {
+      const found = json
+        ? JSON.stringify(await planDistances(a, b, options))
+        : await diffPlans(a, b, options);
+      process.stdout.write(`${found}\n`);
     });
   return plan;
 }

@@ -6,6 +6,7 @@ export { evaluate, predict } from './evaluate.ts';
 export { generate, type Generated } from './generate.ts';
 export type { SessionConfig, StepMetrics } from './native.ts';
 export type { Options } from './options.ts';
+export { planDistances, type PlanReport, reportPlan } from './plan-report.ts';
 export { makePlan, parsePlan, type Plan } from './plan/plan.ts';
 export type { RunOptions } from './run.ts';
 export { Tokenizer } from './tokenizer.ts';

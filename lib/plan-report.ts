@@ -2,15 +2,16 @@ import { readLightAdapter } from './adapter/light.ts';
 import { layerCuts } from './adapter/delta.ts';
 import { FAMILIES } from './checkpoint/families.ts';
 import { type Checkpoint, openCheckpoint } from './checkpoint/folder.ts';
-import { sitesOf } from './checkpoint/spec.ts';
+import { sitesOf, type Spec } from './checkpoint/spec.ts';
 import { packBatch } from './data/batches.ts';
 import { Random } from './data/random.ts';
 import { Model, Session } from './engine.ts';
 import { LightPeftError } from './errors.ts';
 import { type LayerCut, PLAIN_SESSION } from './native.ts';
 import { median } from './median.ts';
-import { keptShares, planDifference, planMap } from './plan/inspect.ts';
-import { parsePlan } from './plan/plan.ts';
+import { distances, GRANULARITIES, type Granularity } from './plan/distance.ts';
+import { keptShares, planMap } from './plan/inspect.ts';
+import { parsePlan, type Plan } from './plan/plan.ts';
 import { isTarget } from './workbench.ts';
 
 export interface PlanReportOptions {
@@ -65,44 +66,78 @@ async function speedup(
   return median(times[0]!) / median(times[1]!);
 }
 
+/** What a light adapter's plan keeps. */
+export interface PlanReport {
+  base: string;
+  plan: Plan;
+  /** Shares of the encoder that stay, of its operations on a text of so many tokens. */
+  parameters: number;
+  operations: number;
+  length: number;
+  /** How many times as fast inference is: by operations, and, where it was asked for, as it was timed. */
+  expectedSpeedup: number;
+  measuredSpeedup?: number;
+}
+
 /**
- * What a light adapter's plan keeps: a map of layers, shares of parameters and operations, and the speed-up to expect,
- * with `measure` beside the one that was measured.
- * @throws {LightPeftError} BAD_ADAPTER, BAD_PLAN, BAD_CHECKPOINT and what opening the base throws
+ * @throws {LightPeftError} BAD_ADAPTER, BAD_PLAN, BAD_CHECKPOINT and what opening the base throws; BAD_OPTION: `length` is out of range
  */
-export async function inspectPlan(folder: string, options: PlanReportOptions = {}): Promise<string> {
+export async function reportPlan(folder: string, options: PlanReportOptions = {}): Promise<PlanReport> {
+  return (await inspected(folder, options)).report;
+}
+
+async function inspected(
+  folder: string,
+  options: PlanReportOptions,
+): Promise<{ report: PlanReport; spec: Spec }> {
   const { plan, info, delta, checkpoint } = await opened(folder, options.model);
   const { spec } = checkpoint;
   const length = options.length ?? Math.min(128, spec.maxLength);
   if (!Number.isInteger(length) || length < 1 || length > spec.maxLength)
     throw new LightPeftError('BAD_OPTION', `--length: from 1 to ${spec.maxLength}`);
+  const shares = keptShares(plan, spec, length, { every: info.tells !== undefined });
+  const timed = async () => speedup(checkpoint, layerCuts(plan, delta), length, options.threads ?? 0);
+  const report = { base: info.base, plan, ...shares, length, expectedSpeedup: 1 / shares.operations };
+  return { spec, report: options.measure ? { ...report, measuredSpeedup: await timed() } : report };
+}
+
+/**
+ * The same to be read: a map of layers, shares of parameters and operations, and the speed-up to expect, with `measure`
+ * beside the one that was measured.
+ * @throws {LightPeftError} as reportPlan
+ */
+export async function inspectPlan(folder: string, options: PlanReportOptions = {}): Promise<string> {
+  const { report, spec } = await inspected(folder, options);
+  const { base, plan, parameters, operations, length, expectedSpeedup, measuredSpeedup } = report;
   const family = FAMILIES.get(spec.family)!;
-  const { parameters, operations } = keptShares(plan, spec, length, { every: info.tells !== undefined });
   const ranks = plan.modules.reduce((sum, module) => sum + module.ranks.length, 0);
   const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
   const lines = [
-    `base ${info.base}; ${plan.budget ? `${percent(plan.budget.keep)} of its ${plan.budget.of} asked for` : `rule ${plan.rule}`}`,
+    `base ${base}; ${plan.budget ? `${percent(plan.budget.keep)} of its ${plan.budget.of} asked for` : `rule ${plan.rule}`}`,
     '',
     planMap(plan, spec, (layer, site) => family.moduleOf(`layers.${layer}.${site}`)!),
     '',
     `encoder: ${percent(parameters)} of the parameters, ${percent(operations)} of the operations on texts of ${length} tokens`,
     `PEFT: ${plan.modules.length} modules, ${ranks} ranks`,
-    `inference: ${(1 / operations).toFixed(2)} times as fast to expect`,
+    `inference: ${expectedSpeedup.toFixed(2)} times as fast to expect`,
   ];
-  if (options.measure) {
-    const times = await speedup(checkpoint, layerCuts(plan, delta), length, options.threads ?? 0);
+  if (measuredSpeedup !== undefined)
     lines.push(
-      `           ${times.toFixed(2)} times as fast measured, ${TEXTS} texts at once, embeddings counted`,
+      `           ${measuredSpeedup.toFixed(2)} times as fast measured, ${TEXTS} texts at once, embeddings counted`,
     );
-  }
   return lines.join('\n');
 }
 
 /**
- * Normalised Hamming distances of two light adapters' plans for one base.
- * @throws {LightPeftError} as inspectPlan; BAD_PLAN: plans for different bases
+ * Normalised Hamming distances of two light adapters' plans for one base: of all heads, neurons, modules and ranks the
+ * shares that only one of them keeps.
+ * @throws {LightPeftError} as reportPlan; BAD_PLAN: plans for different bases
  */
-export async function diffPlans(a: string, b: string, { model }: PlanReportOptions = {}): Promise<string> {
+export async function planDistances(
+  a: string,
+  b: string,
+  { model }: PlanReportOptions = {},
+): Promise<Record<Granularity, number>> {
   const first = await opened(a, model);
   const second = await readLightAdapter(b);
   if (second.plan.fingerprint !== first.plan.fingerprint)
@@ -115,7 +150,16 @@ export async function diffPlans(a: string, b: string, { model }: PlanReportOptio
   ).flat();
   const modules = all.filter((name) => targets.some((target) => isTarget(name, target))).length;
   const ranks = modules * Math.max(first.info.r, second.info.r);
-  const totals = { heads: layers * heads, neurons: layers * ffn, modules, ranks };
-  const heading = `what only one of ${a} and ${b} keeps, of all that the base and its adapter have:`;
-  return `${heading}\n${planDifference(first.plan, second.plan, totals)}`;
+  return distances(first.plan, second.plan, { heads: layers * heads, neurons: layers * ffn, modules, ranks });
+}
+
+/** The same to be read. */
+export async function diffPlans(a: string, b: string, options: PlanReportOptions = {}): Promise<string> {
+  const found = await planDistances(a, b, options);
+  const lines = GRANULARITIES.map(
+    (name) => `${name.padEnd(8)} ${(100 * found[name]).toFixed(1).padStart(5)} %`,
+  );
+  return [`what only one of ${a} and ${b} keeps, of all that the base and its adapter have:`, ...lines].join(
+    '\n',
+  );
 }

@@ -1,6 +1,4 @@
 import { type Site, sitesOf, type Spec } from '../checkpoint/spec.ts';
-import type { Totals } from './distance.ts';
-import { distances, GRANULARITIES } from './distance.ts';
 import { encoderCost, operationCosts, parameterCosts } from './costs.ts';
 import type { Costs } from './budget.ts';
 import type { Plan } from './plan.ts';
@@ -51,12 +49,4 @@ export function planMap(plan: Plan, spec: Spec, nameOf: (layer: number, site: st
     lines.push(`${String(l).padStart(5)}  ${map.padEnd(wide)}  ${bar} ${count.padEnd(12)}  ${modules}`);
   }
   return lines.join('\n');
-}
-
-/** How far two plans are apart, a line for each granularity. */
-export function planDifference(a: Plan, b: Plan, totals: Totals): string {
-  const found = distances(a, b, totals);
-  return GRANULARITIES.map(
-    (name) => `${name.padEnd(8)} ${(100 * found[name]).toFixed(1).padStart(5)} %`,
-  ).join('\n');
 }

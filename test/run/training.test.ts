@@ -8,7 +8,7 @@ import type { Prediction } from '../../lib/evaluation.ts';
 import { estimate, evaluate, type Options, predict, type RunOptions, train } from '../../lib/index.ts';
 import { vanillaTrain } from '../../lib/index.ts';
 import type { Plan } from '../../lib/plan/plan.ts';
-import { diffPlans, inspectPlan } from '../../lib/plan-report.ts';
+import { diffPlans, inspectPlan, planDistances, reportPlan } from '../../lib/plan-report.ts';
 import { errorOf, Folder } from './bench.ts';
 
 /** A run that is told to stop at its first report past `step`. */
@@ -223,6 +223,11 @@ describe('a training run', () => {
       .match(/times as fast measured/);
     expect(text).contain('0  ●●●●●●●●');
     expect(await diffPlans(out, out)).contain('heads      0.0 %');
+    const { plan, parameters, operations, expectedSpeedup } = await reportPlan(out);
+    expect(plan.budget).deep.equal({ of: 'parameters', keep: 0.6 });
+    expect(parameters).within(0.58, 0.6);
+    expect(expectedSpeedup * operations).closeTo(1, 1e-9);
+    expect(await planDistances(out, out)).deep.equal({ heads: 0, neurons: 0, modules: 0, ranks: 0 });
     expect(await errorOf(train(options({ out, from, targetParameters: 0.01 })))).include({
       code: 'BAD_OPTION',
     });
