@@ -11,7 +11,8 @@ import { estimateFile, estimatorsOf, SCORES } from './plan/estimate-file.ts';
 import { estimatorOf, trainsMasks } from './plan/estimators.ts';
 import { RoundsDone } from './rounds-done.ts';
 import type { RunOptions } from './run.ts';
-import { inFull, loraOf, momentsOf, type Smaller, startSmaller } from './smaller.ts';
+import { goingOn } from './going-on.ts';
+import { inFull, momentsOf, type Smaller, startSmaller } from './smaller.ts';
 import { startHead } from './task-head.ts';
 import { checkVacant, type Phase, runTraining, type Start } from './training.ts';
 import { batchesIdentity, STATE } from './training-state.ts';
@@ -79,11 +80,8 @@ function checkRounds(settings: Settings): void {
 }
 
 /** What `from` was trained with and measured for goes on, where nothing else is asked for. */
-const following = async (options: Options, from: string): Promise<Options> => ({
-  ...(await estimatorsOf(join(from, SCORES))),
-  ...options,
-  ...(await loraOf(from)),
-});
+const following = async (options: Options, from: string): Promise<Options> =>
+  goingOn(from, { ...(await estimatorsOf(join(from, SCORES))), ...options });
 
 async function inRounds(options: Options, settings: Settings, run: RunOptions): Promise<Report> {
   const out = needed(settings, 'out');

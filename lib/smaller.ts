@@ -1,11 +1,10 @@
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Adapter } from './adapter/compensation.ts';
 import { cutAdapter, mergeAdapter } from './adapter/cut.ts';
 import { digestOf, layerCuts } from './adapter/delta.ts';
 import { MOMENT_ALONG, MOMENT_PARTS, momentsFile, readMoments } from './adapter/moments.ts';
-import { readInfoIfAny, toldBy } from './adapter/info.ts';
+import { toldBy } from './adapter/info.ts';
 import { ranksOf } from './adapter/files.ts';
 import { readPeftAdapter } from './adapter/peft.ts';
 import type { Dataset } from './data/dataset.ts';
@@ -15,7 +14,7 @@ import { begun, type Session } from './engine.ts';
 import { LightPeftError, messageOf } from './errors.ts';
 import { stepsOf } from './fit.ts';
 import type { ModuleConfig, NamedTensor } from './native.ts';
-import { needed, type Options, type Settings } from './options.ts';
+import { needed, type Settings } from './options.ts';
 import { type Estimate, readEstimate, SCORES } from './plan/estimate-file.ts';
 import { scoresOf } from './plan/estimators.ts';
 import { makePlan, type Plan } from './plan/plan.ts';
@@ -91,6 +90,10 @@ const placeOf = (bench: Workbench) => {
   return (name: string) => modules.find((module) => module.name === name);
 };
 
+/** The same names in another order, in which each would be taken for another. */
+const isReordered = (a: readonly string[], b: readonly string[]): boolean =>
+  a.length === b.length && a.every((name) => b.includes(name)) && a.some((name, i) => name !== b[i]);
+
 /**
  * @param masks whether what is left is estimated again
  * @param prefixCache MiB
@@ -109,6 +112,12 @@ export async function startSmaller(
     throw new LightPeftError(
       'BAD_OPTION',
       `--from: what ${from} has learned tells ${toldBy(info)}, and the data is for ${kind}`,
+    );
+  const { labels } = data;
+  if (info?.labels && labels.kind === 'classes' && isReordered(info.labels, labels.names))
+    throw new LightPeftError(
+      'BAD_OPTION',
+      `--from: ${from} has learned ${info.labels.join(', ')}, and the data tells ${labels.names.join(', ')}; see --label-names`,
     );
   const learned = trained.get('classifier.out_proj.weight')?.shape[0];
   if (learned !== undefined && learned !== outputsFor(data.labels))
@@ -209,14 +218,3 @@ export const isOfWhole = ({ masks, measures }: Estimate): boolean =>
   [...masks.heads, ...masks.neurons, ...measures.rankTaylor].every(
     (values) => !values.some((value) => Number.isNaN(value)),
   );
-
-/**
- * What was trained with these goes on with them; other values would scale it wrongly.
- * @throws {LightPeftError} BAD_SCORES: there is no estimate
- */
-export async function loraOf(from: string): Promise<Partial<Options>> {
-  if (!existsSync(join(from, SCORES)))
-    throw new LightPeftError('BAD_SCORES', `--from: ${from} is no estimate, it has no ${SCORES}`);
-  const info = await readInfoIfAny(from);
-  return info ? { loraR: info.r, loraAlpha: info.alpha, targetModules: info.targetModules } : {};
-}

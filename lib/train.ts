@@ -9,7 +9,8 @@ import type { NamedTensor } from './native.ts';
 import { needed, type Options, settle } from './options.ts';
 import { checkCut } from './plan-options.ts';
 import type { RunOptions } from './run.ts';
-import { isOfWhole, loraOf, type Smaller, startSmaller } from './smaller.ts';
+import { goingOn } from './going-on.ts';
+import { isOfWhole, type Smaller, startSmaller } from './smaller.ts';
 import { startHead } from './task-head.ts';
 import { taught, teacherOf } from './teacher.ts';
 import { type Phase, runTraining } from './training.ts';
@@ -98,5 +99,5 @@ const LIGHT: Phase<Smaller> = {
 export async function train(options: Options, run: RunOptions = {}): Promise<Report> {
   const settings = settle(options);
   checkCut(settings);
-  return runTraining({ ...options, ...(await loraOf(needed(settings, 'from'))) }, run, LIGHT);
+  return runTraining(await goingOn(needed(settings, 'from'), options), run, LIGHT);
 }

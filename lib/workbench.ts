@@ -150,8 +150,9 @@ export class Workbench implements Disposable {
       return this.readAs({ ...own, told: info.tells }, file, unlabelled, lengths);
     }
     const choices = reading.choices ?? (info.choices as Reading['choices']);
+    const template = settings.textColumns ? undefined : (info.template as Reading['template']);
     return this.readAs(
-      { ...reading, columns: { ...reading.columns, text }, choices, metrics, labels },
+      { ...reading, columns: { ...reading.columns, text }, template, choices, metrics, labels },
       file,
       unlabelled,
       lengths,
@@ -283,6 +284,7 @@ export class Workbench implements Disposable {
       fingerprint: this.checkpoint.fingerprint,
       labels: labels.kind === 'classes' || labels.kind === 'tags' ? labels.names : null,
       ...(this.reading.choices && { choices: this.reading.choices.map((texts) => [...texts]) }),
+      ...(this.reading.template && { template: [...this.reading.template] }),
       ...(isTokenwise(labels) && { tells: labels.kind as NonNullable<AdapterInfo['tells']> }),
       ...(labels.kind === 'spans' && { unanswerable: labels.unanswerable ?? false }),
       ...(labels.kind === 'choices' && labels.first !== undefined && { firstChoice: labels.first }),

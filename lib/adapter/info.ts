@@ -14,7 +14,9 @@ export interface AdapterInfo {
   labels: string[] | null;
   /** How the texts of an example's choices are made of its columns, where these are told apart. */
   choices?: string[][] | undefined;
-  /** What their numbers begin with, where that is not 0. */
+  /** How texts are made of the columns, where they are not these as they are. */
+  template?: string[] | undefined;
+  /** What choices' numbers begin with, where that is not 0. */
   firstChoice?: number | undefined;
   /** Whether a text may have no answer. */
   unanswerable?: boolean | undefined;
@@ -44,6 +46,7 @@ const schema: z.ZodType<AdapterInfo> = z
     fingerprint: z.string().min(1),
     labels: z.array(z.string()).min(1).nullable(),
     choices: z.array(z.array(z.string()).min(1).max(2)).min(2).optional(),
+    template: z.array(z.string()).min(1).max(2).optional(),
     firstChoice: z.int().optional(),
     unanswerable: z.boolean().optional(),
     tells: z.enum(['tokens', 'tags', 'spans']).optional(),

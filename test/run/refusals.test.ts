@@ -210,6 +210,17 @@ describe('what is wrong is refused before it is used', () => {
     expect(await errorOf(vanillaTrain({ ...metric, task: 'stsb', metric: 'accuracy' }))).property('code');
   });
 
+  it("labels in another order than the estimate's", async () => {
+    const from = copy(estimated, 'reordered');
+    const file = join(from, 'light_peft.json');
+    const { labels, ...info } = JSON.parse(readFileSync(file, 'utf8')) as { labels: string[] };
+    writeFileSync(file, JSON.stringify({ ...info, labels: labels.toReversed() }));
+    expect(await errorOf(train(options({ from, out: folder.file('never') })))).include({
+      code: 'BAD_OPTION',
+      message: `--from: ${from} has learned 1, 0, and the data tells 0, 1; see --label-names`,
+    });
+  });
+
   it('a task of other labels than an adapter has learned', async () => {
     for (const [task, told] of [
       ['cb', '3 labels apart'],

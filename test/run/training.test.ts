@@ -211,6 +211,38 @@ describe('a training run', () => {
     expect((await evaluate(options({ adapter: out }))).metrics).deep.equal(metrics);
   });
 
+  it("reads texts as the estimate's were read", async () => {
+    const rows = String(folder.bytes('train.jsonl')).replaceAll('"sentence"', '"words"');
+    const trainFile = folder.write('words.jsonl', rows);
+    const read = { trainFile, validationFile: trainFile, maxSteps: 2 };
+    const [from, out] = [folder.file('estimate-words'), folder.file('light-words')];
+    await estimate(options({ ...read, out: from, textColumns: ['words'], maxLength: 7 }));
+    await train(options({ ...read, out, from }));
+    const { columns, maxLength } = JSON.parse(
+      String(folder.bytes('light-words', 'light_peft.json')),
+    ) as AdapterInfo;
+    expect({ columns, maxLength }).deep.equal({ columns: ['words'], maxLength: 7 });
+    const other = await errorOf(train(options({ ...read, out, from, textColumns: ['sentence'] })));
+    expect(other).include({ code: 'BAD_DATA' });
+  });
+
+  it("fills a task's template without being told the task again", async () => {
+    const rows = Array.from({ length: 8 }, (_, i) => ({
+      ...{ word: `w${i}`, sentence1: `the w${i} is red`, sentence2: `a w${i} fell`, label: i % 2 },
+    }));
+    const trainFile = folder.write('wic.jsonl', rows.map((row) => JSON.stringify(row)).join('\n'));
+    const adapter = folder.file('wic');
+    await vanillaTrain(
+      options({ trainFile, validationFile: undefined, task: 'wic', out: adapter, maxSteps: 2 }),
+    );
+    const told = async (more: Partial<Options>) => {
+      const asked = options({ adapter, input: trainFile, ...more });
+      return (await predict(asked)).map((one) => JSON.stringify(one));
+    };
+    expect(await told({})).deep.equal(await told({ task: 'wic' }));
+    expect(await told({})).not.deep.equal(await told({ textColumns: ['sentence1', 'sentence2'] }));
+  });
+
   it('meets a target of parameters', async () => {
     const [from, out] = [folder.file('estimate-whole'), folder.file('target')];
     const { encoderParametersKept, encoderParameters } = await train(
