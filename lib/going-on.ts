@@ -1,18 +1,15 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type AdapterInfo, readInfoIfAny } from './adapter/info.ts';
+import { TOLD_BY } from './data/reading.ts';
 import { LightPeftError } from './errors.ts';
 import type { Options } from './options.ts';
 import { SCORES } from './plan/estimate-file.ts';
 
-/** The flag that names what is told, beside the text. */
-const TOLD_IN = { tokens: 'completionColumn', tags: 'tagColumn', spans: 'answerColumn' } as const;
+const TELLING = Object.keys(TOLD_BY) as (keyof typeof TOLD_BY)[];
 
 /** Options that say how files are read. */
-const READING = [
-  ...(['task', 'textColumns', 'labelColumn', 'labelNames'] as const),
-  ...(['completionColumn', 'choiceColumns', 'tagColumn', 'answerColumn'] as const),
-] as const satisfies (keyof Options)[];
+const READING = [...(['task', 'textColumns', 'labelColumn', 'labelNames'] as const), ...TELLING];
 
 /** How the texts of an estimate were read, where no option says it. */
 function readAgain(
@@ -23,10 +20,11 @@ function readAgain(
   // What choices are made of has no flags, nor has a template.
   if (choices || template || READING.some((name) => options[name] !== undefined)) return lengths;
   const text = tells ? columns.slice(0, -1) : columns;
+  const telling = TELLING.find((name) => TOLD_BY[name] === tells);
   return {
     ...lengths,
     ...(text.length > 0 && { textColumns: text }),
-    ...(tells && { [TOLD_IN[tells]]: columns.at(-1) }),
+    ...(telling && { [telling]: columns.at(-1) }),
   };
 }
 

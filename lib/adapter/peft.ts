@@ -104,9 +104,14 @@ export function peftFiles(
 }
 
 /** Writes it. */
-export async function writePeftAdapter(...what: Parameters<typeof peftFiles>): Promise<void> {
-  await makeFolder(what[0]);
-  await writeTogether(peftFiles(...what));
+export async function writePeftAdapter(
+  folder: string,
+  tensors: NamedTensor[],
+  info: AdapterInfo,
+  family: HeadNames,
+): Promise<void> {
+  await makeFolder(folder);
+  await writeTogether(peftFiles(folder, tensors, info, family));
 }
 
 const schema = z.object({

@@ -70,8 +70,8 @@ function spansOf(settings: Settings, task?: Task): Reading {
   };
 }
 
-/** What flags of their own say is told. */
-const FLAGS = {
+/** What options of their own say is told. */
+export const TOLD_BY = {
   completionColumn: 'tokens',
   choiceColumns: 'choices',
   tagColumn: 'tags',
@@ -80,10 +80,12 @@ const FLAGS = {
 
 /** @throws {LightPeftError} BAD_OPTION: two things are to be told */
 function checkOne(settings: Settings, task: Task | undefined): void {
-  const given = (Object.keys(FLAGS) as (keyof typeof FLAGS)[]).filter((name) => settings[name] !== undefined);
+  const given = (Object.keys(TOLD_BY) as (keyof typeof TOLD_BY)[]).filter(
+    (name) => settings[name] !== undefined,
+  );
   if (given.length > 1) throw bad(`${given.map(flagOf).join(' and ')} exclude each other`);
   const [one] = given;
-  if (one && task && isTokenwise(task.labels) && task.labels.kind !== FLAGS[one])
+  if (one && task && isTokenwise(task.labels) && task.labels.kind !== TOLD_BY[one])
     throw bad(`${flagOf(one)} is not for --task ${settings.task!}`);
 }
 

@@ -1,0 +1,167 @@
+import { existsSync, mkdirSync, readdirSync, utimesSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect } from 'chai';
+import { LIGHT_TENSORS, PEFT_TENSORS } from '../../lib/adapter/files.ts';
+import { readTensors, writeSafetensors } from '../../lib/checkpoint/safetensors.ts';
+import { estimate, evaluate, type Options, type RunOptions, train, vanillaTrain } from '../../lib/index.ts';
+import type { Plan } from '../../lib/plan/plan.ts';
+import { errorOf, Folder, stopAt } from './bench.ts';
+
+describe('a run that may be stopped', () => {
+  const folder = new Folder();
+  const options = (changes: Partial<Options> = {}) => folder.options(changes);
+  after(() => folder.remove());
+
+  const phases: [string, (o: Options, run?: RunOptions) => Promise<unknown>, Partial<Options>, string[]][] = [
+    ['vanilla-train', vanillaTrain, {}, [PEFT_TENSORS]],
+    ['estimate', estimate, { maxSteps: 12 }, [PEFT_TENSORS, 'scores.safetensors']],
+    [
+      'train',
+      train,
+      { from: folder.file('estimate-whole'), estimationShare: 0.5, epochs: 4, freezeTail: 0.5 },
+      [LIGHT_TENSORS, 'plan.json'],
+    ],
+    [
+      'estimate-again',
+      estimate,
+      { from: folder.file('estimate-whole'), maxSteps: 12, carryMoments: true },
+      [PEFT_TENSORS, 'scores.safetensors', 'moments.safetensors'],
+    ],
+  ];
+  for (const [name, phase, changes, files] of phases)
+    for (const gradientAccumulationSteps of name === 'vanilla-train' ? [1, 4] : [1])
+      it(`${name} of ${gradientAccumulationSteps} micro-batches, resumed, is one never stopped`, async () => {
+        const plain = { ...changes, gradientAccumulationSteps };
+        const [whole, parts] = [folder.file(`${name}-whole`), folder.file(`${name}-parts`)];
+        await phase(options({ ...plain, out: whole }));
+        await stopAt(3, (run) => phase(options({ ...plain, out: parts }), run));
+        expect(existsSync(folder.file(`${name}-parts`, 'training_state.safetensors'))).equal(true);
+        const steps: number[] = [];
+        const onProgress: RunOptions['onProgress'] = ({ step }) => steps.push(step);
+        await phase(options({ ...plain, out: parts, resume: true }), { onProgress });
+        expect(steps[0]).greaterThan(3);
+        for (const file of files)
+          expect(folder.bytes(`${name}-parts`, file).equals(folder.bytes(`${name}-whole`, file)), file).equal(
+            true,
+          );
+        expect(existsSync(folder.file(`${name}-parts`, 'training_state.safetensors'))).equal(false);
+      });
+
+  it('that was stopped leaves an adapter that can be used', async () => {
+    const out = folder.file('stopped');
+    await stopAt(5, (run) => vanillaTrain(options({ out }), run));
+    expect((await evaluate(options({ adapter: out }))).metrics).property('accuracy');
+  });
+
+  it('saves its state as often as it is told to', async () => {
+    const out = folder.file('saving');
+    const seen: boolean[] = [];
+    await vanillaTrain(options({ out, saveSteps: 5 }), {
+      onProgress: () => seen.push(existsSync(folder.file('saving', 'training_state.safetensors'))),
+    });
+    expect([seen.indexOf(true), seen.length]).deep.equal([5, 12]);
+  });
+
+  it('takes away what a killed run has left, if it is old', async () => {
+    const out = folder.file('swept');
+    mkdirSync(out);
+    const name = (digit: string) => `scores.safetensors.${digit.repeat(8)}-0000-4000-8000-000000000000.tmp`;
+    for (const digit of ['a', 'b']) writeFileSync(join(out, name(digit)), 'half');
+    utimesSync(join(out, name('a')), 1e9, 1e9);
+    await vanillaTrain(options({ out, maxSteps: 1 }));
+    expect(readdirSync(out).filter((file) => file.endsWith('.tmp'))).deep.equal([name('b')]);
+  });
+
+  it('does not go on where there is nothing, or another run', async () => {
+    const out = folder.file('other');
+    expect(await errorOf(vanillaTrain(options({ out, resume: true })))).include({ code: 'BAD_STATE' });
+    await stopAt(3, (run) => vanillaTrain(options({ out }), run));
+    const another = options({ out, resume: true, learningRate: 2e-3 });
+    const { code, message } = await errorOf(vanillaTrain(another));
+    expect(code).equal('BAD_STATE');
+    expect(message).contain('--learning-rate: 0.001, not 0.002');
+  });
+
+  it('goes on beside the base that it began with, whatever the threads', async () => {
+    const from = folder.file('estimate-whole');
+    const [whole, stopped] = [folder.file('one-thread'), folder.file('other-threads')];
+    await train(options({ from, out: whole, threads: 1 }));
+    await stopAt(3, (run) => train(options({ from, out: stopped, threads: 1 }), run));
+    const kept = join(stopped, 'training_delta.safetensors');
+    const tensors = await readTensors(kept);
+    const other = new Map(
+      [...tensors].map(([name, { shape, data }]) => [name, { shape, data: data.map((x) => 2 * x) }]),
+    );
+    await writeSafetensors(kept, other, { format: 'pt' });
+    expect(await errorOf(train(options({ from, out: stopped, resume: true })))).include({
+      code: 'BAD_STATE',
+    });
+    await writeSafetensors(kept, tensors, { format: 'pt' });
+    const another = options({ from, out: stopped, resume: true, targetParameters: 0.3 });
+    expect(await errorOf(train(another))).include({ code: 'BAD_STATE' });
+    await train(options({ from, out: stopped, threads: 3, resume: true }));
+    expect(folder.bytes('other-threads', 'base_delta.safetensors')).deep.equal(
+      folder.bytes('one-thread', 'base_delta.safetensors'),
+    );
+    expect(existsSync(join(stopped, 'training_delta.safetensors'))).equal(false);
+  });
+
+  it('does not go on at another rate', async () => {
+    const light = { from: folder.file('estimate-whole'), out: folder.file('rate-stopped') };
+    await stopAt(3, (run) => train(options({ ...light, adapterLr: 4 }), run));
+    expect(await errorOf(train(options({ ...light, resume: true })))).include({ code: 'BAD_STATE' });
+  });
+
+  it('meets a target of time, measured once', async () => {
+    const [from, out] = [folder.file('estimate-whole'), folder.file('timed')];
+    const timed = options({ out, from, targetTime: 1, maxSteps: 2 });
+    await train(timed);
+    const { budget } = JSON.parse(String(folder.bytes('timed', 'plan.json'))) as Plan;
+    expect(budget).deep.equal({ of: 'time', keep: 1 });
+    const costs = () => String(folder.bytes('timed', 'step_times.json'));
+    const stopped = { ...timed, maxSteps: 8 };
+    await stopAt(3, (run) => train(stopped, run));
+    const before = costs();
+    await train({ ...stopped, resume: true });
+    expect(costs()).equal(before);
+  });
+
+  it('ends an estimation when what it would cut has settled', async () => {
+    const early = (changes: Partial<Options>) =>
+      options({ maxSteps: 40, earlyStop: true, stopWindow: 2, stopDistance: 0.9, ...changes });
+    const notes: string[] = [];
+    const straight = await estimate(early({ out: folder.file('early') }), {
+      onNote: (line) => notes.push(line),
+    });
+    expect(straight.steps).equal(11);
+    expect(notes.some((line) => line.startsWith('settled: heads at step 10'))).equal(true);
+    // In the middle, and at the look that ends it.
+    for (const step of [7, 10]) {
+      const name = `early-stopped-${step}`;
+      const out = folder.file(name);
+      await stopAt(step, (run) => estimate(early({ out }), run));
+      expect((await estimate(early({ out, resume: true }))).steps).equal(11);
+      for (const file of [PEFT_TENSORS, 'scores.safetensors'])
+        expect(folder.bytes(name, file).equals(folder.bytes('early', file))).equal(true);
+    }
+  });
+
+  it('writes over no estimate, nor estimates over an adapter', async () => {
+    const out = folder.file('estimate-kept');
+    await estimate(options({ out, maxSteps: 2 }));
+    const { code, message } = await errorOf(vanillaTrain(options({ out, maxSteps: 2 })));
+    expect(code).equal('BAD_OPTION');
+    expect(message).match(/holds another kind of result \(scores.safetensors\)/);
+    await estimate(options({ out, maxSteps: 2 }));
+    const adapter = folder.file('adapter-kept');
+    await vanillaTrain(options({ out: adapter, maxSteps: 2 }));
+    const other = await errorOf(estimate(options({ out: adapter, maxSteps: 2 })));
+    expect(other.message).match(/holds another kind of result \(adapter_config.json\)/);
+  });
+
+  it('says where a folder cannot be locked', async () => {
+    const out = folder.file('locked');
+    mkdirSync(join(out, '.run.lock'), { recursive: true });
+    expect(await errorOf(estimate(options({ out, maxSteps: 2 })))).include({ code: 'IO' });
+  });
+});
