@@ -149,8 +149,6 @@ export async function main(argv: string[]): Promise<number> {
     tell('IO', `standard output: ${messageOf(error)}`);
     process.exit(2);
   });
-  // Nobody has to read how far a run is.
-  process.stderr.on('error', () => undefined);
   const program = new Program('light-peft').exitOverride().configureOutput({ writeErr: () => undefined });
   for (const name of Object.keys(COMMANDS) as Command[]) program.addCommand(command(name, abort.signal));
   program.addCommand(planCommand());

@@ -58,9 +58,7 @@ const toldOfAnother = (cause: unknown): never => {
   throw new LightPeftError(
     'BAD_STATE',
     `--resume: the run to go on with had another cut: ${messageOf(cause)}`,
-    {
-      cause,
-    },
+    { cause },
   );
 };
 

@@ -1,8 +1,10 @@
 import { execFile, spawn } from 'node:child_process';
 import {
+  closeSync,
   cpSync,
   existsSync,
   mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
   truncateSync,
@@ -257,5 +259,18 @@ describe('the command line', () => {
       ],
     ]);
     expect((await evaluate(folder.options({ adapter: stopped }))).metrics).property('accuracy');
+  });
+
+  it('does what it is told to where nobody can read how far it is', async () => {
+    const [full, out] = [openSync('/dev/full', 'w'), folder.file('unread')];
+    const { model, trainFile } = folder.options();
+    const flags = ['--model', model, '--train-file', trainFile!, '--max-steps', '2', '--out', out];
+    const child = spawn(process.execPath, [...ARGS, 'vanilla-train', ...flags], {
+      stdio: ['ignore', 'ignore', full],
+    });
+    const status = await new Promise<number | null>((resolve) => child.on('exit', resolve));
+    closeSync(full);
+    expect(status).equal(0);
+    expect(readdirSync(out)).include('adapter_config.json');
   });
 });
