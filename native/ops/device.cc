@@ -44,6 +44,16 @@ at::Tensor placed(const at::Tensor& t, const at::Device& device) {
   return device_kernels(there) && there.is_same(t) ? t.clone() : there;
 }
 
+// A device reads by itself only memory that stays where it is. LibTorch keeps the copy there until it was
+// read.
+at::Tensor queued(const at::Tensor& host, const at::Device& device) {
+  return device.is_cuda() ? host.pin_memory().to(device, host.scalar_type(), /*non_blocking=*/true) : host;
+}
+
+void queue_copy(const at::Tensor& host, at::Tensor there) {
+  there.copy_(there.is_cuda() ? host.pin_memory() : host, /*non_blocking=*/true);
+}
+
 DeviceTurn::DeviceTurn(const at::Device& device) {
   static std::array<std::mutex, 128> turns;  // more than LibTorch has GPUs
   if (!device.is_cpu()) lock_ = std::unique_lock(turns.at(device.index()));

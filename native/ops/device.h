@@ -17,6 +17,15 @@ Launch launch_on(const at::Tensor& t, const at::Tensor& room = {});
 /// A tensor in a device's memory, where it lies as kernels read it, 16 bytes at once.
 at::Tensor placed(const at::Tensor& t, const at::Device& device);
 
+/// A tensor of the host's memory on a device: its copy is queued and not waited for.
+at::Tensor queued(const at::Tensor& host, const at::Device& device);
+template <class T>
+at::Tensor queued(const std::vector<T>& list, const at::Device& device) {
+  return queued(at::tensor(at::ArrayRef<T>(list)), device);
+}
+/// The same to where the device has its place already.
+void queue_copy(const at::Tensor& host, at::Tensor there);
+
 /// A list's bytes where a tensor is.
 template <class T>
 at::Tensor on_device_of(const at::Tensor& t, const std::vector<T>& list) {

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "ops/device.h"
 
 namespace lp {
 namespace {
@@ -116,7 +117,7 @@ Feed feed_of(const Model& model, const FeedTensors& there, int64_t longest, bool
 Feed feed_of(const Model& model, const Batch& batch, const KeyValueCache* cache) {
   FeedTensors feed = feed_tensors(model, batch, cache);
   for (Tensor* t : {&feed.places, &feed.cu, &feed.cos, &feed.sin})
-    if (t->defined()) *t = t->to(model.device());
+    if (t->defined()) *t = queued(*t, model.device());
   return feed_of(model, feed, longest_of(batch), batch.causal, cache);
 }
 

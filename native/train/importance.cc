@@ -72,10 +72,10 @@ std::vector<RunningSum*> Importance::all() {
 
 void Importance::begin() { now_.zero_(); }
 
-void Importance::accept(int64_t step_tokens) {
+void Importance::accept(int64_t step_tokens, const Tensor& counts) {
   ratios.all_now().div_(static_cast<double>(std::max<int64_t>(1, step_tokens)));
-  sum_.add_(now_);
-  steps.add_(1);
+  sum_.add_(at::where(counts, now_, 0.f));  // what does not count may not be finite
+  steps.add_(counts);
 }
 
 std::vector<std::pair<std::string, std::vector<Tensor>>> Importance::means() {

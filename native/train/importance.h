@@ -49,8 +49,8 @@ struct Importance {
   Tensor steps;  // fp64 [1]
 
   void begin();
-  /// The step that began counts; its ratios are sums over so many tokens.
-  void accept(int64_t tokens);
+  /// The step that began counts where `counts` says so, bool [1]; its ratios are sums over so many tokens.
+  void accept(int64_t tokens, const Tensor& counts);
   std::vector<RunningSum*> all();
   /// By name, one tensor for each piece: means over steps, and of activations over tokens.
   std::vector<std::pair<std::string, std::vector<Tensor>>> means();

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "ops/device.h"
 
 namespace lp {
 
@@ -36,8 +37,8 @@ void KeyValueCache::place() {
     begin.push_back(static_cast<int32_t>(b * capacity_));
     end.push_back(static_cast<int32_t>(b * capacity_ + lengths_[b]));
   }
-  k_begin_ = at::tensor(begin, at::kInt).to(keys_[0].device());
-  k_end_ = at::tensor(end, at::kInt).to(keys_[0].device());
+  k_begin_ = queued(begin, keys_[0].device());
+  k_end_ = queued(end, keys_[0].device());
 }
 
 void KeyValueCache::extend(const std::vector<int32_t>& cu_seqlens) {
@@ -49,7 +50,7 @@ void KeyValueCache::extend(const std::vector<int32_t>& cu_seqlens) {
   std::vector<int64_t> rows;
   for (int64_t b = 0; b < sequences(); ++b)
     for (int64_t t = before[b]; t < lengths_[b]; ++t) rows.push_back(b * capacity_ + t);
-  new_rows_ = at::tensor(rows, at::kLong).to(keys_[0].device());
+  new_rows_ = queued(rows, keys_[0].device());
   place();
 }
 
@@ -65,7 +66,7 @@ void KeyValueCache::choose(const std::vector<int64_t>& from) {
     if (b < 0 || b >= sequences()) throw Error("BAD_DATA", "no such sequence: " + std::to_string(b));
     lengths.push_back(lengths_[b]);
   }
-  const Tensor index = at::tensor(from, at::kLong).to(keys_[0].device());
+  const Tensor index = queued(from, keys_[0].device());
   for (auto* all : {&keys_, &values_})
     for (Tensor& old : *all) {
       const Tensor chosen = old.view({sequences(), capacity_, old.size(1)}).index_select(0, index);

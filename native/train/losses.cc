@@ -60,9 +60,7 @@ void check_label(float label, int64_t classes) {
     throw Error("BAD_LABEL", "a label is outside 0.." + std::to_string(classes - 1));
 }
 
-Tensor on(const at::Device& device, const std::vector<float>& values) {
-  return at::tensor(at::ArrayRef<float>(values)).to(device);
-}
+Tensor on(const at::Device& device, const std::vector<float>& values) { return queued(values, device); }
 
 /// The same as row_loss for all rows, by the CUDA kernel.
 void losses_there(const DeviceKernels& kernels, const Tensor& outputs, const Targets& targets,
@@ -128,7 +126,7 @@ Targets targets_of(const Batch& batch, Told told, bool regression, int64_t class
 
 TargetsThere there_of(const Targets& targets, const at::Device& device) {
   TargetsThere there{on(device, targets.values), {}, {}};
-  if (targets.spans) there.cu = at::tensor(at::ArrayRef<int32_t>(targets.cu_seqlens), at::kInt).to(device);
+  if (targets.spans) there.cu = queued(targets.cu_seqlens, device);
   return there;
 }
 

@@ -10,14 +10,6 @@ namespace {
 // Elements that are worth a turn of a thread.
 constexpr int64_t kPiece = kAdamPiece;
 
-AdamW arguments(const OptimizerSettings& o) {
-  AdamW a{};
-  a.beta1 = static_cast<float>(o.beta1);
-  a.beta2 = static_cast<float>(o.beta2);
-  a.eps = static_cast<float>(o.eps);
-  return a;
-}
-
 }  // namespace
 
 size_t Parameters::add(std::string name, std::vector<int64_t> shape, double rate, bool decays) {
@@ -56,45 +48,25 @@ void Parameters::follow() {
   if (device_kernels(value_)) pieces_there_ = on_device_of(value_, pieces_);
 }
 
-Tensor Parameters::squares_on(const DeviceKernels& kernels) const {
+Tensor Parameters::numbers_of(const OptimizerSettings& o, double learning_rate, int64_t count,
+                              int64_t examples) {
+  return at::tensor({learning_rate, 1 - std::pow(o.beta1, count), std::sqrt(1 - std::pow(o.beta2, count)),
+                     static_cast<double>(std::max<int64_t>(1, examples))},
+                    at::kDouble);
+}
+
+void Parameters::queue_step(const DeviceKernels& kernels, AdamPieces& a) const {
   const auto count = static_cast<int64_t>(pieces_.size());
   Tensor squares = at::empty({count}, value_.options().dtype(at::kDouble));
   Launch launch = launch_on(grad_);
   launch.rows = count;
-  kernels.square_sums(grad_.const_data_ptr<float>(),
-                      static_cast<const AdamPiece*>(pieces_there_.const_data_ptr()),
-                      squares.mutable_data_ptr<double>(), launch);
-  return squares;
-}
-
-std::vector<double> Parameters::schedule_of(const OptimizerSettings& o, double learning_rate, int64_t count) {
-  return {learning_rate, 1 - std::pow(o.beta1, count), std::sqrt(1 - std::pow(o.beta2, count))};
-}
-
-Tensor Parameters::queue_step(const OptimizerSettings& o, const Tensor& schedule) {
-  const DeviceKernels& kernels = *device_kernels(value_);
-  const Tensor squares = squares_on(kernels), norm = at::empty({1}, squares.options());
-  AdamPieces a{};
-  a.all = arguments(o);
-  a.all.parameter = value_.mutable_data_ptr<float>();
-  a.all.grad = grad_.const_data_ptr<float>();
-  a.all.m = m_.mutable_data_ptr<float>();
-  a.all.v = v_.mutable_data_ptr<float>();
-  a.all.weight_decay = static_cast<float>(o.weight_decay);
   a.pieces = static_cast<const AdamPiece*>(pieces_there_.const_data_ptr());
   a.squares = squares.const_data_ptr<double>();
-  a.norm = norm.mutable_data_ptr<double>();
-  a.max_norm = o.max_grad_norm;
-  a.schedule = schedule.const_data_ptr<double>();
-  Launch launch = launch_on(grad_);
-  launch.rows = squares.size(0);
+  kernels.square_sums(a.all.grad, a.pieces, squares.mutable_data_ptr<double>(), launch);
   kernels.adamw(a, launch);
-  return norm;
 }
 
 double Parameters::gradient_norm() const {
-  if (const DeviceKernels* kernels = device_kernels(grad_))
-    return std::sqrt(squares_on(*kernels).sum().item<double>());
   const float* grad = grad_.const_data_ptr<float>();
   // Each piece has a sum of its own, so that the norm does not depend on the threads. The padding is zero.
   const int64_t pieces = (size_ + kPiece - 1) / kPiece;
@@ -108,29 +80,44 @@ double Parameters::gradient_norm() const {
   return std::sqrt(total);
 }
 
-double Parameters::step(const OptimizerSettings& o, double learning_rate, int64_t count) {
-  const std::vector<double> schedule = schedule_of(o, learning_rate, count);
-  if (device_kernels(value_))
-    return queue_step(o, at::tensor(at::ArrayRef<double>(schedule)).to(value_.device())).item<double>();
-  const double norm = gradient_norm();
-  if (!std::isfinite(norm)) return norm;
-  AdamW a = arguments(o);
-  a.correction1 = static_cast<float>(schedule[1]);
-  a.correction2_sqrt = static_cast<float>(schedule[2]);
-  a.grad_scale = static_cast<float>(o.max_grad_norm > 0 ? std::min(1.0, o.max_grad_norm / (norm + 1e-6)) : 1);
-  a.parameter = value_.mutable_data_ptr<float>();
-  a.m = m_.mutable_data_ptr<float>();
-  a.v = v_.mutable_data_ptr<float>();
-  a.grad = grad_.const_data_ptr<float>();
+void Parameters::step(const OptimizerSettings& o, const Tensor& numbers, const Tensor& loss, Tensor tally) {
+  AdamW all{};
+  all.beta1 = static_cast<float>(o.beta1);
+  all.beta2 = static_cast<float>(o.beta2);
+  all.eps = static_cast<float>(o.eps);
+  all.weight_decay = static_cast<float>(o.weight_decay);
+  all.parameter = value_.mutable_data_ptr<float>();
+  all.grad = grad_.const_data_ptr<float>();
+  all.m = m_.mutable_data_ptr<float>();
+  all.v = v_.mutable_data_ptr<float>();
+  const auto& n = *static_cast<const StepNumbers*>(numbers.const_data_ptr());
+  auto& t = *static_cast<TallyNumbers*>(tally.mutable_data_ptr());
+  if (const DeviceKernels* kernels = device_kernels(value_)) {
+    AdamPieces pieces{all, nullptr, nullptr, o.max_grad_norm, loss.const_data_ptr<double>(), &n, &t};
+    queue_step(*kernels, pieces);
+    return;
+  }
+  if (t.stopped != 0) return;
+  const double sum = loss.item<double>();
+  t.norm = std::isfinite(sum) ? gradient_norm() : std::nan("");
+  if (!std::isfinite(t.norm)) {
+    t.stopped = 1;
+    return;
+  }
+  t.loss += sum / n.examples;
+  t.steps += 1;
+  all.correction1 = static_cast<float>(n.correction1);
+  all.correction2_sqrt = static_cast<float>(n.correction2_sqrt);
+  all.grad_scale =
+      static_cast<float>(o.max_grad_norm > 0 ? std::min(1.0, o.max_grad_norm / (t.norm + 1e-6)) : 1);
   parallel(static_cast<int64_t>(pieces_.size()), 4, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      AdamW of = a;
-      of.learning_rate = static_cast<float>(learning_rate * pieces_[i].rate);
-      of.weight_decay = pieces_[i].decays ? static_cast<float>(o.weight_decay) : 0.f;
+      AdamW of = all;
+      of.learning_rate = static_cast<float>(n.learning_rate * pieces_[i].rate);
+      of.weight_decay = pieces_[i].decays ? all.weight_decay : 0.f;
       kernels().adamw(of, pieces_[i].begin, pieces_[i].end);
     }
   });
-  return norm;
 }
 
 }  // namespace lp

@@ -33,15 +33,15 @@ class Parameters {
   Parameter& operator[](size_t i) { return all_[i]; }
   std::vector<Parameter>& all() { return all_; }
   void zero_grad() { grad_.zero_(); }
-  double gradient_norm() const;
-  /// One AdamW update with the gradient clipped to max_grad_norm (0: not at all). Returns the norm before
-  /// clipping; if it is not finite nothing changes.
-  double step(const OptimizerSettings& o, double learning_rate, int64_t count);
-
-  /// The same of a device's, queued and not waited for: the norm, fp64 [1]. `schedule` is of schedule_of.
-  Tensor queue_step(const OptimizerSettings& o, const Tensor& schedule);
-  /// What changes from step to step: learning rate, 1 - beta1^count, sqrt(1 - beta2^count).
-  static std::vector<double> schedule_of(const OptimizerSettings& o, double learning_rate, int64_t count);
+  /// One AdamW update with the gradient clipped to max_grad_norm (0: not at all), which the tally gets to
+  /// know; if the loss or the gradient is not finite, or was not before, nothing changes. On a device it is
+  /// queued and not waited for.
+  /// @param numbers of numbers_of, like all others where the parameters are
+  /// @param loss fp64 [1], a sum over the step's examples
+  /// @param tally TallyNumbers
+  void step(const OptimizerSettings& o, const Tensor& numbers, const Tensor& loss, Tensor tally);
+  /// StepNumbers of the step of that number, from 1, in the host's memory: fp64 [4].
+  static Tensor numbers_of(const OptimizerSettings& o, double learning_rate, int64_t count, int64_t examples);
 
   Tensor value() const { return value_; }
   Tensor grad() const { return grad_; }
@@ -49,8 +49,8 @@ class Parameters {
   Tensor moment2() const { return v_; }
 
  private:
-  /// Squares of the gradient of each piece, fp64.
-  Tensor squares_on(const DeviceKernels& kernels) const;
+  void queue_step(const DeviceKernels& kernels, AdamPieces& a) const;
+  double gradient_norm() const;
 
   std::vector<Parameter> all_;
   int64_t size_ = 0;

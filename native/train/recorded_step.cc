@@ -1,19 +1,24 @@
 #include "train/recorded_step.h"
 
 #include <cmath>
+#include <cstddef>
+
+#include "ops/device.h"
 
 namespace lp {
 namespace {
 
+// Where StepNumbers have by how many examples a loss is divided.
+constexpr int64_t kExamples = offsetof(StepNumbers, examples) / sizeof(double);
+
 int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
-/// By way of memory that the device reads by itself.
 void take(const Tensor& from, const at::Device& device, Tensor& to) {
   if (!from.defined()) return;
-  if (!to.defined())
-    to = from.to(device, from.scalar_type(), false, /*copy=*/true);
+  if (to.defined())
+    queue_copy(from, to);
   else
-    to.copy_(device.is_cuda() ? from.pin_memory() : from, /*non_blocking=*/true);
+    to = from.to(device, from.scalar_type(), false, /*copy=*/true);
 }
 
 }  // namespace
@@ -41,7 +46,7 @@ Batch filled(const Batch& batch, const StepKind& kind, Told told) {
 }
 
 void RecordedStep::fill(const FeedTensors& from, const Targets& of, uint64_t step_key,
-                        const std::vector<double>& numbers, const at::Device& device) {
+                        const Tensor& step_numbers, const at::Device& device) {
   take(from.places, device, feed.places);
   take(from.cu, device, feed.cu);
   take(from.cos, device, feed.cos);
@@ -50,10 +55,9 @@ void RecordedStep::fill(const FeedTensors& from, const Targets& of, uint64_t ste
   const TargetsThere host = there_of(of, at::kCPU);
   take(host.values, device, targets.values);
   take(host.cu, device, targets.cu);
-  take(at::tensor({static_cast<double>(std::max<int64_t>(1, of.counted))}, at::kDouble), device,
-       targets.denominator);
   take(at::tensor({static_cast<int64_t>(step_key)}, at::kLong), device, key);
-  take(at::tensor(at::ArrayRef<double>(numbers)), device, schedule);
+  take(step_numbers, device, numbers);
+  targets.denominator = numbers.narrow(0, kExamples, 1);
 }
 
 }  // namespace lp

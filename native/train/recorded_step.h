@@ -27,14 +27,13 @@ Batch filled(const Batch& batch, const StepKind& kind, Told told);
 struct RecordedStep {
   FeedTensors feed;
   TargetsThere targets;
-  Tensor key, schedule;  // int64 [1], fp64 [3]: what dropout is drawn from; Parameters::schedule_of
-  Tensor results;        // fp64 [2], after a run: the sum of the losses and the gradient's norm
+  Tensor key, numbers;  // int64 [1], fp64 [4]: what dropout is drawn from; StepNumbers
   Graph graph;
   std::function<void()> work;  // what it records
 
   /// Takes new values to where the recording reads them; the first time makes these places.
-  void fill(const FeedTensors& feed, const Targets& targets, uint64_t key,
-            const std::vector<double>& schedule, const at::Device& device);
+  void fill(const FeedTensors& feed, const Targets& targets, uint64_t key, const Tensor& numbers,
+            const at::Device& device);
 };
 
 }  // namespace lp

@@ -22,11 +22,16 @@ std::vector<int64_t> ranks_of(const NetworkConfig& config) {
   return ranks;
 }
 
+double examples_of(const Tensor& numbers) {
+  return static_cast<const StepNumbers*>(numbers.const_data_ptr())->examples;
+}
+
 }  // namespace
 
 Session::Session(std::shared_ptr<const Model> model, const SessionConfig& config)
     : config_(config),
       network_(std::move(model), config.network),
+      tally_(network_.model().device()),
       importance_(network_.model(), ranks_of(config.network), config.network.masks) {}
 
 Tensor Session::by_example(const Tensor& outputs) const {
@@ -97,10 +102,7 @@ Pass Session::training_pass() const {
 
 void Session::score_and_penalize(bool score) {
   // Taken of the values before the update, kept only if there is one.
-  if (score) {
-    score_units();
-    score_ranks();
-  }
+  if (score) first_order_.take(network_, importance_);
   network_.penalize(config_.l1_heads, config_.l1_neurons);
 }
 
@@ -114,36 +116,48 @@ void Session::step(const std::vector<Batch>& batches, double learning_rate, bool
     examples += counted(batch);
     tokens += static_cast<int64_t>(batch.ids.size());
   }
-  std::optional<Outcome> done;
+  const Tensor numbers = Parameters::numbers_of(config_.optimizer, learning_rate,
+                                                config_.optimizer_steps + steps_ + 1, examples);
+  bool done = false;
   if (const std::optional<StepKind> kind = kind_of(batches, score)) {
     try {
-      done = recorded_step(batches[0], *kind, learning_rate);
+      recorded_step(batches[0], *kind, numbers);
+      done = true;
     } catch (const c10::OutOfMemoryError&) {
       records_ = false;  // it may fit as it is, or in halves
       recorded_.clear();
     }
   }
-  const Outcome found = done ? *done : launched_step(batches, examples, learning_rate, score);
-  metrics_.grad_norm = found.norm;
-  if (!std::isfinite(found.norm)) {
-    metrics_.not_finite = steps_;
-    return;
-  }
+  if (!done) launched_step(batches, numbers, score);
   network_.follow();
-  if (score) importance_.accept(tokens);
+  if (score) importance_.accept(tokens, tally_.counts());
   ++steps_;
-  ++metrics_.steps;
-  metrics_.loss += found.loss / static_cast<double>(std::max<int64_t>(1, examples));
-  metrics_.tokens += tokens;
+  tally_.add(tokens);
+  if (!device_kernels(tally_.there())) settle();  // there is nothing to wait for
 }
 
-Session::Outcome Session::launched_step(std::vector<Batch> batches, int64_t examples, double learning_rate,
-                                        bool score) {
+void Session::settle() {
+  const Tally::Seen seen = tally_.take();
+  if (seen.queued == 0) return;
+  steps_ -= seen.queued - seen.steps;
+  metrics_.steps += seen.steps;
+  metrics_.loss += seen.loss;
+  metrics_.tokens += seen.tokens;
+  metrics_.grad_norm = seen.norm;
+  if (seen.stopped) metrics_.not_finite = steps_;
+}
+
+int64_t Session::steps_done() {
+  settle();
+  return steps_;
+}
+
+void Session::launched_step(std::vector<Batch> batches, const Tensor& numbers, bool score) {
   // What was too much once is too much again.
   for (int64_t i = 0; i < halvings_; ++i) batches = halved(batches, config_.choices);
   for (;;) {
     try {
-      return launch(batches, examples, learning_rate, score);
+      return launch(batches, numbers, score);
     } catch (const c10::OutOfMemoryError&) {
       if (!config_.smaller_batches) throw;
       std::vector<Batch> smaller = halved(batches, config_.choices);
@@ -154,8 +168,7 @@ Session::Outcome Session::launched_step(std::vector<Batch> batches, int64_t exam
   }
 }
 
-Session::Outcome Session::launch(const std::vector<Batch>& batches, int64_t examples, double learning_rate,
-                                 bool score) {
+void Session::launch(const std::vector<Batch>& batches, const Tensor& numbers, bool score) {
   Parameters& parameters = network_.parameters();
   const at::Device device = network_.model().device();
   parameters.zero_grad();
@@ -169,14 +182,10 @@ Session::Outcome Session::launch(const std::vector<Batch>& batches, int64_t exam
     const Targets targets = targets_of(batches[i]);
     const TargetsThere there =
         device_kernels(parameters.value()) ? there_of(targets, device) : TargetsThere{};
-    learn(batches[i], {nullptr, targets, there}, pass, static_cast<double>(std::max<int64_t>(1, examples)),
-          scored, losses);
+    learn(batches[i], {nullptr, targets, there}, pass, examples_of(numbers), scored, losses);
   }
   score_and_penalize(score);
-  const double loss = losses.value();
-  const int64_t count = config_.optimizer_steps + steps_ + 1;
-  return {loss,
-          std::isfinite(loss) ? parameters.step(config_.optimizer, learning_rate, count) : std::nan("")};
+  parameters.step(config_.optimizer, queued(numbers, device), losses.there(device), tally_.there());
 }
 
 std::optional<StepKind> Session::kind_of(const std::vector<Batch>& batches, bool score) {
@@ -191,7 +200,7 @@ std::optional<StepKind> Session::kind_of(const std::vector<Batch>& batches, bool
   return kind && (recorded_.size() < kMostKinds || recorded_.count(*kind)) ? kind : std::nullopt;
 }
 
-Session::Outcome Session::recorded_step(const Batch& batch, const StepKind& kind, double learning_rate) {
+void Session::recorded_step(const Batch& batch, const StepKind& kind, const Tensor& numbers) {
   const Model& model = network_.model();
   const Batch full = filled(batch, kind, config_.network.told);
   const Targets targets = targets_of(full);
@@ -200,9 +209,7 @@ Session::Outcome Session::recorded_step(const Batch& batch, const StepKind& kind
   if (first) kept = std::make_unique<RecordedStep>();
   RecordedStep& step = *kept;
   const uint64_t key = step_key(config_.network.seed, static_cast<uint64_t>(steps_), 0);
-  step.fill(feed_tensors(model, full, nullptr, 1), targets, key,
-            Parameters::schedule_of(config_.optimizer, learning_rate, config_.optimizer_steps + steps_ + 1),
-            model.device());
+  step.fill(feed_tensors(model, full, nullptr, 1), targets, key, numbers, model.device());
   seed_flash(model.device(), key);
   if (first) {
     // Once as it is, for what is made when it is first needed: a kind may never come again.
@@ -213,9 +220,6 @@ Session::Outcome Session::recorded_step(const Batch& batch, const StepKind& kind
     step.graph.run();
     ++metrics_.recorded;
   }
-  const Tensor results = step.results.cpu();
-  const double* const found = results.const_data_ptr<double>();
-  return {found[0], found[1]};
 }
 
 const Graph* Session::any_graph() const {
@@ -237,62 +241,8 @@ std::function<void()> Session::work_of(RecordedStep& step, const Batch& full, co
     // Over how many is told there.
     learn(full, {&feed, targets, step.targets}, pass, 1, kind.scored ? &importance_ : nullptr, losses);
     score_and_penalize(kind.scored);
-    const Tensor norm = parameters.queue_step(config_.optimizer, step.schedule);
-    step.results = at::cat({losses.there(norm.device()).view({1}), norm});
+    parameters.step(config_.optimizer, step.numbers, losses.there(step.numbers.device()), tally_.there());
   };
-}
-
-void Session::score_units() {
-  const auto taylor = [](const Parameter& mask, Tensor now) {
-    at::mul_out(now, mask.value, mask.grad).abs_();
-  };
-  for (size_t l = 0; config_.network.masks && l < network_.model().layers.size(); ++l) {
-    taylor(network_.head_mask_parameter(l), importance_.head_taylor.now(l));
-    taylor(network_.neuron_mask_parameter(l), importance_.neuron_taylor.now(l));
-  }
-}
-
-void Session::score_ranks() {
-  Parameters& parameters = network_.parameters();
-  const auto& modules = config_.network.modules;
-  if (const DeviceKernels* kernels = device_kernels(parameters.value())) {
-    if (!rank_rows_.defined()) rank_rows_ = rank_rows();
-    const RankScores a{parameters.value().const_data_ptr<float>(), parameters.grad().const_data_ptr<float>(),
-                       static_cast<const RankRow*>(rank_rows_.const_data_ptr()),
-                       importance_.ranks.all_now().mutable_data_ptr<float>(),
-                       importance_.rank_taylor.all_now().mutable_data_ptr<float>()};
-    kernels->rank_scores(a, launch_on(importance_.ranks.all_now()));
-    return;
-  }
-  parallel(static_cast<int64_t>(modules.size()), 4, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const LoraModule& m = *network_.module(modules[i].layer, modules[i].site);
-      const Parameter& a = parameters[m.a];
-      const int64_t in = a.shape[1], out = parameters[m.b].shape[0];
-      const float *value = a.value.const_data_ptr<float>(), *grad = a.grad.const_data_ptr<float>();
-      float *ranks = importance_.ranks.now(i).mutable_data_ptr<float>(),
-            *taylor = importance_.rank_taylor.now(i).mutable_data_ptr<float>();
-      for (int64_t k = 0; k < m.rank; ++k) {
-        const double dot = kernels().dot(value + k * in, grad + k * in, in);
-        const auto size = std::isfinite(dot) ? static_cast<float>(std::abs(dot)) : 0.f;
-        taylor[k] = size;
-        // Scaling A_k does what scaling B_k does, so that B_k . dB_k is the same number.
-        ranks[k] = size * (1.f / static_cast<float>(in) + 1.f / static_cast<float>(out));
-      }
-    }
-  });
-}
-
-Tensor Session::rank_rows() {
-  std::vector<RankRow> rows;
-  for (const ModuleConfig& at : config_.network.modules) {
-    const LoraModule& m = *network_.module(at.layer, at.site);
-    const Parameter& a = network_.parameters()[m.a];
-    const int64_t in = a.shape[1], out = network_.parameters()[m.b].shape[0];
-    for (int64_t k = 0; k < m.rank; ++k)
-      rows.push_back({a.offset + k * in, in, 1.f / static_cast<float>(in) + 1.f / static_cast<float>(out)});
-  }
-  return on_device_of(network_.parameters().value(), rows);
 }
 
 Session::Evaluation Session::evaluate(const Batch& batch) {
@@ -365,6 +315,7 @@ std::vector<LayerReconstruction> Session::reconstruct(Session& small, const std:
 }
 
 Metrics Session::take_metrics() {
+  settle();
   Metrics m = metrics_;
   m.halvings = halvings_;
   const int64_t not_finite = metrics_.not_finite;

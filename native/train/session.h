@@ -1,10 +1,12 @@
 #pragma once
 // One training or evaluation run: a network, its optimizer and its running scores. Every method runs in the
 // session's lane; nothing here knows of JavaScript.
+#include "train/first_order.h"
 #include "train/losses.h"
 #include "train/network.h"
 #include "train/reconstruction.h"
 #include "train/recorded_step.h"
+#include "train/tally.h"
 
 namespace lp {
 
@@ -41,7 +43,8 @@ class Session {
  public:
   Session(std::shared_ptr<const Model> model, const SessionConfig& config);
 
-  /// One optimizer step over micro-batches; the loss is the mean over their labelled examples together.
+  /// One optimizer step over micro-batches; the loss is the mean over their labelled examples together. On a
+  /// device it is queued and not waited for.
   /// @param rests whether only the topmost layer with modules and the head learn of it
   void step(const std::vector<Batch>& batches, double learning_rate, bool score, bool rests = false);
   struct Evaluation {
@@ -66,12 +69,13 @@ class Session {
   Scores scores();
 
   Network& network() { return network_; }
-  int64_t steps_done() const { return steps_; }
+  int64_t steps_done();
   /// Everything a resumed run needs beside the data order: (name, tensor) pairs to copy out or in.
   std::vector<std::pair<std::string, Tensor>> state();
   /// After the tensors of a good state were copied in: goes on from there.
   void resume_at(int64_t steps) {
     steps_ = steps;
+    tally_.reset();
     metrics_ = {};
     most_tokens_ = 0;
   }
@@ -100,14 +104,13 @@ class Session {
   void score_and_penalize(bool score);
   /// The kind of a step that may be recorded.
   std::optional<StepKind> kind_of(const std::vector<Batch>& batches, bool score);
-  /// The sum of the losses and the gradient's norm.
-  struct Outcome {
-    double loss, norm;
-  };
-  Outcome launched_step(std::vector<Batch> batches, int64_t examples, double learning_rate, bool score);
+  /// `numbers` are the step's StepNumbers, in the host's memory.
+  void launched_step(std::vector<Batch> batches, const Tensor& numbers, bool score);
   /// The same, all at once.
-  Outcome launch(const std::vector<Batch>& batches, int64_t examples, double learning_rate, bool score);
-  Outcome recorded_step(const Batch& batch, const StepKind& kind, double learning_rate);
+  void launch(const std::vector<Batch>& batches, const Tensor& numbers, bool score);
+  void recorded_step(const Batch& batch, const StepKind& kind, const Tensor& numbers);
+  /// Takes note of what the steps have come to. Waits for them.
+  void settle();
   /// What is to be recorded: what launched_step does, of a batch like `full`.
   std::function<void()> work_of(RecordedStep& step, const Batch& full, const Targets& targets,
                                 const StepKind& kind);
@@ -117,18 +120,15 @@ class Session {
   void require_vocabulary() const;
   /// How many labels of a batch count.
   int64_t counted(const Batch& batch) const;
-  void score_units();
-  void score_ranks();
-  /// RankRow of each rank, on the device.
-  Tensor rank_rows();
 
   SessionConfig config_;
   Network network_;
-  int64_t steps_ = 0, halvings_ = 0;
+  int64_t steps_ = 0, halvings_ = 0;  // until they are settled steps count
+  Tally tally_;
   int64_t most_tokens_ = 0;  // of a micro-batch since the last read
   Metrics metrics_;
   Importance importance_;
-  Tensor rank_rows_;  // made when a device first scores ranks
+  FirstOrder first_order_;
   std::map<StepKind, std::unique_ptr<RecordedStep>> recorded_;
   bool records_ = true;  // until there is no memory for it
   std::optional<KeyValueCache> cache_;

@@ -81,8 +81,7 @@ Tensor Vocabulary::loss(const Tensor& states, const std::vector<int32_t>& labels
   if (right) *right = at::full({states.size(0)}, std::nan(""), states.options());
   Tensor gradient = at::zeros_like(states);
   if (rows.empty()) return gradient;
-  const Tensor places = at::tensor(at::ArrayRef<int64_t>(rows), at::kLong).to(states.device()),
-               labels_there = at::tensor(at::ArrayRef<int64_t>(wanted), at::kLong).to(states.device());
+  const Tensor places = queued(rows, states.device()), labels_there = queued(wanted, states.device());
   const Read told = read(states.index_select(0, places), !right);
   Tensor d_out = at::empty(told.out.sizes(), states.options());
   const int64_t each = std::max<int64_t>(1, kAtOnce / size);

@@ -85,6 +85,34 @@ describe('recorded steps do what launched steps do', () => {
             ).below(5e-3);
       });
 
+  for (const graphs of [false, true])
+    it(`stop at the first loss that is not finite, whatever was queued behind it (${graphs ? 'recorded' : 'launched'})`, async () => {
+      const recorded = await Case.open('roberta-tiny');
+      using model = await Model.load(recorded.checkpoint, { dtype: 'float32', threads: 2 });
+      const config = recorded.sessionConfig(model, { graphs, masks: true });
+      using session = new Session(model, config, { threads: 2 });
+      const [batch] = batchesFor(recorded.checkpoint.spec.vocab) as [PackedBatch];
+      const step = () => session.step([batch], 1e-3, { score: true });
+      for (let i = 0; i < 3; i++) await step();
+      const whole = async () => ({
+        state: await session.state(),
+        scores: await session.scores(),
+        logits: (await session.evaluate(batch)).logits,
+      });
+      const name = 'classifier.out_proj.weight';
+      const [good] = (await session.tensors()).filter((tensor) => tensor.name === name) as [NamedTensor];
+      const before = await whole();
+      await session.setTensors([{ name, data: good.data.map((value, i) => (i ? value : NaN)) }]);
+      await step();
+      await session.setTensors([good]);
+      for (let i = 0; i < 2; i++) await step();
+      expect(await whole()).deep.equal(before);
+      expect(await session.metrics()).include({ steps: 3, notFinite: 3, tokens: 3 * batch.ids.length });
+      await step();
+      expect(await session.metrics()).include({ steps: 0, notFinite: 3, tokens: 0 });
+      expect(await whole()).deep.equal(before);
+    });
+
   it('with what is below the topmost modules at rest', async () => {
     const recorded = await Case.open('roberta-tiny');
     using model = await Model.load(withDropout(recorded.checkpoint), { dtype: 'float32', threads: 2 });

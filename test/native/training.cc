@@ -91,6 +91,7 @@ void optimizer() {
   parameters.add("w", {7, 5}, 1, true);
   parameters.add("mask", {37}, 3, false);
   parameters.freeze(device);
+  Tally tally(device);
   Tensor value[2], m[2], v[2];
   for (size_t i = 0; i < 2; ++i) {
     parameters[i].value.copy_(random(parameters[i].shape, at::kFloat, i));
@@ -107,8 +108,13 @@ void optimizer() {
       squares += grad[i].square().sum().item<double>();
     }
     const double norm = std::sqrt(squares), clip = std::min(1.0, 1 / (norm + 1e-6)), rate = 1e-2 / step;
-    const double found = parameters.step(settings, rate, step);
-    compare("adamw", "norm", at::kFloat, at::tensor(found, at::kDouble), at::tensor(norm, at::kDouble), 1e-9);
+    parameters.step(settings, here(Parameters::numbers_of(settings, rate, step, 2)),
+                    here(at::tensor({6.0}, at::kDouble)), tally.there());
+    tally.add(3);
+    const Tally::Seen seen = tally.take();
+    compare("adamw", "norm", at::kFloat, at::tensor(seen.norm, at::kDouble), at::tensor(norm, at::kDouble), 1e-9);
+    compare("adamw", "tally", at::kFloat, at::tensor({seen.loss, double(seen.steps), double(seen.tokens)}),
+            at::tensor({3.0, 1.0, 3.0}), 0);
     for (size_t i = 0; i < 2; ++i) {  // Loshchilov and Hutter 2019, algorithm 2
       const Tensor g = grad[i] * clip;
       const double lr = rate * parameters[i].rate;
@@ -120,6 +126,24 @@ void optimizer() {
       compare("adamw", "value", at::kFloat, parameters[i].value, value[i], 1e-6);
     }
   }
+  // What is not finite stops it, and nothing after that counts.
+  const Tensor before = parameters.value().clone();
+  for (const auto& [gradient, loss] : {std::pair{1.f, NAN}, {1.f, 1.f}, {INFINITY, 1.f}}) {
+    parameters.grad().fill_(gradient);
+    parameters.step(settings, here(Parameters::numbers_of(settings, 1e-2, 6, 1)),
+                    here(at::tensor({static_cast<double>(loss)}, at::kDouble)), tally.there());
+    tally.add(3);
+  }
+  const Tally::Seen seen = tally.take();
+  compare("adamw", "stop", at::kFloat,
+          at::tensor({seen.loss, double(seen.queued), double(seen.steps), double(seen.stopped)}),
+          at::tensor({0.0, 3.0, 0.0, 1.0}), 0);
+  compare("adamw", "stop", at::kFloat, parameters.value(), before, 0);
+  // A gradient that is not finite does so as well.
+  tally.reset();
+  parameters.step(settings, here(Parameters::numbers_of(settings, 1e-2, 6, 1)),
+                  here(at::tensor({1.0}, at::kDouble)), tally.there());
+  compare("adamw", "stop", at::kFloat, parameters.value(), before, 0);
 }
 
 }  // namespace lp::check

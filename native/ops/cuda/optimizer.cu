@@ -18,21 +18,32 @@ __global__ void __launch_bounds__(kThreads)
   if (threadIdx.x == 0) squares[blockIdx.x] = sum;
 }
 
-__global__ void __launch_bounds__(kThreads) norm_of(const double* squares, int64_t count, double* norm) {
+/// Adds the step to the tally, or stops it.
+__global__ void __launch_bounds__(kThreads) count_step(AdamPieces a, int64_t pieces) {
   __shared__ double places[kThreads / kWarp];
   double sum = 0;
-  for (int64_t i = threadIdx.x; i < count; i += kThreads) sum += squares[i];
+  for (int64_t i = threadIdx.x; i < pieces; i += kThreads) sum += a.squares[i];
   sum = block_sum(sum, places);
-  if (threadIdx.x == 0) *norm = sqrt(sum);
+  TallyNumbers& tally = *a.tally;
+  if (threadIdx.x != 0 || tally.stopped != 0) return;
+  tally.norm = sqrt(sum);
+  if (isfinite(tally.norm) && isfinite(*a.loss)) {
+    tally.loss += *a.loss / a.numbers->examples;
+    tally.steps += 1;
+  } else {
+    tally.stopped = 1;
+  }
 }
 
 __global__ void __launch_bounds__(kThreads) update(AdamPieces a) {
-  const double norm = *a.norm;
-  if (!isfinite(norm)) return;
+  if (a.tally->stopped != 0) return;
+  const StepNumbers numbers = *a.numbers;
+  const double norm = a.tally->norm;
   const AdamPiece piece = a.pieces[blockIdx.x];
   const double clip = a.max_norm > 0 && a.max_norm < norm + 1e-6 ? a.max_norm / (norm + 1e-6) : 1;
-  const auto scale = static_cast<float>(clip), rate = static_cast<float>(a.schedule[0] * piece.rate),
-             step = rate / static_cast<float>(a.schedule[1]), root = static_cast<float>(a.schedule[2]),
+  const auto scale = static_cast<float>(clip), rate = static_cast<float>(numbers.learning_rate * piece.rate),
+             step = rate / static_cast<float>(numbers.correction1),
+             root = static_cast<float>(numbers.correction2_sqrt),
              decay = 1.f - rate * (piece.decays ? a.all.weight_decay : 0.f);
   for (int64_t i = piece.begin + threadIdx.x; i < piece.end; i += kThreads) {
     const float g = a.all.grad[i] * scale;
@@ -70,7 +81,7 @@ void square_sums(const float* x, const AdamPiece* pieces, double* squares, const
 }
 
 void adamw(const AdamPieces& a, const Launch& launch) {
-  run(norm_of, dim3(1), dim3(kThreads), launch.stream, a.squares, launch.rows, a.norm);
+  run(count_step, dim3(1), dim3(kThreads), launch.stream, a, launch.rows);
   run(update, dim3(static_cast<unsigned>(launch.rows)), dim3(kThreads), launch.stream, a);
 }
 

@@ -74,13 +74,26 @@ struct AdamPiece {
   float rate;          // multiplies the learning rate
   bool decays;
 };
+/// What changes from step to step.
+struct StepNumbers {
+  double learning_rate, correction1, correction2_sqrt;  // the last two: 1 - beta1^t, sqrt(1 - beta2^t)
+  double examples;                                      // by which a step's loss is divided
+};
+/// What steps have come to.
+struct TallyNumbers {
+  double loss;     // the sum of the mean losses of those that counted
+  double norm;     // of the last one's gradient, before clipping
+  double steps;    // that counted
+  double stopped;  // 1 from the first one on whose loss or gradient was not finite: nothing changes any more
+};
 struct AdamPieces {
   AdamW all;  // begins of the flat buffers; its learning rate, correction and scale are not read
   const AdamPiece* pieces;  // [launch.rows]
   const double* squares;    // [launch.rows], the gradient's
-  double* norm;             // of the gradient; where it is not finite nothing changes
   double max_norm;          // 0: no clipping
-  const double* schedule;   // learning rate, 1 - beta1^t, sqrt(1 - beta2^t)
+  const double* loss;       // the step's, a sum
+  const StepNumbers* numbers;
+  TallyNumbers* tally;  // which the step is added to
 };
 
 /// One rank's row of A: what it changes of the loss, |A_k . dA_k| (train/importance.h).
