@@ -15,6 +15,7 @@ namespace lp {
 namespace {
 
 std::atomic<const DeviceKernels*> emulated{nullptr};
+std::atomic<bool> library_emulated{false};
 
 }  // namespace
 
@@ -23,6 +24,10 @@ const DeviceKernels* device_kernels(const at::Tensor& t) {
   if (t.is_cuda()) return &cuda::table;
 #endif
   return t.is_cpu() ? emulated.load(std::memory_order_relaxed) : nullptr;
+}
+
+bool library_kernels(const at::Tensor& t) {
+  return t.is_cuda() || (device_kernels(t) && library_emulated.load(std::memory_order_relaxed));
 }
 
 Launch launch_on(const at::Tensor& t, const at::Tensor& room) {
@@ -54,11 +59,15 @@ void queue_copy(const at::Tensor& host, at::Tensor there) {
   there.copy_(there.is_cuda() ? host.pin_memory() : host, /*non_blocking=*/true);
 }
 
-DeviceTurn::DeviceTurn(const at::Device& device) {
+DeviceTurn::DeviceTurn(const at::Tensor& beside) {
   static std::array<std::mutex, 128> turns;  // more than LibTorch has GPUs
-  if (!device.is_cpu()) lock_ = std::unique_lock(turns.at(device.index()));
+  if (library_kernels(beside))
+    lock_ = std::unique_lock(turns.at(static_cast<size_t>(beside.is_cuda() ? beside.device().index() : 0)));
 }
 
-void emulate_device(const DeviceKernels* kernels) { emulated = kernels; }
+void emulate_device(const DeviceKernels* kernels, bool library) {
+  emulated = kernels;
+  library_emulated = library;
+}
 
 }  // namespace lp

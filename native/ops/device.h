@@ -10,6 +10,9 @@ namespace lp {
 /// The CUDA kernels, where they work on this tensor: one in the memory of a GPU.
 const DeviceKernels* device_kernels(const at::Tensor& t);
 
+/// Whether LibTorch's own kernels for a GPU work on this tensor, too.
+bool library_kernels(const at::Tensor& t);
+
 /// How they are to work on the rows of a [rows, ..] tensor: on the stream that the calling thread queues on,
 /// with room to write to, fp32, where they ask for any.
 Launch launch_on(const at::Tensor& t, const at::Tensor& room = {});
@@ -38,13 +41,14 @@ at::Tensor on_device_of(const at::Tensor& t, const std::vector<T>& list) {
 /// must not meet what others wait for. Nothing on the CPU.
 class DeviceTurn {
  public:
-  explicit DeviceTurn(const at::Device& device);
+  explicit DeviceTurn(const at::Tensor& beside);
 
  private:
   std::unique_lock<std::mutex> lock_;
 };
 
 /// Has kernels that are compiled for the host work on the tensors in its memory, for tests; null: no more.
-void emulate_device(const DeviceKernels* kernels);
+/// @param library whether LibTorch's operations for a GPU are there for them as well
+void emulate_device(const DeviceKernels* kernels, bool library = false);
 
 }  // namespace lp

@@ -95,7 +95,7 @@ struct AttentionConfig {
 struct AttentionSaved {
   Tensor q, k, v, unmasked, lse;
   Dropout dropout;
-  Tensor random, unused;  // of LibTorch's flash attention, where that was used
+  Tensor random, unused;  // of LibTorch's attention, where that was used
 };
 /// Context [Tq, H * group * d] of packed sequences, each head's times head_mask [H] where that is defined.
 Tensor attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, const Sequences& s,

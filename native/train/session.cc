@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "base/team.h"
 #include "ops/device.h"
-#include "ops/flash.h"
+#include "ops/library_attention.h"
 #include "train/halves.h"
 #include "train/losses.h"
 
@@ -109,7 +109,7 @@ void Session::score_and_penalize(bool score) {
 void Session::step(const std::vector<Batch>& batches, double learning_rate, bool score, bool rests) {
   if (metrics_.not_finite >= 0) return;  // the last good state stays
   for (const auto& batch : batches) check(batch);
-  const DeviceTurn turn(network_.model().device());
+  const DeviceTurn turn(network_.parameters().value());
   if (network_.rest(rests)) recorded_.clear();
   int64_t examples = 0, tokens = 0;
   for (const auto& batch : batches) {
@@ -178,7 +178,7 @@ void Session::launch(const std::vector<Batch>& batches, const Tensor& numbers, b
   for (size_t i = 0; i < batches.size(); ++i) {
     Pass pass = training_pass();
     pass.key = step_key(config_.network.seed, static_cast<uint64_t>(steps_), i);
-    seed_flash(device, pass.key);
+    seed_library(parameters.value(), pass.key);
     const Targets targets = targets_of(batches[i]);
     const TargetsThere there =
         device_kernels(parameters.value()) ? there_of(targets, device) : TargetsThere{};
@@ -210,7 +210,7 @@ void Session::recorded_step(const Batch& batch, const StepKind& kind, const Tens
   RecordedStep& step = *kept;
   const uint64_t key = step_key(config_.network.seed, static_cast<uint64_t>(steps_), 0);
   step.fill(feed_tensors(model, full, nullptr, 1), targets, key, numbers, model.device());
-  seed_flash(model.device(), key);
+  seed_library(network_.parameters().value(), key);
   if (first) {
     // Once as it is, for what is made when it is first needed: a kind may never come again.
     step.work = work_of(step, full, targets, kind);
@@ -246,7 +246,7 @@ std::function<void()> Session::work_of(RecordedStep& step, const Batch& full, co
 }
 
 Session::Evaluation Session::evaluate(const Batch& batch) {
-  const DeviceTurn turn(network_.model().device());
+  const DeviceTurn turn(network_.parameters().value());
   check(batch);
   Evaluation result;
   LossSum losses;
@@ -269,7 +269,7 @@ Session::Evaluation Session::evaluate(const Batch& batch) {
 }
 
 Tensor Session::logits(const Batch& batch) {
-  const DeviceTurn turn(network_.model().device());
+  const DeviceTurn turn(network_.parameters().value());
   require_vocabulary();
   batch.check();
   Pass pass;
@@ -289,7 +289,7 @@ void Session::begin(int64_t sequences) {
 }
 
 Tensor Session::next(const Batch& batch) {
-  const DeviceTurn turn(network_.model().device());
+  const DeviceTurn turn(network_.parameters().value());
   if (!cache_) throw Error("BAD_OPTION", "nothing has begun");
   batch.check();
   // What fails half-way leaves sequences of which nobody knows how long they are: they have to begin again.
@@ -309,7 +309,7 @@ void Session::choose(const std::vector<int64_t>& from) {
 
 std::vector<LayerReconstruction> Session::reconstruct(Session& small, const std::vector<Batch>& batches,
                                                       int64_t rank) {
-  const DeviceTurn turn(network_.model().device());
+  const DeviceTurn turn(network_.parameters().value());
   for (const Batch& batch : batches) batch.check();
   return lp::reconstruct(network_, small.network_, batches, rank);
 }

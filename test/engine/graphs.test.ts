@@ -8,7 +8,10 @@ import { Case, distance } from './truth.ts';
 
 const withDropout = (checkpoint: Checkpoint): Checkpoint => ({
   ...checkpoint,
-  spec: { ...checkpoint.spec, hiddenDropout: 0.1, attentionOutputDropout: 0.1, embeddingDropout: 0.1 },
+  spec: {
+    ...checkpoint.spec,
+    ...{ hiddenDropout: 0.1, attentionDropout: 0.1, attentionOutputDropout: 0.1, embeddingDropout: 0.1 },
+  },
 });
 
 const TAGS = 3;

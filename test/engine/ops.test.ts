@@ -40,6 +40,7 @@ const KINDS = [
     'gather',
     'linear',
     'attention',
+    'library',
     'heads',
     'rotation',
   ],

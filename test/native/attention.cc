@@ -1,5 +1,8 @@
+#include <numeric>
+
 #include "check.h"
 #include "ops/device.h"
+#include "ops/library_attention.h"
 
 namespace lp::check {
 namespace {
@@ -61,77 +64,109 @@ Tensor written_out(const Tensor& q, const Tensor& k, const Tensor& v, const Shap
   return at::cat(sequences, 0);
 }
 
-}  // namespace
+std::string name_of(const Shape& s, bool masked, bool drops) {
+  const auto sum = [](const std::vector<int32_t>& n) { return std::to_string(std::accumulate(n.begin(), n.end(), 0)); };
+  return std::to_string(s.heads) + "x" + std::to_string(s.size) + (s.group > 1 ? " group " + std::to_string(s.group) : "") +
+         (s.causal ? " causal" : "") + (s.window > 0 ? " window" : "") + (s.alibi ? " alibi" : "") + " of " +
+         sum(s.queries) + " on " + sum(s.keys) + (masked ? " masked" : "") + (drops ? " dropout" : "");
+}
 
-void attention() {
-  const Shape shapes[] = {
-      {{1}, {1}, 1, 1},
-      {{5, 1, 33}, {5, 1, 33}, 3, 12},
-      {{64, 65, 7}, {64, 65, 7}, 2, 64},
-      {{130}, {130}, 2, 32},
-      {{1, 1, 1}, {9, 40, 3}, 2, 16},  // one query for each sequence, as the last layer of a classifier needs
-      {{70, 3}, {70, 3}, 2, 16, 1, true},
-      {{130, 33}, {130, 33}, 2, 24, 3, true},
-      {{1, 2}, {70, 5}, 2, 16, 2, true},  // the last of a sequence's queries, as generation needs
-      {{100}, {100}, 1, 32, 2, true, 7},
-      {{66, 5}, {66, 5}, 3, 8, 1, true, 0, true},
-      {{40}, {40}, 2, 8, 2, true, 9, true},
-      {{23, 1}, {70, 45}, 2, 96, 3, true},
-      {{50, 9}, {50, 9}, 2, 32, 1, true, 0, true},
-  };
+/// Attention and its gradients of one shape, by this project's kernels or by what LibTorch has for a GPU.
+void attend(const Shape& shape, at::ScalarType dtype, bool masked, bool drops, bool library) {
+  Sequences s;
+  s.cu_q = ends(shape.queries);
+  const Tensor cu_k = shape.queries == shape.keys ? s.cu_q : ends(shape.keys);
+  const auto count = static_cast<int64_t>(shape.keys.size());
+  if (library) s.cu_k = cu_k;
+  s.k_begin = cu_k.narrow(0, 0, count);
+  s.k_end = cu_k.narrow(0, 1, count);
+  s.longest_q = *std::max_element(shape.queries.begin(), shape.queries.end());
+  s.longest_k = *std::max_element(shape.keys.begin(), shape.keys.end());
+  const int64_t tq = s.cu_q[-1].item<int32_t>(), tk = cu_k[-1].item<int32_t>(), narrow = shape.heads * shape.size,
+                width = narrow * shape.group;
+  const Dropout dropout = drops ? make_dropout(0.2, step_key(3, 1, 4), 1) : Dropout{};
+  const Tensor q = random({tq, width}, dtype, 1), k = random({tk, narrow}, dtype, 2), v = random({tk, narrow}, dtype, 3),
+               dc = random({tq, width}, dtype, 4);
+  const Tensor mask = masked ? random({shape.heads}, at::kFloat, 5) : Tensor();
+  AttentionConfig config{shape.heads,  shape.group,  1 / std::sqrt(static_cast<double>(shape.size)),
+                         shape.causal, shape.window, {}};
+  if (shape.alibi) config.slopes = random({shape.heads * shape.group}, at::kFloat, 6).abs() * 0.1;
+
+  AttentionSaved saved;
+  const Tensor context = attention_forward(q, k, v, s, config, mask, dropout, &saved);
+  const Tensor mask_grad = masked ? zeros({shape.heads}) : Tensor(), salience = masked ? ones({shape.heads}) : Tensor();
+  const AttentionGrads grads = attention_backward(dc, saved, s, config, mask, {mask_grad, salience});
+  const std::string op = (library ? "library " : "attention ") + name_of(shape, masked, drops);
+  const bool wide = dtype == at::kFloat;
+  // The saved context is rounded, and its product with the gradient is subtracted from each.
+  const double bound = wide ? 1e-5 : 0x1p-7;
+  const Tensor dc64 = dc.to(at::kDouble);
+  if (library_serves(q, s, config) && drops) {
+    // It drops what it will. The context is linear in the values and in the masks, whatever was dropped.
+    const Tensor product = (context.to(at::kDouble) * dc64).sum(), sizes = (context.to(at::kDouble) * dc64).abs().sum();
+    compare(op, "dv", dtype, (grads.v.to(at::kDouble) * v.to(at::kDouble)).sum(), product, bound, sizes);
+    if (masked) compare(op, "dmask", dtype, (mask_grad * mask).sum(), product, bound, sizes);
+    return;
+  }
+  const Tensor q64 = leaf(q), k64 = leaf(k), v64 = leaf(v), mask64 = masked ? leaf(mask) : Tensor();
+  const Tensor truth = written_out(q64, k64, v64, shape, mask64, config.slopes, dropout);
+  truth.backward(dc64);
+  compare(op, "value", dtype, context, truth, wide ? 5e-6 : 0x1p-8);
+  compare(op, "dq", dtype, grads.q, q64.grad(), bound);
+  compare(op, "dk", dtype, grads.k, k64.grad(), bound);
+  compare(op, "dv", dtype, grads.v, v64.grad(), bound);
+  if (!masked) return;
+  const Tensor unmasked = written_out(q64, k64, v64, shape, Tensor(), config.slopes, dropout);
+  const Tensor products = (unmasked * dc64).view({tq, shape.heads, shape.group, shape.size}).sum(3).abs().sum({0, 2});
+  // A sum of products of rounded contexts, which may cancel.
+  compare(op, "dmask", dtype, mask_grad, mask64.grad(), bound, products);
+  compare(op, "salience", dtype, salience, 1 + products, bound);
+}
+
+void attend_all(const std::vector<Shape>& shapes, bool library) {
   for (const auto dtype : kTypes)
     for (const Shape& shape : shapes)
       for (const bool masked : {false, true})
-        for (const bool drops : {false, true}) {
-          Sequences s;
-          s.cu_q = ends(shape.queries);
-          const Tensor cu_k = ends(shape.keys);
-          const auto count = static_cast<int64_t>(shape.keys.size());
-          s.k_begin = cu_k.narrow(0, 0, count);
-          s.k_end = cu_k.narrow(0, 1, count);
-          s.longest_q = *std::max_element(shape.queries.begin(), shape.queries.end());
-          s.longest_k = *std::max_element(shape.keys.begin(), shape.keys.end());
-          const int64_t tq = s.cu_q[-1].item<int32_t>(), tk = cu_k[-1].item<int32_t>(),
-                        narrow = shape.heads * shape.size, width = narrow * shape.group;
-          const Dropout dropout = drops ? make_dropout(0.2, step_key(3, 1, 4), 1) : Dropout{};
-          const Tensor q = random({tq, width}, dtype, 1), k = random({tk, narrow}, dtype, 2),
-                       v = random({tk, narrow}, dtype, 3), dc = random({tq, width}, dtype, 4);
-          const Tensor mask = masked ? random({shape.heads}, at::kFloat, 5) : Tensor();
-          AttentionConfig config{shape.heads,  shape.group,  1 / std::sqrt(static_cast<double>(shape.size)),
-                    shape.causal, shape.window, {}};
-          if (shape.alibi) config.slopes = random({shape.heads * shape.group}, at::kFloat, 6).abs() * 0.1;
-          const Tensor q64 = leaf(q), k64 = leaf(k), v64 = leaf(v), mask64 = masked ? leaf(mask) : Tensor();
-          const Tensor truth = written_out(q64, k64, v64, shape, mask64, config.slopes, dropout);
-          truth.backward(dc.to(at::kDouble));
+        for (const bool drops : {false, true}) attend(shape, dtype, masked, drops, library);
+}
 
-          AttentionSaved saved;
-          const Tensor context = attention_forward(q, k, v, s, config, mask, dropout, &saved);
-          const Tensor mask_grad = masked ? zeros({shape.heads}) : Tensor(),
-                       salience = masked ? ones({shape.heads}) : Tensor();
-          const AttentionGrads grads = attention_backward(dc, saved, s, config, mask, {mask_grad, salience});
-          const std::string op = "attention " + std::to_string(shape.heads) + "x" + std::to_string(shape.size) +
-                                 (shape.group > 1 ? " group " + std::to_string(shape.group) : "") +
-                                 (shape.causal ? " causal" : "") + (shape.window > 0 ? " window" : "") +
-                                 (shape.alibi ? " alibi" : "") + " of " + std::to_string(tq) + " on " +
-                                 std::to_string(tk) + (masked ? " masked" : "") + (drops ? " dropout" : "");
-          const bool wide = dtype == at::kFloat;
-          // The saved context is rounded, and its product with the gradient is subtracted from each.
-          const double bound = wide ? 1e-5 : 0x1p-7;
-          compare(op, "value", dtype, context, truth, wide ? 5e-6 : 0x1p-8);
-          compare(op, "dq", dtype, grads.q, q64.grad(), bound);
-          compare(op, "dk", dtype, grads.k, k64.grad(), bound);
-          compare(op, "dv", dtype, grads.v, v64.grad(), bound);
-          if (!masked) continue;
-          const Tensor unmasked = written_out(q64, k64, v64, shape, Tensor(), config.slopes, dropout);
-          const Tensor products = (unmasked * dc.to(at::kDouble))
-                                      .view({tq, shape.heads, shape.group, shape.size})
-                                      .sum(3)
-                                      .abs()
-                                      .sum({0, 2});
-          // A sum of products of rounded contexts, which may cancel.
-          compare(op, "dmask", dtype, mask_grad, mask64.grad(), bound, products);
-          compare(op, "salience", dtype, salience, 1 + products, bound);
-        }
+}  // namespace
+
+void attention() {
+  attend_all(
+      {
+          {{1}, {1}, 1, 1},
+          {{5, 1, 33}, {5, 1, 33}, 3, 12},
+          {{64, 65, 7}, {64, 65, 7}, 2, 64},
+          {{130}, {130}, 2, 32},
+          {{1, 1, 1}, {9, 40, 3}, 2, 16},  // one query for each sequence, as the last layer of a classifier needs
+          {{70, 3}, {70, 3}, 2, 16, 1, true},
+          {{130, 33}, {130, 33}, 2, 24, 3, true},
+          {{1, 2}, {70, 5}, 2, 16, 2, true},  // the last of a sequence's queries, as generation needs
+          {{100}, {100}, 1, 32, 2, true, 7},
+          {{66, 5}, {66, 5}, 3, 8, 1, true, 0, true},
+          {{40}, {40}, 2, 8, 2, true, 9, true},
+          {{23, 1}, {70, 45}, 2, 96, 3, true},
+          {{50, 9}, {50, 9}, 2, 32, 1, true, 0, true},
+      },
+      false);
+}
+
+void library_attention() {
+  if (!library_kernels(zeros({1}))) return;
+  attend_all(
+      {
+          {{5, 1, 33}, {5, 1, 33}, 3, 12},  // in bf16 by this project's kernels
+          {{64, 65, 7}, {64, 65, 7}, 2, 64},
+          {{1, 1, 1}, {9, 40, 3}, 2, 16},
+          {{1, 1}, {9, 40}, 2, 16, 3, true},
+          {{70, 3}, {70, 3}, 2, 16, 1, true},
+          {{130, 33}, {130, 33}, 2, 24, 3, true},
+          {{100, 31}, {100, 31}, 1, 32, 2, true, 7},  // in fp32 by this project's kernels
+          {{40, 9}, {40, 9}, 2, 128},
+          {{12, 50}, {12, 50}, 1, 256, 2, true},
+      },
+      true);
 }
 
 void head_parts() {

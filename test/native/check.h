@@ -42,6 +42,7 @@ void lookups();
 void gathers();
 void linears();
 void attention();
+void library_attention();
 void head_parts();
 void rotations();
 void gates();

@@ -69,7 +69,7 @@ int main(int count, char** given) {
       times(number(0), number(1), number(2), number(3), number(4));
       return 0;
     }
-    if (words.size() == 1 && words[0] == "--emulated") lp::emulate_device(&lp::cuda::table);
+    if (words.size() == 1 && words[0] == "--emulated") lp::emulate_device(&lp::cuda::table, /*library=*/true);
     activations();
     moments();
     norms();
@@ -78,6 +78,7 @@ int main(int count, char** given) {
     gathers();
     linears();
     attention();
+    library_attention();
     head_parts();
     rotations();
     gates();

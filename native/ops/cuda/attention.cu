@@ -1,5 +1,5 @@
-// Softmax attention over packed sequences, for what LibTorch's flash attention does not do: fp32, ALiBi, a
-// cache of keys and values, odd head sizes. A warp has one query, or for the gradients of keys and values one
+// Softmax attention over packed sequences, for what LibTorch's does not do: ALiBi, a cache of keys and
+// values, odd head sizes, in fp32 windows. A warp has one query, or for the gradients of keys and values one
 // key; its lanes have a key, or a query, each for the scores, and the head's values for the sums.
 #include "ops/cuda/tiles.h"
 

@@ -1,5 +1,5 @@
-// Has every operation of the addon that it is linked into done by the CUDA kernels, as the host runs them. The
-// emulated device has memory for LIGHT_PEFT_EMULATED_TOKENS tokens at once, or for any number.
+// Has every operation of the addon that it is linked into done as on a GPU: by the CUDA kernels, as the host runs them,
+// and by what stands for LibTorch's. The emulated device has memory for LIGHT_PEFT_EMULATED_TOKENS tokens at once, or for any number.
 #include <cstdlib>
 
 #include "base/aten.h"
@@ -9,17 +9,17 @@
 namespace lp {
 namespace {
 
-void attention_forward(const AttentionForward& a, int64_t sequences, const Launch& launch) {
+void norm_forward(const NormForward& a, const Launch& launch) {
   const char* const most = std::getenv("LIGHT_PEFT_EMULATED_TOKENS");
   TORCH_CHECK_WITH(OutOfMemoryError, !most || launch.rows <= std::atoll(most), "the emulated device has no memory for ",
                    launch.rows, " tokens");
-  cuda::attention_forward(a, sequences, launch);
+  cuda::norm_forward(a, launch);
 }
 
 [[maybe_unused]] const bool emulated = [] {
   static DeviceKernels kernels = cuda::table;
-  kernels.attention_forward = attention_forward;
-  emulate_device(&kernels);
+  kernels.norm_forward = norm_forward;
+  emulate_device(&kernels, /*library=*/true);
   return true;
 }();
 
