@@ -10,6 +10,7 @@ import type { Workbench } from './workbench.ts';
 /** What stays where nothing is said of it. */
 const TARGET_PARAMETERS = 0.6;
 const TARGET_PEFT = 0.25;
+/** Of a layer's neurons, where there is a target. */
 const ROUND_TO = 16;
 /** In a long run: products of a module's ranks take as long with one as with so many. */
 const RANK_ROUND_TO = 8;
@@ -40,7 +41,7 @@ export function checkCut(settings: Settings): void {
   const targets = ['targetParameters', 'targetFlops', 'targetTime'] as const;
   for (const [i, target] of targets.entries())
     exclude(given(settings, target), given(settings, ...targets.slice(i + 1)));
-  exclude(given(settings, ...targets, 'roundTo'), given(settings, ...BY_RATIO));
+  exclude(given(settings, ...targets), given(settings, ...BY_RATIO));
   exclude(given(settings, 'targetPeft', 'rankRoundTo'), given(settings, 'moduleRatio', 'rankRatio'));
   exclude(settings.rewind ? ['rewind'] : [], settings.carryMoments ? ['carryMoments'] : []);
 }
@@ -98,24 +99,22 @@ export async function planOptions(
       'BAD_OPTION',
       `--min-neurons: a layer has ${spec.ffn} neurons, not ${minNeurons}`,
     );
-  const roundTo = settings.roundTo ?? ROUND_TO;
   const unitRatios = given(settings, ...BY_RATIO);
   const rankRatios = given(settings, 'moduleRatio', 'rankRatio');
   const lengths = () => data.examples.flatMap((example) => example.lengths ?? [example.ids.length]);
   const budget = async (): Promise<PlanOptions['budget']> => {
     if (targetTime !== undefined)
-      return { of: 'time', keep: targetTime, costs: await stepTimes(bench, data), roundTo };
+      return { of: 'time', keep: targetTime, costs: await stepTimes(bench, data) };
     if (targetFlops !== undefined)
       return {
         of: 'flops',
         keep: targetFlops,
         costs: operationCosts(spec, lengths(), { every: isTokenwise(data.labels) }),
-        roundTo,
       };
     const keep = targetParameters ?? TARGET_PARAMETERS;
     // Among parameters those go first that are worth little for the operations they take: what a step is to save.
     const prices = operationCosts(spec, lengths(), { every: isTokenwise(data.labels) });
-    return { of: 'parameters', keep, costs: parameterCosts(spec), prices, roundTo };
+    return { of: 'parameters', keep, costs: parameterCosts(spec), prices };
   };
   const whole = unitRatios.length === 0 ? await budget() : undefined;
   return {
@@ -128,6 +127,7 @@ export async function planOptions(
       },
     }),
     ...{ depth, protect, minNeurons },
+    roundTo: settings.roundTo ?? (whole ? ROUND_TO : 1),
     ...(minHeads !== undefined
       ? { minHeads }
       : whole && { wantedHeads: wantedHeads(spec.heads, whole.keep) }),

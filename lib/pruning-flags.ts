@@ -185,7 +185,7 @@ export const PRUNING_FLAGS: readonly Flag[] = [
   {
     name: 'roundTo',
     takes: 'n',
-    help: 'neurons of a layer go by so many',
+    help: 'neurons of a layer stay by so many; default: 16 for a target, 1 by ratios, which they then exceed',
     of: ['estimate', 'train'],
     parse: number,
   },

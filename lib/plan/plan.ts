@@ -63,8 +63,6 @@ const optionsSchema = z.strictObject({
       /** Of each layer, in what the budget is of, and in what worth is weighed against. */
       costs: costsSchema,
       prices: costsSchema.optional(),
-      /** Neurons go and stay by so many of a layer. */
-      roundTo: z.int().min(1),
     })
     .optional(),
   peft: z
@@ -75,6 +73,8 @@ const optionsSchema = z.strictObject({
       roundTo: z.int().min(1).default(1),
     })
     .optional(),
+  /** Neurons of a layer stay by so many; by ratios at least as many as those ask for. */
+  roundTo: z.int().min(1).default(1),
   depth: ratioSchema.default(0),
   /** Layers that lose neither heads nor neurons. */
   protect: z.array(z.int().nonnegative()).default([]),
@@ -162,10 +162,10 @@ type PlanSettings = z.output<typeof optionsSchema>;
 
 /** Heads and neurons that stay of each layer. */
 function keepUnits(scores: Scores, settings: PlanSettings): Plan['layers'] {
-  const { rule, ratios, scopes, budget, protect, minHeads, wantedHeads, minNeurons } = settings;
+  const { rule, ratios, scopes, budget, protect, minHeads, wantedHeads, minNeurons, roundTo } = settings;
   if (budget) {
     const kept = keepWithin(scores, budget, {
-      ...{ ...budget, minHeads, wantedHeads, minNeurons, protect },
+      ...{ ...budget, minHeads, wantedHeads, minNeurons, roundTo, protect },
       together: scores.together,
     });
     return kept.heads.map((heads, l) => ({ heads, neurons: kept.neurons[l]! }));
@@ -178,7 +178,9 @@ function keepUnits(scores: Scores, settings: PlanSettings): Plan['layers'] {
     );
   const select = RULES[rule];
   const heads = select(scores.heads, ratios.heads, { scope: scopes.heads, atLeast: minHeads });
-  const neurons = select(scores.neurons, ratios.neurons, { scope: scopes.neurons, atLeast: minNeurons });
+  const neurons = select(scores.neurons, ratios.neurons, {
+    ...{ scope: scopes.neurons, atLeast: minNeurons, roundTo },
+  });
   return heads.map((kept, l) =>
     protect.includes(l)
       ? { heads: range(scores.heads[l]!.length), neurons: range(scores.neurons[l]!.length) }

@@ -5,6 +5,8 @@ export interface SelectOptions {
   scope: Scope;
   /** Every layer keeps this many, or all of a smaller one, whatever the ratio. */
   atLeast: number;
+  /** Of a layer so many stay at a time: the best of those that would go fill up the last ones. By default 1. */
+  roundTo?: number;
 }
 
 type Values = readonly ArrayLike<number>[];
@@ -40,9 +42,13 @@ const joined = (layers: readonly Float64Array[]): Float64Array => {
 const floorsOf = (layers: readonly Float64Array[], atLeast: number): number[] =>
   layers.map((layer) => Math.min(atLeast, layer.length));
 
-/** The best `counts[i]` of each layer, in ascending order. */
-const best = (layers: readonly Float64Array[], counts: readonly number[]): number[][] =>
-  layers.map((layer, i) => [...ranked(layer).subarray(0, counts[i]).sort()]);
+/** The best `counts[i]` of each layer and what fills them up, in ascending order. */
+const best = (layers: readonly Float64Array[], counts: readonly number[], roundTo: number): number[][] =>
+  layers.map((layer, i) => [
+    ...ranked(layer)
+      .subarray(0, Math.ceil(counts[i]! / roundTo) * roundTo)
+      .sort(),
+  ]);
 
 const countToKeep = (n: number, ratio: number): number => n - Math.round(ratio * n);
 
@@ -70,18 +76,22 @@ const sharedCounts = (
 
 /**
  * Prunes exactly round(ratio · n), of each layer or in all, whatever the ties; more is kept only where `atLeast`
- * demands it. NaN counts as the lowest score.
+ * or `roundTo` demands it. NaN counts as the lowest score.
  * @param ratio in [0, 1)
  * @returns for each layer the kept indices, ascending
  */
-export const keepTop = (scores: Values, ratio: number, { scope, atLeast }: SelectOptions): number[][] => {
+export const keepTop = (
+  scores: Values,
+  ratio: number,
+  { scope, atLeast, roundTo = 1 }: SelectOptions,
+): number[][] => {
   const layers = scores.map(comparable);
   const floors = floorsOf(layers, atLeast);
   const counts =
     scope === 'global'
       ? sharedCounts(layers, ratio, floors)
       : layers.map((layer, i) => Math.max(floors[i]!, countToKeep(layer.length, ratio)));
-  return best(layers, counts);
+  return best(layers, counts, roundTo);
 };
 
 /**
@@ -112,7 +122,7 @@ export const quantile = (scores: ArrayLike<number>, ratio: number): number => {
 export const keepAboveQuantile = (
   scores: Values,
   ratio: number,
-  { scope, atLeast }: SelectOptions,
+  { scope, atLeast, roundTo = 1 }: SelectOptions,
 ): number[][] => {
   const layers = scores.map(comparable);
   const floors = floorsOf(layers, atLeast);
@@ -121,5 +131,5 @@ export const keepAboveQuantile = (
     const threshold = shared ?? quantile(layer, ratio);
     return Math.max(floors[i]!, layer.filter((score) => score > threshold).length);
   });
-  return best(layers, counts);
+  return best(layers, counts, roundTo);
 };

@@ -168,18 +168,19 @@ for (const name of ['roberta-tiny', ...ENCODERS, ...DECODERS])
       const { hidden, headSize, group } = spec;
       const sizes = { hidden, headSize, group };
       const budget = (of: 'parameters' | 'flops', keep: number, roundTo: number) => ({
-        ...{ of, keep, roundTo },
-        costs: of === 'flops' ? operationCosts(spec, [9, 4]) : parameterCosts(spec),
+        budget: { of, keep, costs: of === 'flops' ? operationCosts(spec, [9, 4]) : parameterCosts(spec) },
+        roundTo,
       });
       return {
         'ratios by layer': { scopes: { heads: 'layer', neurons: 'layer' } },
+        'ratios of all, in widths that products like': { scopes: { neurons: 'global' }, roundTo: 8 },
         'ratios of all, quantile': { rule: 'quantile', scopes: { heads: 'global', neurons: 'global' } },
-        'a target of parameters': { budget: budget('parameters', 0.6, 4), peft: { keep: 0.3, sizes } },
+        'a target of parameters': { ...budget('parameters', 0.6, 4), peft: { keep: 0.3, sizes } },
         'a target of operations, a layer protected': {
-          ...{ budget: budget('flops', 0.8, 1), peft: { keep: 0.5, sizes }, protect: [1] },
+          ...{ ...budget('flops', 0.8, 1), peft: { keep: 0.5, sizes }, protect: [1] },
         },
-        'whole halves of layers': { budget: budget('parameters', 0.3, 8), minHeads: 0, minNeurons: 0 },
-        depth: { budget: budget('parameters', 0.6, 4), peft: { keep: 0.5, sizes }, depth: 0.5 },
+        'whole halves of layers': { ...budget('parameters', 0.3, 8), minHeads: 0, minNeurons: 0 },
+        depth: { ...budget('parameters', 0.6, 4), peft: { keep: 0.5, sizes }, depth: 0.5 },
       };
     };
 

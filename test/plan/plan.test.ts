@@ -62,7 +62,7 @@ describe('makePlan', () => {
     scores.neurons[2]!.fill(0);
     const costs = range(3).map(() => ({ head: 5, neuron: 1, rest: 0 }));
     const cut = (keep: number, least: Partial<PlanOptions>) =>
-      makePlan(scores, { budget: { of: 'parameters', keep, costs, roundTo: 1 }, ...least });
+      makePlan(scores, { budget: { of: 'parameters', keep, costs }, ...least });
     const { layers, modules } = cut(0.5, { minHeads: 0, minNeurons: 0 });
     expect([layers[1]!.heads, layers[2]!.neurons]).to.deep.equal([[], []]);
     expect(modules.every(({ name }) => Number(name.split('.')[1]) % 3 !== 1)).to.be.true;

@@ -52,6 +52,23 @@ describe('keepTop', () => {
     }
   });
 
+  for (const keep of [keepTop, keepAboveQuantile])
+    it(`${keep.name}: fills layers up with the best of what would go, to whole widths`, () => {
+      const random = new Random(7);
+      for (let trial = 0; trial < 30; trial++) {
+        const scores = randomLayers(random, 4, 1 + random.below(60), trial % 2 ? 5 : undefined);
+        for (const scope of SCOPES)
+          for (const ratio of RATIOS) {
+            const counts = keep(scores, ratio, { scope, atLeast: 0 }).map(({ length }) => length);
+            const kept = keep(scores, ratio, { scope, atLeast: 0, roundTo: 8 });
+            kept.forEach(({ length }, layer) =>
+              expect(length).to.equal(Math.min(scores[layer]!.length, 8 * Math.ceil(counts[layer]! / 8))),
+            );
+            expectBest(scores, kept);
+          }
+      }
+    });
+
   it('compares all layers in the global scope', () => {
     const scores = [Float32Array.of(1, 2, 3), Float32Array.of(4, 5, 6)];
     expect(keepTop(scores, 0.5, { scope: 'global', atLeast: 0 })).to.deep.equal([[], [0, 1, 2]]);
