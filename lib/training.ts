@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
-import { realpath } from 'node:fs/promises';
+import { mkdtemp, realpath } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { BaseDelta } from './adapter/delta.ts';
 import type { AdapterInfo } from './adapter/info.ts';
@@ -9,7 +10,7 @@ import type { EncodedExample } from './data/batches.ts';
 import type { Dataset } from './data/dataset.ts';
 import type { LabelSet } from './data/labels.ts';
 import type { Session } from './engine.ts';
-import { LightPeftError } from './errors.ts';
+import { LightPeftError, messageOf } from './errors.ts';
 import { evaluateAll } from './evaluation.ts';
 import { type EarlyEnd, fit, type FitOptions } from './fit.ts';
 import type { NamedTensor } from './native.ts';
@@ -19,7 +20,7 @@ import type { Plan } from './plan/plan.ts';
 import { noteTruncation, type RunOptions } from './run.ts';
 import { type Identity, identityOf, TrainingState } from './training-state.ts';
 import { LIGHT_PLAN, PEFT_CONFIG } from './adapter/files.ts';
-import { alone, makeFolder } from './whole-file.ts';
+import { alone, makeFolder, removeFolder } from './whole-file.ts';
 import { type Report, Workbench } from './workbench.ts';
 
 /** What is trained, and how it began. */
@@ -94,6 +95,9 @@ export async function checkModelPlace(model: string, out: string): Promise<void>
   await checkOwn(out);
 }
 
+const isIo = (error: unknown): error is LightPeftError =>
+  error instanceof LightPeftError && error.code === 'IO';
+
 const STOPS: readonly string[] = ['ABORTED', 'NOT_FINITE'];
 
 /**
@@ -153,7 +157,8 @@ async function trained<S extends Start>(
         'NOT_FINITE',
         'a trained parameter is not finite; a lower --learning-rate may help',
       );
-    await phase.save(bench, out, start, { tensors, info: bench.adapterInfo(train), steps: taken });
+    const result = { tensors, info: bench.adapterInfo(train), steps: taken };
+    await savedSomewhere(out, (folder) => phase.save(bench, folder, start, result));
     return tensors;
   };
   let learned = from !== undefined;
@@ -166,6 +171,7 @@ async function trained<S extends Start>(
   if (from && from.step > steps)
     throw new LightPeftError('BAD_STATE', `${state.file}: it is at step ${from.step} of ${steps}`);
   const early = await phase.early?.(bench, start, train);
+  let kept = false; // whether the last state that was to be saved was
   try {
     const {
       step,
@@ -180,7 +186,17 @@ async function trained<S extends Start>(
       behind,
       from,
       pack: start.pack,
-      save: async (position) => state.write(position, await session.state()),
+      save: async (position) => {
+        const found = await session.state();
+        kept = await state.write(position, found).then(
+          () => true,
+          (error: unknown) => {
+            if (!isIo(error)) throw error;
+            bench.note(`the state at step ${position.step} could not be saved: ${messageOf(error)}`);
+            return false;
+          },
+        );
+      },
       signal: run.signal,
       onProgress,
     });
@@ -195,7 +211,10 @@ async function trained<S extends Start>(
       start.plan?.layers,
     );
   } catch (error) {
-    throw await unfinished(error, out, phase.savesUnfinished && learned ? () => finish(0) : undefined);
+    throw await unfinished(error, {
+      ...{ out, kept },
+      finish: phase.savesUnfinished && learned ? () => finish(0) : undefined,
+    });
   }
 }
 
@@ -205,18 +224,42 @@ async function resume(state: TrainingState, session: Session) {
   return position;
 }
 
+/**
+ * Saves to `out` or, where that fails, to a folder of its own among the system's temporary ones: what was learned is not
+ * lost with a full disk.
+ */
+async function savedSomewhere(out: string, save: (folder: string) => Promise<void>): Promise<void> {
+  try {
+    await save(out);
+  } catch (error) {
+    if (!isIo(error)) throw error;
+    const other = await mkdtemp(join(tmpdir(), 'light-peft-')).catch(() => undefined);
+    if (other === undefined) throw error;
+    try {
+      await save(other);
+    } catch {
+      await removeFolder(other);
+      throw error;
+    }
+    throw new LightPeftError('IO', `${error.message}; what was learned is in ${other}`, { cause: error });
+  }
+}
+
+interface Unfinished {
+  out: string;
+  /** Whether `out` has the state that it was stopped in. */
+  kept: boolean;
+  /** Saves what it has learned. */
+  finish: (() => Promise<unknown>) | undefined;
+}
+
 /** Saves what a stopped run has, and says where. */
-async function unfinished(
-  error: unknown,
-  out: string,
-  finish: (() => Promise<unknown>) | undefined,
-): Promise<unknown> {
+async function unfinished(error: unknown, { out, kept, finish }: Unfinished): Promise<unknown> {
   if (!(error instanceof LightPeftError) || !STOPS.includes(error.code)) return error;
-  const saved = await finish?.().then(
-    () => true,
-    () => false,
+  const has = await finish?.().then(
+    () => `; ${out} has what was learned by then`,
+    (failure: unknown) => (isIo(failure) ? `; ${messageOf(failure)}` : ''),
   );
-  const has = saved ? `; ${out} has what was learned by then` : '';
-  const next = error.code === 'ABORTED' ? `; --resume goes on from there` : '';
-  return new LightPeftError(error.code, `${error.message}${has}${next}`, { cause: error });
+  const next = error.code === 'ABORTED' && kept ? `; --resume goes on from there` : '';
+  return new LightPeftError(error.code, `${error.message}${has ?? ''}${next}`, { cause: error });
 }

@@ -30,14 +30,10 @@ void RunningSum::keep(const Tensor& now, const Tensor& sum) {
   now_ = now.split_with_sizes(sizes_);
 }
 
-std::vector<Tensor> RunningSum::over(const Tensor& by) const {
-  std::vector<Tensor> pieces;
-  int64_t offset = 0;
-  for (size_t i = 0; i < now_.size(); ++i) {
-    const Tensor n = by.size(0) == 1 ? by[0] : by[static_cast<int64_t>(i)];
-    pieces.push_back((sum_.narrow(0, offset, now_[i].size(0)) / n.clamp_min(1)).to(at::kCPU, at::kFloat));
-    offset += now_[i].size(0);
-  }
+std::vector<Tensor> RunningSum::over(const Tensor& sum, const Tensor& by) const {
+  std::vector<Tensor> pieces = sum.split_with_sizes(sizes_);
+  for (size_t i = 0; i < pieces.size(); ++i)
+    pieces[i] = (pieces[i] / by[by.size(0) == 1 ? 0 : static_cast<int64_t>(i)].clamp_min(1)).to(at::kFloat);
   return pieces;
 }
 
@@ -79,11 +75,15 @@ void Importance::accept(int64_t step_tokens, const Tensor& counts) {
 }
 
 std::vector<std::pair<std::string, std::vector<Tensor>>> Importance::means() {
+  const Tensor host = sum_.cpu(), taken = steps.cpu();  // all at once: a device is waited for
+  const auto of = [&](const RunningSum& sum) {
+    return host.narrow(0, sum.sum().storage_offset(), sum.size());
+  };
   std::vector<std::pair<std::string, std::vector<Tensor>>> found;
-  for (RunningSum* sum : all()) {
+  for (const RunningSum* sum : all()) {
     const bool moment =
         sum == &context_sum || sum == &context_square || sum == &neuron_sum || sum == &neuron_square;
-    if (sum != &tokens) found.emplace_back(sum->name(), sum->over(moment ? tokens.sum() : steps));
+    if (sum != &tokens) found.emplace_back(sum->name(), sum->over(of(*sum), moment ? of(tokens) : taken));
   }
   return found;
 }

@@ -19,8 +19,8 @@ class RunningSum {
   const Tensor& all_now() const { return all_now_; }
   /// fp64, all pieces in a row.
   const Tensor& sum() const { return sum_; }
-  /// fp32 [size] for each piece, divided by `by`: one number for all, or one for each.
-  std::vector<Tensor> over(const Tensor& by) const;
+  /// Such a sum as fp32 [size] for each piece, divided by `by`: one number for all, or one for each.
+  std::vector<Tensor> over(const Tensor& sum, const Tensor& by) const;
 
  private:
   std::string name_;
@@ -52,7 +52,8 @@ struct Importance {
   /// The step that began counts where `counts` says so, bool [1]; its ratios are sums over so many tokens.
   void accept(int64_t tokens, const Tensor& counts);
   std::vector<RunningSum*> all();
-  /// By name, one tensor for each piece: means over steps, and of activations over tokens.
+  /// By name, one tensor for each piece, in the host's memory: means over steps, and of activations over
+  /// tokens.
   std::vector<std::pair<std::string, std::vector<Tensor>>> means();
 
  private:

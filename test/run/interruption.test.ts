@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { LIGHT_TENSORS, PEFT_TENSORS } from '../../lib/adapter/files.ts';
@@ -157,6 +157,36 @@ describe('a run that may be stopped', () => {
     await vanillaTrain(options({ out: adapter, maxSteps: 2 }));
     const other = await errorOf(estimate(options({ out: adapter, maxSteps: 2 })));
     expect(other.message).match(/holds another kind of result \(adapter_config.json\)/);
+  });
+
+  for (const [name, phase, file] of [
+    ['vanilla-train', vanillaTrain, PEFT_TENSORS],
+    ['estimate', estimate, 'scores.safetensors'],
+  ] as const)
+    it(`${name} saves elsewhere what it has learned where it cannot be saved in its place`, async () => {
+      const [out, whole] = [folder.file(`${name}-unsaved`), folder.file(`${name}-saved`)];
+      mkdirSync(join(out, file, 'in the way'), { recursive: true });
+      await phase(options({ out: whole, maxSteps: 2 }));
+      const { code, message } = await errorOf(phase(options({ out, maxSteps: 2 })));
+      const place = /a folder is in its place; what was learned is in (\S+)$/.exec(message)?.[1];
+      expect([code, place !== undefined], message).deep.equal(['IO', true]);
+      expect(readFileSync(join(place!, file))).deep.equal(folder.bytes(`${name}-saved`, file));
+      expect(readdirSync(out)).deep.equal([file]);
+      rmSync(place!, { recursive: true });
+    });
+
+  it('goes on where its state cannot be saved, and says so', async () => {
+    const out = folder.file('stateless');
+    mkdirSync(join(out, 'training_state.safetensors'), { recursive: true });
+    const notes: string[] = [];
+    const onNote = (line: string) => {
+      if (line.includes('could not be saved')) notes.push(line);
+      if (notes.length === 2)
+        rmSync(join(out, 'training_state.safetensors'), { recursive: true, force: true });
+    };
+    await vanillaTrain(options({ out, saveSteps: 5 }), { onNote });
+    expect(notes.map((line) => /step \d+/.exec(line)![0])).deep.equal(['step 5', 'step 10']);
+    expect(existsSync(join(out, PEFT_TENSORS))).equal(true);
   });
 
   it('says where a folder cannot be locked', async () => {
