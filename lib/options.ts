@@ -191,6 +191,28 @@ function missing(name: string): never {
   throw new LightPeftError('BAD_OPTION', `${flagOf(name)} is needed here`);
 }
 
+/** Those that say how files are read. */
+export const READS = SCHEMA.pick({
+  task: true,
+  textColumns: true,
+  labelColumn: true,
+  labelNames: true,
+  completionColumn: true,
+  choiceColumns: true,
+  tagColumn: true,
+  answerColumn: true,
+});
+export type Reads = z.output<typeof READS>;
+
+/** What is said of it, where anything is. */
+export function readsOf(options: Reads): Reads | undefined {
+  const said = Object.keys(READS.shape).flatMap((name) => {
+    const value = options[name as keyof Reads];
+    return value === undefined ? [] : [[name, value] as const];
+  });
+  return said.length > 0 ? (Object.fromEntries(said)) : undefined;
+}
+
 /**
  * Fills in the defaults.
  * @throws {LightPeftError} BAD_OPTION, naming the first flag that is wrong

@@ -12,7 +12,7 @@ import { LightPeftError } from './errors.ts';
 import { type Evaluation } from './evaluation.ts';
 import type { MetricName } from './metrics.ts';
 import { type ModuleConfig, type NamedTensor, type Part, type SessionConfig } from './native.ts';
-import type { Settings } from './options.ts';
+import { readsOf, type Settings } from './options.ts';
 import { encoderCost, parameterCosts } from './plan/costs.ts';
 import { estimatorOf, moduleEstimatorOf, trainsMasks } from './plan/estimators.ts';
 import type { RunOptions } from './run.ts';
@@ -132,7 +132,7 @@ export class Workbench implements Disposable {
     const lengths = info ?? this.checkpoint.trained;
     if (!info || settings.task !== undefined)
       return this.readAs(readingFor(reading, labels, settings), file, unlabelled, lengths);
-    const metrics = reading.metrics ?? [info.metric as MetricName];
+    const metrics = reading.metrics ?? ((info.metrics ?? [info.metric]) as MetricName[]);
     // Of tokens, the last column has what they tell.
     const [given, told] = info.tells
       ? [info.columns.slice(0, -1), info.columns.at(-1)!]
@@ -279,6 +279,7 @@ export class Workbench implements Disposable {
 
   adapterInfo({ labels, metrics }: Dataset): AdapterInfo {
     const { settings } = this;
+    const reads = readsOf(settings);
     return {
       base: settings.model,
       fingerprint: this.checkpoint.fingerprint,
@@ -291,7 +292,9 @@ export class Workbench implements Disposable {
       columns: this.reading.told
         ? [...this.reading.columns.text, this.reading.columns.label!]
         : this.reading.columns.text,
+      ...(reads && { reads }),
       metric: metrics[0]!,
+      ...(metrics.length > 1 && { metrics: [...metrics] }),
       maxLength: settings.maxLength ?? USUAL_LENGTH,
       ...(settings.docStride !== undefined && { docStride: settings.docStride }),
       r: settings.loraR,

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { Told } from '../checkpoint/spec.ts';
+import { READS, type Reads } from '../options.ts';
 import type { WholeFile } from '../whole-file.ts';
 import { INFO, checked, jsonFile, readJson } from './files.ts';
 
@@ -23,7 +24,11 @@ export interface AdapterInfo {
   /** Where tokens tell something: the one that comes next, tags or spans; of the columns the last one's. */
   tells?: 'tokens' | 'tags' | 'spans' | undefined;
   columns: string[];
+  /** The options that say how files are read, as they were given. */
+  reads?: Reads | undefined;
   metric: string;
+  /** All that the task has, where it has more than that one. */
+  metrics?: string[] | undefined;
   maxLength: number;
   /** Of windows over long texts, where that was given. */
   docStride?: number | undefined;
@@ -51,7 +56,9 @@ const schema: z.ZodType<AdapterInfo> = z
     unanswerable: z.boolean().optional(),
     tells: z.enum(['tokens', 'tags', 'spans']).optional(),
     columns: z.array(z.string()).min(1),
+    reads: READS.optional(),
     metric: z.string().min(1),
+    metrics: z.array(z.string().min(1)).min(1).optional(),
     maxLength: z.int().positive(),
     docStride: z.int().min(0).optional(),
     r: z.int().positive(),

@@ -71,7 +71,7 @@ function spansOf(settings: Settings, task?: Task): Reading {
 }
 
 /** What options of their own say is told. */
-export const TOLD_BY = {
+const TOLD_BY = {
   completionColumn: 'tokens',
   choiceColumns: 'choices',
   tagColumn: 'tags',

@@ -131,6 +131,53 @@ describe('a training run', () => {
     expect(await told({})).not.deep.equal(await told({ textColumns: ['sentence1', 'sentence2'] }));
   });
 
+  const rowsOf = (row: (i: number) => Record<string, unknown>) =>
+    Array.from({ length: 8 }, (_, i) => JSON.stringify(row(i))).join('\n');
+  const choice = (i: number) => ({ text: `the w${i} is`, a: `red ${i}`, b: `blue ${i}`, label: i % 2 });
+  const reads: [string, Partial<Options>, (i: number) => Record<string, unknown>][] = [
+    [
+      'a task',
+      { task: 'copa' },
+      (i) => ({
+        premise: `p${i}`,
+        question: 'cause',
+        choice1: `red ${i}`,
+        choice2: `blue ${i}`,
+        label: i % 2,
+      }),
+    ],
+    ['columns of choices', { textColumns: ['text'], choiceColumns: ['a', 'b'] }, choice],
+    [
+      'a label column and names',
+      { textColumns: ['text'], labelColumn: 'kind', labelNames: ['no', 'yes'] },
+      (i) => ({ text: `the w${i}`, kind: i % 2 ? 'yes' : 'no' }),
+    ],
+  ];
+  for (const [name, given, row] of reads)
+    it(`reads files as its estimate did: ${name}`, async () => {
+      const trainFile = folder.write(`${name}.jsonl`, rowsOf(row));
+      const [from, again, out] = ['estimate', 'again', 'light'].map((of) => folder.file(`${of} by ${name}`));
+      const read = { trainFile, validationFile: trainFile, maxSteps: 2 };
+      await estimate(options({ ...read, ...given, out: from }));
+      await estimate(options({ ...read, from, out: again }));
+      const told = await train(options({ ...read, from: again, out }));
+      expect(told.metrics).deep.equal(
+        (await train(options({ ...read, ...given, from: again, out }))).metrics,
+      );
+    });
+
+  it('tells all metrics of its task without being told it again', async () => {
+    const file = folder.write(
+      'pairs.jsonl',
+      rowsOf((i) => ({ sentence1: `the w${i}`, sentence2: `a w${i % 3}`, label: i / 2 })),
+    );
+    const adapter = folder.file('pairs');
+    const made = options({ trainFile: file, validationFile: file, task: 'stsb', out: adapter, maxSteps: 2 });
+    const { metrics } = await vanillaTrain(made);
+    expect(Object.keys(metrics)).deep.equal(['pearson', 'spearmanr']);
+    expect((await evaluate(options({ adapter, validationFile: file }))).metrics).deep.equal(metrics);
+  });
+
   it('meets a target of parameters', async () => {
     const [from, out] = [folder.file('estimate-whole'), folder.file('target')];
     const { encoderParametersKept, encoderParameters } = await train(
