@@ -210,7 +210,7 @@ export function readsOf(options: Reads): Reads | undefined {
     const value = options[name as keyof Reads];
     return value === undefined ? [] : [[name, value] as const];
   });
-  return said.length > 0 ? (Object.fromEntries(said)) : undefined;
+  return said.length > 0 ? Object.fromEntries(said) : undefined;
 }
 
 /**
