@@ -147,8 +147,8 @@ export class Session implements Disposable {
 
   /**
    * One optimizer step over micro-batches; the loss is the mean over all their labelled examples. Resolves when the
-   * step is enqueued and no more than two are unfinished, so that the next batch is prepared meanwhile; what goes wrong
-   * in a step is thrown by the call that comes after.
+   * step is enqueued and no more than two wait for the lane, so that the next batch is prepared meanwhile; what goes
+   * wrong in a step is thrown by the call that comes after. On a GPU the lane queues steps and does not wait for them.
    */
   async step(
     batches: PackedBatch[],

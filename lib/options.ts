@@ -120,7 +120,7 @@ const SCHEMA = z.strictObject({
    * dropout; past them a file in `out`. 0: computed every time.
    */
   prefixCache: z.int().min(0).default(1024),
-  /** Neurons go and stay by so many of a layer where there is a target. */
+  /** Neurons of a layer stay by so many; by default sixteen where there is a target. */
   roundTo: count.optional(),
   /** Likewise ranks of a module; by default eight in a long run. */
   rankRoundTo: count.optional(),

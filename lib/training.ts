@@ -203,6 +203,7 @@ async function trained<S extends Start>(
     const seconds = spent + (start.seconds ?? 0);
     const tensors = await finish(step);
     await state.remove();
+    kept = false;
     const evaluation = validation ? await evaluateAll(session, validation, run) : undefined;
     return bench.report(
       { steps: step, seconds, tokensPerSecond: tokens / spent },

@@ -42,7 +42,8 @@ Tensor attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, cons
                          const AttentionConfig& config, const Tensor& head_mask, const Dropout& dropout,
                          AttentionSaved* saved) {
   const int64_t heads = config.heads, all = heads * config.group, size = q.size(1) / all;
-  if (library_serves(q, s, config)) return library_forward(q, k, v, s, config, head_mask, dropout, saved);
+  if (library_serves(q, s, config, dropout))
+    return library_forward(q, k, v, s, config, head_mask, dropout, saved);
   Tensor context = fresh_like(q), unmasked, lse = fresh({all, q.size(0)}, q.options().dtype(at::kFloat));
   if (saved && head_mask.defined()) unmasked = fresh_like(q);
   const AttentionForward a{q.const_data_ptr(),
@@ -76,7 +77,7 @@ AttentionGrads attention_backward(const Tensor& d_context, const AttentionSaved&
                                   const AttentionConfig& config, const Tensor& head_mask,
                                   const MaskTotals& totals) {
   const int64_t heads = config.heads, all = heads * config.group, size = d_context.size(1) / all;
-  if (library_serves(saved.q, s, config))
+  if (library_serves(saved.q, s, config, saved.dropout))
     return library_backward(d_context, saved, s, config, head_mask, totals);
   AttentionGrads grads{fresh_like(saved.q), fresh_like(saved.k), fresh_like(saved.v)};
   const auto partial = [&](const Tensor& total) {

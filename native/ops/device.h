@@ -38,7 +38,7 @@ at::Tensor on_device_of(const at::Tensor& t, const std::vector<T>& list) {
 }
 
 /// A GPU does the work of one session at a time: LibTorch has one generator for all, and what one records
-/// must not meet what others wait for. Nothing on the CPU.
+/// must not meet what others queue. Nothing on the CPU.
 class DeviceTurn {
  public:
   explicit DeviceTurn(const at::Tensor& beside);

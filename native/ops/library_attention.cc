@@ -1,6 +1,7 @@
 #include "ops/library_attention.h"
 
 #include <ATen/Context.h>
+#include <torch/version.h>
 
 #include "ops/arguments.h"
 #include "ops/device.h"
@@ -47,9 +48,15 @@ AttentionGrads flash_backward(const Tensor& d, const AttentionSaved& saved, cons
   return {dq, dk, dv};
 }
 
+// Before 2.14 memory-efficient attention's forward pass took packed keys for none where it draws dropout, and
+// its backward pass did not: other elements fell there.
+constexpr bool kDropsAlike = TORCH_VERSION_MAJOR > 2 ||
+                             (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 14);
+
 /// One batch [1, T, heads * group, size] of what has `heads` heads, each as often as queries share it.
 Tensor repeated(const Tensor& x, const AttentionConfig& config) {
-  return by_heads(x, config.heads).repeat_interleave(config.group, 1).unsqueeze(0);
+  const Tensor heads = by_heads(x, config.heads);
+  return (config.group == 1 ? heads : heads.repeat_interleave(config.group, 1)).unsqueeze(0);
 }
 
 // Of masks memory-efficient attention has none and, where queries are the keys' own, that of earlier keys
@@ -124,12 +131,13 @@ void seed_library(const Tensor& beside, uint64_t key) {
   generator.set_current_seed(key);
 }
 
-bool library_serves(const Tensor& q, const Sequences& s, const AttentionConfig& config) {
+bool library_serves(const Tensor& q, const Sequences& s, const AttentionConfig& config,
+                    const Dropout& dropout) {
   const int64_t size = q.size(1) / (config.heads * config.group);
   if (!library_kernels(q) || !s.cu_k.defined() || config.slopes.defined()) return false;
   if (is_flash(q)) return size % 8 == 0 && size <= 256;
   const bool own = !config.causal || s.longest_q == 1 || s.cu_q.is_same(s.cu_k);
-  return size % 4 == 0 && config.window == 0 && own;
+  return size % 4 == 0 && config.window == 0 && own && (!dropout.active() || kDropsAlike || !q.is_cuda());
 }
 
 Tensor library_forward(const Tensor& q, const Tensor& k, const Tensor& v, const Sequences& s,

@@ -7,8 +7,10 @@
 namespace lp {
 
 /// Whether it does what is asked, of keys that lie as queries do and without ALiBi: in bf16 for heads of 8 to
-/// 256 values in steps of 8, in fp32 for such in steps of 4 that see all keys, or all up to their own.
-bool library_serves(const Tensor& q, const Sequences& s, const AttentionConfig& config);
+/// 256 values in steps of 8, in fp32 for such in steps of 4 that see all keys, or all up to their own; with
+/// dropout in fp32 from LibTorch 2.14 on.
+bool library_serves(const Tensor& q, const Sequences& s, const AttentionConfig& config,
+                    const Dropout& dropout);
 
 /// Has dropout in what follows, where this tensor is, drawn from a step's key: LibTorch has a generator of
 /// its own, which goes on from call to call. Other elements fall than on the CPU, and the same ones every

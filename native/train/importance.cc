@@ -70,7 +70,8 @@ void Importance::begin() { now_.zero_(); }
 
 void Importance::accept(int64_t step_tokens, const Tensor& counts) {
   ratios.all_now().div_(static_cast<double>(std::max<int64_t>(1, step_tokens)));
-  sum_.add_(at::where(counts, now_, 0.f));  // what does not count may not be finite
+  now_.masked_fill_(counts.logical_not(), 0);  // what does not count may not be finite
+  sum_.add_(now_);
   steps.add_(counts);
 }
 

@@ -60,13 +60,11 @@ void check_label(float label, int64_t classes) {
     throw Error("BAD_LABEL", "a label is outside 0.." + std::to_string(classes - 1));
 }
 
-Tensor on(const at::Device& device, const std::vector<float>& values) { return queued(values, device); }
-
 /// The same as row_loss for all rows, by the CUDA kernel.
 void losses_there(const DeviceKernels& kernels, const Tensor& outputs, const Targets& targets,
                   const TargetsThere& there, const std::vector<float>& teacher, const Distillation& d,
                   double denominator, const Tensor& gradient, LossSum& loss) {
-  const Tensor taught = teacher.empty() ? Tensor() : on(outputs.device(), teacher),
+  const Tensor taught = teacher.empty() ? Tensor() : queued(teacher, outputs.device()),
                losses = at::empty(there.values.sizes(), there.values.options().dtype(at::kDouble));
   LossRows a{};
   a.logits = outputs.const_data_ptr<float>();
@@ -125,7 +123,7 @@ Targets targets_of(const Batch& batch, Told told, bool regression, int64_t class
 }
 
 TargetsThere there_of(const Targets& targets, const at::Device& device) {
-  TargetsThere there{on(device, targets.values), {}, {}};
+  TargetsThere there{queued(targets.values, device), {}, {}};
   if (targets.spans) there.cu = queued(targets.cu_seqlens, device);
   return there;
 }
@@ -169,11 +167,11 @@ Tensor states_gradient(const Tensor& states, const Batch& batch, const Distillat
   if (batch.teacher_states.empty() || d.states == 0) return {};
   if (static_cast<int64_t>(batch.teacher_states.size()) != states.numel())
     throw Error("BAD_DATA", "a teacher's states are of another size");
-  const Tensor teacher = on(states.device(), batch.teacher_states).view(states.sizes());
+  const Tensor teacher = queued(batch.teacher_states, states.device()).view(states.sizes());
   std::vector<float> counts;
   const size_t choices = states.size(0) / std::max<size_t>(1, batch.labels.size());
   for (const float label : batch.labels) counts.insert(counts.end(), choices, std::isnan(label) ? 0.f : 1.f);
-  const Tensor difference = (states - teacher) * on(states.device(), counts).unsqueeze(1);
+  const Tensor difference = (states - teacher) * queued(counts, states.device()).unsqueeze(1);
   const double each = d.states / static_cast<double>(states.size(1));
   loss.add(difference.square().sum(at::kDouble), each);
   return difference * (2 * each / denominator);

@@ -50,6 +50,7 @@ void Parameters::follow() {
 
 Tensor Parameters::numbers_of(const OptimizerSettings& o, double learning_rate, int64_t count,
                               int64_t examples) {
+  static_assert(sizeof(StepNumbers) == 4 * sizeof(double), "they are a tensor in this order");
   return at::tensor({learning_rate, 1 - std::pow(o.beta1, count), std::sqrt(1 - std::pow(o.beta2, count)),
                      static_cast<double>(std::max<int64_t>(1, examples))},
                     at::kDouble);

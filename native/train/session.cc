@@ -129,10 +129,10 @@ void Session::step(const std::vector<Batch>& batches, double learning_rate, bool
     }
   }
   if (!done) launched_step(batches, numbers, score);
-  network_.follow();
-  if (score) importance_.accept(tokens, tally_.counts());
   ++steps_;
   tally_.add(tokens);
+  network_.follow();
+  if (score) importance_.accept(tokens, tally_.counts());
   if (!device_kernels(tally_.there())) settle();  // there is nothing to wait for
 }
 
@@ -204,12 +204,13 @@ void Session::recorded_step(const Batch& batch, const StepKind& kind, const Tens
   const Model& model = network_.model();
   const Batch full = filled(batch, kind, config_.network.told);
   const Targets targets = targets_of(full);
+  const FeedTensors feed = feed_tensors(model, full, nullptr, 1);
   std::unique_ptr<RecordedStep>& kept = recorded_[kind];
   const bool first = !kept;
   if (first) kept = std::make_unique<RecordedStep>();
   RecordedStep& step = *kept;
   const uint64_t key = step_key(config_.network.seed, static_cast<uint64_t>(steps_), 0);
-  step.fill(feed_tensors(model, full, nullptr, 1), targets, key, numbers, model.device());
+  step.fill(feed, targets, key, numbers, model.device());
   seed_library(network_.parameters().value(), key);
   if (first) {
     // Once as it is, for what is made when it is first needed: a kind may never come again.

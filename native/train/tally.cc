@@ -1,10 +1,12 @@
 #include "train/tally.h"
 
+#include <cstddef>
 #include <numeric>
 
 namespace lp {
 namespace {
 
+static_assert(sizeof(TallyNumbers) == 4 * sizeof(double), "a tally is a tensor of its numbers");
 constexpr int64_t kNumbers = sizeof(TallyNumbers) / sizeof(double);
 constexpr int64_t kStopped = offsetof(TallyNumbers, stopped) / sizeof(double);
 

@@ -1,6 +1,8 @@
 #pragma once
 // What steps have come to. It is kept where they are taken, so that a device goes from one to the next by
 // itself and nobody waits before somebody asks.
+#include <vector>
+
 #include "ops/device.h"
 
 namespace lp {

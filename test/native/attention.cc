@@ -14,6 +14,7 @@ struct Shape {
   bool causal = false;
   int64_t window = 0;
   bool alibi = false;
+  bool wide = true, narrow = true;  // whether what LibTorch has for a GPU serves in fp32 and in bf16, where it may
 };
 
 Tensor ends(const std::vector<int32_t>& lengths) {
@@ -101,10 +102,18 @@ void attend(const Shape& shape, at::ScalarType dtype, bool masked, bool drops, b
   // The saved context is rounded, and its product with the gradient is subtracted from each.
   const double bound = wide ? 1e-5 : 0x1p-7;
   const Tensor dc64 = dc.to(at::kDouble);
-  if (library_serves(q, s, config) && drops) {
-    // It drops what it will. The context is linear in the values and in the masks, whatever was dropped.
-    const Tensor product = (context.to(at::kDouble) * dc64).sum(), sizes = (context.to(at::kDouble) * dc64).abs().sum();
-    compare(op, "dv", dtype, (grads.v.to(at::kDouble) * v.to(at::kDouble)).sum(), product, bound, sizes);
+  const bool serves = library_serves(q, s, config, dropout);
+  // With dropout the version decides, too.
+  if (library && !drops)
+    compare(op, "serves", dtype, at::tensor(double(serves)), at::tensor(double(wide ? shape.wide : shape.narrow)), 0);
+  if (serves && drops) {
+    // It drops what it will. Whatever that was, the context is linear in the values and in the masks, and the scores
+    // are in queries and in keys.
+    const auto product_of = [](const Tensor& a, const Tensor& b) { return a.to(at::kDouble) * b.to(at::kDouble); };
+    const Tensor product = product_of(context, dc).sum(), sizes = product_of(context, dc).abs().sum();
+    compare(op, "dv", dtype, product_of(grads.v, v).sum(), product, bound, sizes);
+    compare(op, "dq and dk", dtype, product_of(grads.q, q).sum(), product_of(grads.k, k).sum(), bound,
+            product_of(grads.q, q).abs().sum());
     if (masked) compare(op, "dmask", dtype, (mask_grad * mask).sum(), product, bound, sizes);
     return;
   }
@@ -156,13 +165,13 @@ void library_attention() {
   if (!library_kernels(zeros({1}))) return;
   attend_all(
       {
-          {{5, 1, 33}, {5, 1, 33}, 3, 12},  // in bf16 by this project's kernels
+          {{5, 1, 33}, {5, 1, 33}, 3, 12, 1, false, 0, false, true, false},
           {{64, 65, 7}, {64, 65, 7}, 2, 64},
           {{1, 1, 1}, {9, 40, 3}, 2, 16},
           {{1, 1}, {9, 40}, 2, 16, 3, true},
           {{70, 3}, {70, 3}, 2, 16, 1, true},
           {{130, 33}, {130, 33}, 2, 24, 3, true},
-          {{100, 31}, {100, 31}, 1, 32, 2, true, 7},  // in fp32 by this project's kernels
+          {{100, 31}, {100, 31}, 1, 32, 2, true, 7, false, false, true},
           {{40, 9}, {40, 9}, 2, 128},
           {{12, 50}, {12, 50}, 1, 256, 2, true},
       },

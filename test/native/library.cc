@@ -46,7 +46,9 @@ Tensor scores(const Heads& h, const Tensor& q, const Tensor& k) {
 /// What probabilities of head `head` in sequence b are multiplied by.
 Tensor kept(const Heads& h, const Tensor& p, int64_t b, int64_t head) {
   if (h.dropout == 0) return at::ones_like(p);
-  const auto generator = at::make_generator<at::CPUGeneratorImpl>(static_cast<uint64_t>(h.seed + 1000 * b + head));
+  // A GPU's too are others where there are more tokens.
+  const int64_t seed = h.seed + 1000 * b + head + 100000 * h.q.size(0);
+  const auto generator = at::make_generator<at::CPUGeneratorImpl>(static_cast<uint64_t>(seed));
   return at::rand(p.sizes(), generator, p.options()).ge(h.dropout).to(at::kDouble) / (1 - h.dropout);
 }
 

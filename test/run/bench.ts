@@ -56,8 +56,8 @@ export async function errorOf(work: Promise<unknown>): Promise<{ code?: string; 
   throw new Error('this should have failed');
 }
 
-/** Runs until that step, and is stopped there. */
-export async function stopAt(step: number, work: (run: RunOptions) => Promise<unknown>): Promise<void> {
+/** Runs until that step, and is stopped there: what it says. */
+export async function stopAt(step: number, work: (run: RunOptions) => Promise<unknown>): Promise<string> {
   const abort = new AbortController();
   const stopped = work({
     signal: abort.signal,
@@ -65,5 +65,7 @@ export async function stopAt(step: number, work: (run: RunOptions) => Promise<un
       if (progress.step >= step) abort.abort();
     },
   });
-  expect(await errorOf(stopped)).include({ code: 'ABORTED' });
+  const { code, message } = await errorOf(stopped);
+  expect(code).equal('ABORTED');
+  return message;
 }

@@ -49,7 +49,8 @@ describe('a run that may be stopped', () => {
 
   it('that was stopped leaves an adapter that can be used', async () => {
     const out = folder.file('stopped');
-    await stopAt(5, (run) => vanillaTrain(options({ out }), run));
+    const message = await stopAt(5, (run) => vanillaTrain(options({ out }), run));
+    expect(message).match(/stopped has what was learned by then; --resume goes on from there$/);
     expect((await evaluate(options({ adapter: out }))).metrics).property('accuracy');
   });
 
@@ -174,6 +175,13 @@ describe('a run that may be stopped', () => {
       expect(readdirSync(out)).deep.equal([file]);
       rmSync(place!, { recursive: true });
     });
+
+  it('does not say that it goes on where its state could not be saved', async () => {
+    const out = folder.file('stopped-stateless');
+    mkdirSync(join(out, 'training_state.safetensors'), { recursive: true });
+    const message = await stopAt(5, (run) => vanillaTrain(options({ out }), run));
+    expect(message).match(/stopped-stateless has what was learned by then$/);
+  });
 
   it('goes on where its state cannot be saved, and says so', async () => {
     const out = folder.file('stateless');

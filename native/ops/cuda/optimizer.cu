@@ -26,8 +26,8 @@ __global__ void __launch_bounds__(kThreads) count_step(AdamPieces a, int64_t pie
   sum = block_sum(sum, places);
   TallyNumbers& tally = *a.tally;
   if (threadIdx.x != 0 || tally.stopped != 0) return;
-  tally.norm = sqrt(sum);
-  if (isfinite(tally.norm) && isfinite(*a.loss)) {
+  tally.norm = isfinite(*a.loss) ? sqrt(sum) : NAN;
+  if (isfinite(tally.norm)) {
     tally.loss += *a.loss / a.numbers->examples;
     tally.steps += 1;
   } else {
