@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 import { deviceOf, usualDevice } from './device.ts';
 import { FAMILIES } from './checkpoint/families.ts';
 import type { Checkpoint } from './checkpoint/folder.ts';

@@ -2,19 +2,19 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type AdapterInfo, readInfoIfAny } from './adapter/info.ts';
 import { LightPeftError } from './errors.ts';
-import { type Options, readsOf } from './options.ts';
+import { type Options, readsAgain } from './options.ts';
 import { SCORES } from './plan/estimate-file.ts';
 
 /** How the texts of an estimate were read, where no option says it. */
 const readAgain = ({ reads, maxLength, docStride }: AdapterInfo, options: Options): Partial<Options> => ({
   maxLength,
   ...(docStride !== undefined && { docStride }),
-  ...(!readsOf(options) && reads),
+  ...readsAgain(reads, options),
 });
 
 /**
  * Options with what an estimate was made with: its adapter goes on with its rank, scale and places, whatever the options
- * say, and its texts are read as they were, where these say nothing.
+ * say, and its texts are read as they were, but for what these say.
  * @throws {LightPeftError} BAD_SCORES: there is no estimate
  */
 export async function goingOn(from: string, options: Options): Promise<Options> {

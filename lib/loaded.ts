@@ -23,6 +23,9 @@ export interface Loaded {
 const named = (tensors: Map<string, { shape: number[]; data: Float32Array }>): NamedTensor[] =>
   [...tensors].map(([name, { shape, data }]) => ({ name, shape, data }));
 
+const sameOrder = (some: readonly string[], others: readonly string[]): boolean =>
+  some.length === others.length && some.every((name, i) => name === others[i]);
+
 /** Class names: those given, or as many numbers as the head has outputs; one output is a value. */
 function labelsOf(
   bench: Workbench,
@@ -53,7 +56,13 @@ function labelsOf(
       );
   }
   if (outputs === 1 && told === 'classes') return { kind: 'regression' };
-  const labels = bench.settings.labelNames ?? names ?? Array.from({ length: outputs }, (_, i) => String(i));
+  const given = bench.settings.labelNames;
+  if (given && names && !sameOrder(given, names) && given.every((name) => names.includes(name)))
+    throw new LightPeftError(
+      'BAD_OPTION',
+      `--label-names: what was trained has learned ${names.join(', ')}, in this order`,
+    );
+  const labels = given ?? names ?? Array.from({ length: outputs }, (_, i) => String(i));
   if (labels.length !== outputs)
     throw new LightPeftError('BAD_LABEL', `${labels.length} label names for a head of ${outputs} outputs`);
   return { kind: told, names: labels };

@@ -204,6 +204,15 @@ export const READS = SCHEMA.pick({
 });
 export type Reads = z.output<typeof READS>;
 
+/** Each tells by itself what files are read for: none of an earlier run's options goes with another. */
+const READS_ALONE = ['task', 'completionColumn', 'choiceColumns', 'tagColumn', 'answerColumn'] as const;
+
+/** How files are read that are to be read as in an earlier run, but for what is said now. */
+export const readsAgain = (reads: Reads | undefined, options: Reads): Reads => ({
+  ...(!READS_ALONE.some((name) => options[name] !== undefined) && reads),
+  ...readsOf(options),
+});
+
 /** What is said of it, where anything is. */
 export function readsOf(options: Reads): Reads | undefined {
   const said = Object.keys(READS.shape).flatMap((name) => {

@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 import { peakMemoryOf } from './device.ts';
 import { type AdapterInfo, readInfoIfAny, toldBy } from './adapter/info.ts';
 import type { Family } from './checkpoint/families.ts';
@@ -12,7 +13,7 @@ import { LightPeftError } from './errors.ts';
 import { type Evaluation } from './evaluation.ts';
 import type { MetricName } from './metrics.ts';
 import { type ModuleConfig, type NamedTensor, type Part, type SessionConfig } from './native.ts';
-import { readsOf, type Settings } from './options.ts';
+import { readsAgain, readsOf, type Settings } from './options.ts';
 import { encoderCost, parameterCosts } from './plan/costs.ts';
 import { estimatorOf, moduleEstimatorOf, trainsMasks } from './plan/estimators.ts';
 import type { RunOptions } from './run.ts';
@@ -122,7 +123,8 @@ export class Workbench implements Disposable {
     labels: LabelSet,
     unlabelled = false,
   ): Promise<Dataset> {
-    const { settings, reading } = this;
+    const settings = { ...this.settings, ...readsAgain(info?.reads, this.settings) };
+    const reading = { ...this.reading, ...readingOf(settings) };
     const asked = reading.told ?? reading.labels?.kind;
     if (asked !== undefined && isOther(asked, labels.kind))
       throw new LightPeftError(

@@ -126,7 +126,7 @@ describe('a decoder that says tokens', () => {
     });
     const asked = evaluate({ ...rest, completionColumn, adapter, validationFile: data });
     expect(await errorOf(asked)).include({ code: 'BAD_OPTION' });
-    const other = train({ ...rest, from: folder.file('estimate'), out: folder.file('y') });
+    const other = train({ ...rest, task: 'cola', from: folder.file('estimate'), out: folder.file('y') });
     expect((await errorOf(other)).message).contain('tells tokens, and the data is for classes');
   });
 

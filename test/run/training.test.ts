@@ -164,7 +164,28 @@ describe('a training run', () => {
       expect(told.metrics).deep.equal(
         (await train(options({ ...read, ...given, from: again, out }))).metrics,
       );
+      expect((await evaluate(options({ adapter: out, validationFile: trainFile }))).metrics).deep.equal(
+        told.metrics,
+      );
     });
+
+  it('reads files as its estimate did but for what is said, and takes no names in another order', async () => {
+    const row = (i: number) => ({ text: `the w${i}`, other: `a w${i}`, kind: i % 2 ? 'yes' : 'no' });
+    const file = folder.write('kinds.jsonl', rowsOf(row));
+    const names = { labelNames: ['no', 'yes'] };
+    const [from, out] = [folder.file('estimate-kinds'), folder.file('light-kinds')];
+    const read = { trainFile: file, validationFile: file, maxSteps: 2 };
+    await estimate(options({ ...read, ...names, textColumns: ['text'], labelColumn: 'kind', out: from }));
+    await train(options({ ...read, ...names, from, out }));
+    const asked = { adapter: out, validationFile: file };
+    const { metrics } = await evaluate(options(asked));
+    expect((await evaluate(options({ ...asked, textColumns: ['text'] }))).metrics).deep.equal(metrics);
+    const other = evaluate(options({ ...asked, labelNames: ['yes', 'no'] }));
+    expect(await errorOf(other)).include({
+      code: 'BAD_OPTION',
+      message: '--label-names: what was trained has learned no, yes, in this order',
+    });
+  });
 
   it('tells all metrics of its task without being told it again', async () => {
     const file = folder.write(
