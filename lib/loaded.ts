@@ -3,7 +3,7 @@ import { layerCuts } from './adapter/delta.ts';
 import { kindOfAdapter } from './adapter/files.ts';
 import { readLightAdapter } from './adapter/light.ts';
 import { readPeftAdapter } from './adapter/peft.ts';
-import { type LabelSet, outputsFor } from './data/labels.ts';
+import { isReordered, type LabelSet, outputsFor } from './data/labels.ts';
 import { begun, type Session } from './engine.ts';
 import { LightPeftError } from './errors.ts';
 import type { NamedTensor } from './native.ts';
@@ -22,9 +22,6 @@ export interface Loaded {
 
 const named = (tensors: Map<string, { shape: number[]; data: Float32Array }>): NamedTensor[] =>
   [...tensors].map(([name, { shape, data }]) => ({ name, shape, data }));
-
-const sameOrder = (some: readonly string[], others: readonly string[]): boolean =>
-  some.length === others.length && some.every((name, i) => name === others[i]);
 
 /** Class names: those given, or as many numbers as the head has outputs; one output is a value. */
 function labelsOf(
@@ -57,7 +54,7 @@ function labelsOf(
   }
   if (outputs === 1 && told === 'classes') return { kind: 'regression' };
   const given = bench.settings.labelNames;
-  if (given && names && !sameOrder(given, names) && given.every((name) => names.includes(name)))
+  if (given && names && isReordered(given, names))
     throw new LightPeftError(
       'BAD_OPTION',
       `--label-names: what was trained has learned ${names.join(', ')}, in this order`,

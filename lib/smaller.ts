@@ -8,7 +8,7 @@ import { toldBy } from './adapter/info.ts';
 import { ranksOf } from './adapter/files.ts';
 import { readPeftAdapter } from './adapter/peft.ts';
 import type { Dataset } from './data/dataset.ts';
-import { outputsFor } from './data/labels.ts';
+import { isReordered, outputsFor } from './data/labels.ts';
 import { returning, scalesAndMeans } from './base-delta.ts';
 import { begun, type Session } from './engine.ts';
 import { LightPeftError, messageOf } from './errors.ts';
@@ -88,10 +88,6 @@ const placeOf = (bench: Workbench) => {
   return (name: string) => modules.find((module) => module.name === name);
 };
 
-/** The same names in another order, in which each would be taken for another. */
-const isReordered = (a: readonly string[], b: readonly string[]): boolean =>
-  a.length === b.length && a.every((name) => b.includes(name)) && a.some((name, i) => name !== b[i]);
-
 /**
  * @param masks whether what is left is estimated again
  * @param prefixCache MiB
@@ -112,10 +108,11 @@ export async function startSmaller(
       `--from: what ${from} has learned tells ${toldBy(info)}, and the data is for ${kind}`,
     );
   const { labels } = data;
-  if (info?.labels && labels.kind === 'classes' && isReordered(info.labels, labels.names))
+  const names = labels.kind === 'classes' || labels.kind === 'tags' ? labels.names : undefined;
+  if (info?.labels && names && isReordered(info.labels, names))
     throw new LightPeftError(
       'BAD_OPTION',
-      `--from: ${from} has learned ${info.labels.join(', ')}, and the data tells ${labels.names.join(', ')}; see --label-names`,
+      `--from: ${from} has learned ${info.labels.join(', ')}, and the data tells ${names.join(', ')}; see --label-names`,
     );
   const learned = trained.get('classifier.out_proj.weight')?.shape[0];
   if (learned !== undefined && learned !== outputsFor(data.labels))

@@ -156,3 +156,7 @@ export const encodeLabel = (
   if (index < 0) throw bad(`${where}: label ${shown(label)} is none of ${listed(names)}`);
   return index;
 };
+
+/** The same names in another order, in which each would be taken for another. */
+export const isReordered = (a: readonly string[], b: readonly string[]): boolean =>
+  a.length === b.length && a.every((name) => b.includes(name)) && a.some((name, i) => name !== b[i]);

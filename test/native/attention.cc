@@ -14,7 +14,7 @@ struct Shape {
   bool causal = false;
   int64_t window = 0;
   bool alibi = false;
-  bool wide = true, narrow = true;  // whether what LibTorch has for a GPU serves in fp32 and in bf16, where it may
+  bool serves_fp32 = true, serves_bf16 = true;  // whether what LibTorch has for a GPU serves, where it may
 };
 
 Tensor ends(const std::vector<int32_t>& lengths) {
@@ -105,7 +105,7 @@ void attend(const Shape& shape, at::ScalarType dtype, bool masked, bool drops, b
   const bool serves = library_serves(q, s, config, dropout);
   // With dropout the version decides, too.
   if (library && !drops)
-    compare(op, "serves", dtype, at::tensor(double(serves)), at::tensor(double(wide ? shape.wide : shape.narrow)), 0);
+    compare(op, "serves", dtype, at::tensor(double(serves)), at::tensor(double(wide ? shape.serves_fp32 : shape.serves_bf16)), 0);
   if (serves && drops) {
     // It drops what it will. Whatever that was, the context is linear in the values and in the masks, and the scores
     // are in queries and in keys.

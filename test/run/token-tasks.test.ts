@@ -52,6 +52,13 @@ describe('tags of words and answers in texts', () => {
     await estimate(tags({ maxSteps: 30, out: folder.file('tags-estimate') }));
     const light = await train(tags({ from: folder.file('tags-estimate'), out: folder.file('tags-light') }));
     expect(light.metrics['f1']).above(0.95);
+    const { labels } = JSON.parse(readFileSync(folder.file('tags-estimate', 'light_peft.json'), 'utf8')) as {
+      labels: string[];
+    };
+    const reordered = { labelNames: labels.toReversed(), from: folder.file('tags-estimate') };
+    expect(await errorOf(train(tags({ ...reordered, out: folder.file('never') })))).include({
+      code: 'BAD_OPTION',
+    });
     const same = await evaluate({
       model: ENCODER,
       adapter: folder.file('tags-light'),
