@@ -36,7 +36,7 @@ export async function withLock<T>(file: string, busy: Busy, work: () => Promise<
     return await work();
   } finally {
     clearInterval(beat);
-    rmSync(file, { force: true });
+    release(file);
   }
 }
 
@@ -121,6 +121,15 @@ function isDead(holder: Holder, file: string): boolean {
   if (holder.host === hostname()) return startTime(holder.pid) !== holder.started;
   const stats = statSync(file, { throwIfNoEntry: false });
   return stats !== undefined && Date.now() - stats.mtimeMs > silenceSeconds * 1000;
+}
+
+/** What the work has come to says more than that its lock stays, which ends with this process. */
+function release(file: string): void {
+  try {
+    rmSync(file, { force: true });
+  } catch {
+    // The disk has become read-only, or something else is in its place.
+  }
 }
 
 function touch(file: string): void {

@@ -11,6 +11,15 @@ import { removeFile, writeWhole } from './whole-file.ts';
 const FILE = 'rounds.json';
 const SCHEMA = z.strictObject({ identity: IDENTITY, count: z.int().nonnegative() });
 
+/** What it says, or nothing. */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
 /** How many rounds of an estimation are over, and of which; a file in `out` while it is under way. */
 export class RoundsDone {
   private constructor(
@@ -31,7 +40,7 @@ export class RoundsDone {
       return begun;
     }
     const text = await readFile(file, 'utf8').catch(() => 'null');
-    const known = SCHEMA.safeParse(JSON.parse(text));
+    const known = SCHEMA.safeParse(parsed(text));
     if (!known.success)
       throw bad(
         existsSync(join(out, STATE))

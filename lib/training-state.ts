@@ -3,13 +3,13 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { BaseDelta } from './adapter/delta.ts';
-import { readBytes, readHeader, readTensors, writeSafetensors } from './checkpoint/safetensors.ts';
+import { readBytes, readHeader, readTensors, safetensorsFile } from './checkpoint/safetensors.ts';
 import type { EncodedExample } from './data/batches.ts';
 import { LightPeftError, messageOf } from './errors.ts';
 import type { Position } from './fit.ts';
 import type { SessionState } from './native.ts';
 import { flagOf, type Settings } from './options.ts';
-import { removeFile } from './whole-file.ts';
+import { removeFile, writeTogether } from './whole-file.ts';
 
 /** Options without influence on what a run computes; `model`, `trainFile` and `from` are compared by content. */
 const FREE: readonly (keyof Settings)[] = [
@@ -84,10 +84,9 @@ export const IDENTITY: z.ZodType<Identity> = z.record(z.string(), z.string());
 
 /** In what a run to resume is another one; undefined: in nothing. */
 export function differenceOf(found: Identity, own: Identity): string | undefined {
-  const other = Object.entries(own).find(([what, value]) => found[what] !== value);
-  if (!other) return undefined;
-  const [what, value] = other;
-  const values = what === 'data' ? '' : `: ${found[what] ?? 'nothing'}, not ${value}`;
+  const what = Object.keys({ ...own, ...found }).find((name) => found[name] !== own[name]);
+  if (what === undefined) return undefined;
+  const values = what === 'data' ? '' : `: ${found[what] ?? 'nothing'}, not ${own[what] ?? 'nothing'}`;
   return `the run to resume had another ${what}${values}`;
 }
 
@@ -105,6 +104,7 @@ const POSITION: z.ZodType<Position> = z.strictObject({
 export class TrainingState {
   readonly file: string;
   private readonly deltaFile: string;
+  private deltaIsThere = false;
 
   constructor(
     out: string,
@@ -123,17 +123,18 @@ export class TrainingState {
     const bytes = Object.entries(tensors).map(
       ([name, data]) => [name, { shape: [data.length], data }] as const,
     );
-    if (this.delta) await writeSafetensors(this.deltaFile, this.delta, { format: 'pt' });
-    try {
-      await writeSafetensors(this.file, new Map(bytes), {
-        identity: JSON.stringify(this.identity),
-        position: JSON.stringify(position),
-      });
-    } catch (error) {
-      // It is of no use without a state.
-      if (!this.exists) await removeFile(this.deltaFile);
-      throw error;
-    }
+    const identity = JSON.stringify(this.identity);
+    const state = safetensorsFile(this.file, new Map(bytes), {
+      identity,
+      position: JSON.stringify(position),
+    });
+    // Once: a state alone takes an earlier one's place in one step.
+    const files =
+      this.delta && !this.deltaIsThere
+        ? [safetensorsFile(this.deltaFile, this.delta, { format: 'pt' }), state]
+        : [state];
+    await writeTogether(files);
+    this.deltaIsThere = true;
   }
 
   /** @throws {LightPeftError} BAD_STATE: there is none, it cannot be read, or it is another run's */
@@ -148,6 +149,7 @@ export class TrainingState {
       if (other !== undefined) throw bad(other);
       const tensors = Object.fromEntries(await readBytes(this.file));
       const position = POSITION.parse(JSON.parse(metadata['position'] ?? ''));
+      this.deltaIsThere = true;
       return { position, state: { stepsDone: position.step, tensors } };
     } catch (error) {
       if (error instanceof LightPeftError && error.code === 'BAD_STATE') throw error;

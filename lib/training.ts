@@ -98,6 +98,8 @@ export async function checkModelPlace(model: string, out: string): Promise<void>
 const isIo = (error: unknown): error is LightPeftError =>
   error instanceof LightPeftError && error.code === 'IO';
 
+const isAstray = (error: unknown): boolean => error instanceof LightPeftError && error.code === 'NOT_FINITE';
+
 const STOPS: readonly string[] = ['ABORTED', 'NOT_FINITE'];
 
 /**
@@ -114,8 +116,11 @@ export async function runTraining<S extends Start>(
   const settings = settle(options);
   const out = needed(settings, 'out');
   const trainFile = needed(settings, 'trainFile');
-  if (settings.peft === 'none') await checkModelPlace(settings.model, out);
-  else checkVacant(out, phase.writes);
+  const checkPlace = async () => {
+    if (settings.peft === 'none') await checkModelPlace(settings.model, out);
+    else checkVacant(out, phase.writes);
+  };
+  await checkPlace();
   using bench = await Workbench.open(settings, run);
   const read = async (file: string, labels?: LabelSet) =>
     phase.read ? phase.read(bench, file, labels !== undefined) : bench.read(file, labels);
@@ -125,7 +130,11 @@ export async function runTraining<S extends Start>(
   const validation = validationFile ? await read(validationFile, train.labels) : undefined;
   if (validation) noteTruncation(run, validationFile!, validation);
   await makeFolder(out);
-  const work = () => trained(bench, run, phase, { out, train, validation });
+  const work = async () => {
+    // Another run may have ended there while the files were read.
+    await checkPlace();
+    return trained(bench, run, phase, { out, train, validation });
+  };
   return await (held ? work() : alone(out, work));
 }
 
@@ -145,10 +154,10 @@ async function trained<S extends Start>(
   };
   const state = new TrainingState(out, identity, start.delta);
   const from = settings.resume ? await resume(state, session) : undefined;
+  const earlier = existsSync(join(out, SIGNS[phase.writes]));
   if (from) bench.note(`goes on from step ${from.step}`);
   else if (state.exists) bench.note(`starts anew; --resume would go on with the run that ${out} holds`);
-  else if (existsSync(join(out, SIGNS[phase.writes])))
-    bench.note(`what ${out} holds is replaced when this has ended`);
+  else if (earlier) bench.note(`what ${out} holds is replaced when this has ended`);
 
   const finish = async (taken: number): Promise<NamedTensor[]> => {
     const tensors = await bench.trained(session);
@@ -171,7 +180,7 @@ async function trained<S extends Start>(
   if (from && from.step > steps)
     throw new LightPeftError('BAD_STATE', `${state.file}: it is at step ${from.step} of ${steps}`);
   const early = await phase.early?.(bench, start, train);
-  let kept = false; // whether the last state that was to be saved was
+  let stateSaved = false;
   try {
     const {
       step,
@@ -188,7 +197,7 @@ async function trained<S extends Start>(
       pack: start.pack,
       save: async (position) => {
         const found = await session.state();
-        kept = await state.write(position, found).then(
+        stateSaved = await state.write(position, found).then(
           () => true,
           (error: unknown) => {
             if (!isIo(error)) throw error;
@@ -203,7 +212,7 @@ async function trained<S extends Start>(
     const seconds = spent + (start.seconds ?? 0);
     const tensors = await finish(step);
     await state.remove();
-    kept = false;
+    stateSaved = false;
     const evaluation = validation ? await evaluateAll(session, validation, run) : undefined;
     return bench.report(
       { steps: step, seconds, tokensPerSecond: tokens / spent },
@@ -213,8 +222,9 @@ async function trained<S extends Start>(
     );
   } catch (error) {
     throw await unfinished(error, {
-      ...{ out, kept },
-      finish: phase.savesUnfinished && learned ? () => finish(0) : undefined,
+      ...{ out, stateSaved },
+      // What went astray is not worth what is there.
+      finish: phase.savesUnfinished && learned && !(earlier && isAstray(error)) ? () => finish(0) : undefined,
     });
   }
 }
@@ -248,19 +258,19 @@ async function savedSomewhere(out: string, save: (folder: string) => Promise<voi
 
 interface Unfinished {
   out: string;
-  /** Whether `out` has the state that it was stopped in. */
-  kept: boolean;
+  /** Of where it was stopped. */
+  stateSaved: boolean;
   /** Saves what it has learned. */
   finish: (() => Promise<unknown>) | undefined;
 }
 
 /** Saves what a stopped run has, and says where. */
-async function unfinished(error: unknown, { out, kept, finish }: Unfinished): Promise<unknown> {
+async function unfinished(error: unknown, { out, stateSaved, finish }: Unfinished): Promise<unknown> {
   if (!(error instanceof LightPeftError) || !STOPS.includes(error.code)) return error;
   const has = await finish?.().then(
     () => `; ${out} has what was learned by then`,
     (failure: unknown) => (isIo(failure) ? `; ${messageOf(failure)}` : ''),
   );
-  const next = error.code === 'ABORTED' && kept ? `; --resume goes on from there` : '';
+  const next = error.code === 'ABORTED' && stateSaved ? `; --resume goes on from there` : '';
   return new LightPeftError(error.code, `${error.message}${has ?? ''}${next}`, { cause: error });
 }

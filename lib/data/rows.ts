@@ -27,13 +27,23 @@ async function* textOf(file: string): AsyncGenerator<string> {
 
 /** Not node:readline, which also ends a line at U+2028, and JSON allows that character inside a string. */
 async function* linesOf(file: string): AsyncGenerator<string> {
-  let rest = '';
+  let pieces: string[] = []; // of the line under way, joined once: it may be long
+  const line = () => {
+    try {
+      return pieces.join('');
+    } catch (error) {
+      throw bad(`${file}: a line is longer than a text can be`, error);
+    }
+  };
   for await (const text of textOf(file)) {
-    const lines = (rest + text).split('\n');
-    rest = lines.pop()!;
-    yield* lines;
+    const [first, ...others] = text.split('\n') as [string, ...string[]];
+    pieces.push(first);
+    for (const next of others) {
+      yield line();
+      pieces = [next];
+    }
   }
-  yield rest;
+  yield line();
 }
 
 async function* jsonRows(file: string): AsyncGenerator<Row> {

@@ -5,6 +5,7 @@ import { LIGHT_TENSORS, PEFT_TENSORS } from '../../lib/adapter/files.ts';
 import { readTensors, writeSafetensors } from '../../lib/checkpoint/safetensors.ts';
 import { estimate, evaluate, type Options, type RunOptions, train, vanillaTrain } from '../../lib/index.ts';
 import type { Plan } from '../../lib/plan/plan.ts';
+import { TrainingState } from '../../lib/training-state.ts';
 import { errorOf, Folder, stopAt } from './bench.ts';
 
 describe('a run that may be stopped', () => {
@@ -194,6 +195,38 @@ describe('a run that may be stopped', () => {
     };
     await vanillaTrain(options({ out, saveSteps: 5 }), { onNote });
     expect(notes.map((line) => /step \d+/.exec(line)![0])).deep.equal(['step 5', 'step 10']);
+    expect(existsSync(join(out, PEFT_TENSORS))).equal(true);
+  });
+
+  it('does not go on without an option that it began with', async () => {
+    const light = { from: folder.file('estimate-whole'), out: folder.file('left-out') };
+    await stopAt(3, (run) => train(options({ ...light, freezeTail: 0.9 }), run));
+    const { code, message } = await errorOf(train(options({ ...light, resume: true })));
+    expect([code, /another --freeze-tail: 0.9, not nothing$/.test(message)]).deep.equal(['BAD_STATE', true]);
+  });
+
+  it('keeps an interrupted state where another run cannot save its own', async () => {
+    const light = { from: folder.file('estimate-whole'), out: folder.file('two-states') };
+    await stopAt(3, (run) => train(options(light), run));
+    const files = ['training_state.safetensors', 'training_delta.safetensors'];
+    const before = files.map((file) => folder.bytes('two-states', file));
+    const delta = new Map([['layers.0.output.shift', { shape: [1], data: Float32Array.of(1) }]]);
+    const state = new TrainingState(light.out, {}, delta);
+    // Of which there is no JSON.
+    const position = { step: 1, epoch: 0, position: 0, tokens: 0, seconds: 0, early: 1n };
+    await errorOf(state.write(position, { stepsDone: 1, tensors: {} }));
+    expect(files.map((file) => folder.bytes('two-states', file))).deep.equal(before);
+    await train(options({ ...light, resume: true }));
+  });
+
+  it('ends well where its lock cannot be taken away', async () => {
+    const out = folder.file('lock-replaced');
+    const lock = join(out, '.run.lock');
+    const onProgress = () => {
+      rmSync(lock, { recursive: true });
+      mkdirSync(lock);
+    };
+    await vanillaTrain(options({ out, maxSteps: 2 }), { onProgress });
     expect(existsSync(join(out, PEFT_TENSORS))).equal(true);
   });
 

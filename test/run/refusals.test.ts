@@ -1,4 +1,4 @@
-import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { PEFT_TENSORS } from '../../lib/adapter/files.ts';
@@ -214,6 +214,27 @@ describe('what is wrong is refused before it is used', () => {
       code: 'BAD_OPTION',
       message: `--from: ${from} has learned 1, 0, and the data tells 0, 1; see --label-names`,
     });
+  });
+
+  it('a folder in which another run has ended while the files were read', async () => {
+    const out = folder.file('overtaken');
+    // What is told of cut texts comes after reading and before the folder is locked.
+    const onNote = () => {
+      mkdirSync(out, { recursive: true });
+      writeFileSync(join(out, 'scores.safetensors'), 'of another run');
+    };
+    const { code, message } = await errorOf(vanillaTrain(options({ out, maxLength: 4 }), { onNote }));
+    expect(code).equal('BAD_OPTION');
+    expect(message).match(/holds another kind of result \(scores.safetensors\)/);
+    expect(readdirSync(out)).deep.equal(['scores.safetensors']);
+  });
+
+  it('rounds to go on with that cannot be read', async () => {
+    const out = folder.file('broken-rounds');
+    mkdirSync(out);
+    writeFileSync(join(out, 'rounds.json'), '{');
+    const resumed = estimate(options({ out, maxSteps: 2, rounds: 2, resume: true }));
+    expect(await errorOf(resumed)).include({ code: 'BAD_STATE' });
   });
 
   it('a task of other labels than an adapter has learned', async () => {

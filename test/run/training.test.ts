@@ -26,6 +26,16 @@ describe('a training run', () => {
       expect(data.every(Number.isFinite)).equal(true);
   });
 
+  it('whose loss is no number any more takes the place of no earlier result', async () => {
+    const out = folder.file('diverged-again');
+    await vanillaTrain(options({ out }));
+    const good = folder.bytes('diverged-again', PEFT_TENSORS);
+    const diverging = options({ out, learningRate: 1e37, maxGradNorm: 0, warmupRatio: 0, dtype: 'float32' });
+    const { code, message } = await errorOf(vanillaTrain(diverging));
+    expect([code, message.includes('has what was learned')]).deep.equal(['NOT_FINITE', false]);
+    expect(folder.bytes('diverged-again', PEFT_TENSORS).equals(good)).equal(true);
+  });
+
   it('lets what is left of an adapter learn at a rate of its own', async () => {
     const from = folder.file('estimate-whole');
     const after = async (name: string, changes: Partial<Options>) => {
