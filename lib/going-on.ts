@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type AdapterInfo, readInfoIfAny } from './adapter/info.ts';
+import { readsAgain } from './data/reading.ts';
 import { LightPeftError } from './errors.ts';
-import { type Options, readsAgain } from './options.ts';
+import type { Options } from './options.ts';
 import { SCORES } from './plan/estimate-file.ts';
 
 /** How the texts of an estimate were read, where no option says it. */

@@ -1,8 +1,9 @@
-import { type AdapterInfo, toldBy } from './adapter/info.ts';
+import type { AdapterInfo } from './adapter/info.ts';
 import { layerCuts } from './adapter/delta.ts';
 import { kindOfAdapter } from './adapter/files.ts';
 import { readLightAdapter } from './adapter/light.ts';
 import { readPeftAdapter } from './adapter/peft.ts';
+import { readingOf } from './data/reading.ts';
 import { isReordered, type LabelSet, outputsFor } from './data/labels.ts';
 import { begun, type Session } from './engine.ts';
 import { LightPeftError } from './errors.ts';
@@ -30,15 +31,12 @@ function labelsOf(
   outputs: number,
   info?: AdapterInfo | null,
 ): LabelSet {
-  const known = info?.choices;
   const asked = bench.reading.labels;
   const { told } = bench.checkpoint.spec;
   if (told === 'spans')
     return { kind: 'spans', unanswerable: (info ?? bench.checkpoint.trained).unanswerable ?? false };
-  const choices = known?.length ?? (asked?.kind === 'choices' ? asked.count : undefined);
-  if (outputs === 1 && asked?.kind === 'choices' && asked.count === choices) return asked;
-  if (outputs === 1 && choices !== undefined)
-    return { kind: 'choices', count: choices, ...(info?.firstChoice && { first: info.firstChoice }) };
+  const choices = asked ?? (info ? readingOf(info.reads).labels : undefined);
+  if (outputs === 1 && choices?.kind === 'choices') return choices;
   if (told === 'choices')
     throw new LightPeftError(
       'BAD_OPTION',
@@ -92,7 +90,7 @@ function adapterLabels(
  *   tells is something else than the base was opened for
  */
 function checkBase({ checkpoint, settings }: Workbench, adapter: string, info: AdapterInfo | null): void {
-  const told = info ? toldBy(info) : 'tokens';
+  const told = info?.tells ?? 'tokens';
   if (told !== 'tokens' && told !== checkpoint.spec.told)
     throw new LightPeftError('BAD_OPTION', `${adapter} tells ${told}, not ${checkpoint.spec.told}`);
   if (!info || info.fingerprint === checkpoint.fingerprint) return;

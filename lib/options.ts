@@ -7,6 +7,8 @@ import { ESTIMATOR_NAMES, MODULE_ESTIMATORS } from './plan/estimators.ts';
 
 const ratio = z.number().min(0, 'it must not be below 0').lt(1, 'it must be below 1');
 const count = z.int().min(1);
+/** Of LoRA. */
+export const RANK = count.max(4096);
 
 /** Every option of every phase, its default and its check. Names are those of the flags, in camel case. */
 const SCHEMA = z.strictObject({
@@ -60,7 +62,7 @@ const SCHEMA = z.strictObject({
     .optional(),
   /** What is trained beside the head: LoRA, or, with none, the model itself. */
   peft: z.enum(['lora', 'none']).default('lora'),
-  loraR: count.max(4096).default(8),
+  loraR: RANK.default(8),
   loraAlpha: z.number().positive().default(16),
   loraDropout: ratio.default(0.05),
   /** By PEFT's rule: a module's full name, or the end of it after a dot; all linear layers of the encoder if none is named. */
@@ -191,7 +193,7 @@ function missing(name: string): never {
   throw new LightPeftError('BAD_OPTION', `${flagOf(name)} is needed here`);
 }
 
-/** Those that say how files are read. */
+/** Those that say how files are read, and what is told of them measured. */
 export const READS = SCHEMA.pick({
   task: true,
   textColumns: true,
@@ -201,26 +203,18 @@ export const READS = SCHEMA.pick({
   choiceColumns: true,
   tagColumn: true,
   answerColumn: true,
+  metric: true,
 });
 export type Reads = z.output<typeof READS>;
 
-/** Each tells by itself what files are read for: none of an earlier run's options goes with another. */
-const READS_ALONE = ['task', 'completionColumn', 'choiceColumns', 'tagColumn', 'answerColumn'] as const;
-
-/** How files are read that are to be read as in an earlier run, but for what is said now. */
-export const readsAgain = (reads: Reads | undefined, options: Reads): Reads => ({
-  ...(!READS_ALONE.some((name) => options[name] !== undefined) && reads),
-  ...readsOf(options),
-});
-
-/** What is said of it, where anything is. */
-export function readsOf(options: Reads): Reads | undefined {
-  const said = Object.keys(READS.shape).flatMap((name) => {
-    const value = options[name as keyof Reads];
-    return value === undefined ? [] : [[name, value] as const];
-  });
-  return said.length > 0 ? Object.fromEntries(said) : undefined;
-}
+/** What is said of it. */
+export const readsOf = (options: Reads): Reads =>
+  Object.fromEntries(
+    Object.keys(READS.shape).flatMap((name) => {
+      const value = options[name as keyof Reads];
+      return value === undefined ? [] : [[name, value] as const];
+    }),
+  );
 
 /**
  * Fills in the defaults.

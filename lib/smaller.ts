@@ -4,11 +4,10 @@ import type { Adapter } from './adapter/compensation.ts';
 import { cutAdapter, mergeAdapter } from './adapter/cut.ts';
 import { digestOf, layerCuts } from './adapter/delta.ts';
 import { MOMENT_ALONG, MOMENT_PARTS, momentsFile, readMoments } from './adapter/moments.ts';
-import { toldBy } from './adapter/info.ts';
 import { ranksOf } from './adapter/files.ts';
 import { readPeftAdapter } from './adapter/peft.ts';
 import type { Dataset } from './data/dataset.ts';
-import { isReordered, outputsFor } from './data/labels.ts';
+import { isReordered, outputsFor, toldAs } from './data/labels.ts';
 import { returning, scalesAndMeans } from './base-delta.ts';
 import { begun, type Session } from './engine.ts';
 import { LightPeftError, messageOf } from './errors.ts';
@@ -101,11 +100,11 @@ export async function startSmaller(
   const { settings, checkpoint, model } = bench;
   const { rewind, carryMoments, threads } = settings;
   const { tensors: trained, info } = await readPeftAdapter(from, bench.family);
-  const kind = data.labels.kind === 'regression' ? 'classes' : data.labels.kind;
-  if (info && toldBy(info) !== kind)
+  const kind = toldAs(data.labels);
+  if (info && info.tells !== kind)
     throw new LightPeftError(
       'BAD_OPTION',
-      `--from: what ${from} has learned tells ${toldBy(info)}, and the data is for ${kind}`,
+      `--from: what ${from} has learned tells ${info.tells}, and the data is for ${kind}`,
     );
   const { labels } = data;
   const names = labels.kind === 'classes' || labels.kind === 'tags' ? labels.names : undefined;

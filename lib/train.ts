@@ -23,13 +23,12 @@ const writeTrained = (
   tensors: NamedTensor[],
   info: AdapterInfo,
 ): Promise<void> => {
-  const { told } = bench.checkpoint.spec;
   const names = info.labels ?? undefined;
   return writeCheckpoint(out, bench.settings.model, bench.family, tensors, {
-    told: info.tells ?? told,
+    told: info.tells,
     ...(names && { names }),
     trained: { unanswerable: info.unanswerable, maxLength: info.maxLength, docStride: info.docStride },
-    value: info.tells === undefined && told === 'classes' && names === undefined,
+    value: info.tells === 'classes' && names === undefined,
   });
 };
 

@@ -1,19 +1,18 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 import { peakMemoryOf } from './device.ts';
-import { type AdapterInfo, readInfoIfAny, toldBy } from './adapter/info.ts';
+import { type AdapterInfo, readInfoIfAny } from './adapter/info.ts';
 import type { Family } from './checkpoint/families.ts';
 import { type Checkpoint, openCheckpoint } from './checkpoint/folder.ts';
 import { sitesOf, type Told } from './checkpoint/spec.ts';
 import { type Dataset, readDataset } from './data/dataset.ts';
-import { type Reading, readingFor, readingOf } from './data/reading.ts';
-import { isTokenwise, type LabelSet, outputsFor } from './data/labels.ts';
+import { kindOf, type Reading, readingFor, readingOf, readsAgain } from './data/reading.ts';
+import { isTokenwise, type LabelSet, outputsFor, toldAs } from './data/labels.ts';
 import { Model, Session } from './engine.ts';
 import { endsOf } from './generation/ends.ts';
 import { LightPeftError } from './errors.ts';
 import { type Evaluation } from './evaluation.ts';
-import type { MetricName } from './metrics.ts';
 import { type ModuleConfig, type NamedTensor, type Part, type SessionConfig } from './native.ts';
-import { readsAgain, readsOf, type Settings } from './options.ts';
+import { readsOf, type Settings } from './options.ts';
 import { encoderCost, parameterCosts } from './plan/costs.ts';
 import { estimatorOf, moduleEstimatorOf, trainsMasks } from './plan/estimators.ts';
 import type { RunOptions } from './run.ts';
@@ -46,14 +45,10 @@ export const isTarget = (name: string, target: string): boolean =>
 /** Of texts, where nothing else is asked for. */
 const USUAL_LENGTH = 128;
 
-/** A value is told by what tells classes. */
-const isOther = (a: LabelSet['kind'], b: LabelSet['kind']): boolean =>
-  a !== b && [a, b].some((kind) => kind !== 'classes' && kind !== 'regression');
-
 /** What the head of a run is to tell: what the flags say, or an adapter; undefined: what the checkpoint's own does. */
 async function askedOf({ adapter, trainFile }: Settings, reading: Reading): Promise<Told | undefined> {
   const info = adapter === undefined ? null : await readInfoIfAny(adapter);
-  const kind = info ? toldBy(info) : (reading.told ?? reading.labels?.kind);
+  const kind = info ? info.tells : kindOf(reading);
   // What is learned is told by the labels, whatever the checkpoint's head is for.
   if (kind === undefined) return trainFile === undefined ? undefined : 'classes';
   return kind === 'choices' || kind === 'tags' || kind === 'spans' ? kind : 'classes';
@@ -125,40 +120,14 @@ export class Workbench implements Disposable {
   ): Promise<Dataset> {
     const settings = { ...this.settings, ...readsAgain(info?.reads, this.settings) };
     const reading = { ...this.reading, ...readingOf(settings) };
-    const asked = reading.told ?? reading.labels?.kind;
-    if (asked !== undefined && isOther(asked, labels.kind))
+    const asked = kindOf(reading);
+    if (asked !== undefined && asked !== toldAs(labels))
       throw new LightPeftError(
         'BAD_OPTION',
         `${settings.adapter ?? settings.model} tells ${labels.kind}, not ${asked}`,
       );
     const lengths = info ?? this.checkpoint.trained;
-    if (!info || settings.task !== undefined)
-      return this.readAs(readingFor(reading, labels, settings), file, unlabelled, lengths);
-    const metrics = reading.metrics ?? ((info.metrics ?? [info.metric]) as MetricName[]);
-    // Of tokens, the last column has what they tell.
-    const [given, told] = info.tells
-      ? [info.columns.slice(0, -1), info.columns.at(-1)!]
-      : [info.columns, null];
-    const text = (settings.textColumns ?? given) as Reading['columns']['text'];
-    if (info.tells === 'tokens') {
-      const completion = settings.completionColumn ?? told!;
-      const columns = { text: [...text, completion] as Reading['columns']['text'], label: null };
-      return this.readAs({ ...reading, columns, metrics, labels }, file, unlabelled, lengths);
-    }
-    if (info.tells) {
-      const label = settings.tagColumn ?? settings.answerColumn ?? told;
-      const { stride } = readingFor(reading, labels, settings);
-      const own = { ...reading, columns: { text, label }, stride, metrics: reading.metrics, labels };
-      return this.readAs({ ...own, told: info.tells }, file, unlabelled, lengths);
-    }
-    const choices = reading.choices ?? (info.choices as Reading['choices']);
-    const template = settings.textColumns ? undefined : (info.template as Reading['template']);
-    return this.readAs(
-      { ...reading, columns: { ...reading.columns, text }, template, choices, metrics, labels },
-      file,
-      unlabelled,
-      lengths,
-    );
+    return this.readAs(readingFor(reading, labels, settings), file, unlabelled, lengths);
   }
 
   /** All places of modules, layer by layer. */
@@ -279,24 +248,15 @@ export class Workbench implements Disposable {
     return (await session.tensors(part)).filter(({ name }) => !frozen.has(name));
   }
 
-  adapterInfo({ labels, metrics }: Dataset): AdapterInfo {
+  adapterInfo({ labels }: Dataset): AdapterInfo {
     const { settings } = this;
-    const reads = readsOf(settings);
     return {
       base: settings.model,
       fingerprint: this.checkpoint.fingerprint,
+      tells: toldAs(labels),
       labels: labels.kind === 'classes' || labels.kind === 'tags' ? labels.names : null,
-      ...(this.reading.choices && { choices: this.reading.choices.map((texts) => [...texts]) }),
-      ...(this.reading.template && { template: [...this.reading.template] }),
-      ...(isTokenwise(labels) && { tells: labels.kind as NonNullable<AdapterInfo['tells']> }),
       ...(labels.kind === 'spans' && { unanswerable: labels.unanswerable ?? false }),
-      ...(labels.kind === 'choices' && labels.first !== undefined && { firstChoice: labels.first }),
-      columns: this.reading.told
-        ? [...this.reading.columns.text, this.reading.columns.label!]
-        : this.reading.columns.text,
-      ...(reads && { reads }),
-      metric: metrics[0]!,
-      ...(metrics.length > 1 && { metrics: [...metrics] }),
+      reads: readsOf(settings),
       maxLength: settings.maxLength ?? USUAL_LENGTH,
       ...(settings.docStride !== undefined && { docStride: settings.docStride }),
       r: settings.loraR,

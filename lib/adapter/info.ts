@@ -2,7 +2,9 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { Told } from '../checkpoint/spec.ts';
-import { READS, type Reads } from '../options.ts';
+import { readingOf } from '../data/reading.ts';
+import { messageOf } from '../errors.ts';
+import { RANK, READS, type Reads } from '../options.ts';
 import type { WholeFile } from '../whole-file.ts';
 import { INFO, checked, jsonFile, readJson } from './files.ts';
 
@@ -11,24 +13,14 @@ export interface AdapterInfo {
   /** The base's path as it was given. */
   base: string;
   fingerprint: string;
-  /** null: a regression, or choices. */
+  /** What its head tells, or the tokens of a vocabulary; a value is told as classes are. */
+  tells: Told | 'tokens';
+  /** Of classes and tags; null: there are none. */
   labels: string[] | null;
-  /** How the texts of an example's choices are made of its columns, where these are told apart. */
-  choices?: string[][] | undefined;
-  /** How texts are made of the columns, where they are not these as they are. */
-  template?: string[] | undefined;
-  /** What choices' numbers begin with, where that is not 0. */
-  firstChoice?: number | undefined;
   /** Whether a text may have no answer. */
   unanswerable?: boolean | undefined;
-  /** Where tokens tell something: the one that comes next, tags or spans; of the columns the last one's. */
-  tells?: 'tokens' | 'tags' | 'spans' | undefined;
-  columns: string[];
   /** The options that say how files are read, as they were given. */
-  reads?: Reads | undefined;
-  metric: string;
-  /** All that the task has, where it has more than that one. */
-  metrics?: string[] | undefined;
+  reads: Reads;
   maxLength: number;
   /** Of windows over long texts, where that was given. */
   docStride?: number | undefined;
@@ -38,36 +30,35 @@ export interface AdapterInfo {
   targetModules: string[];
 }
 
-/** What an adapter's head tells, or the tokens of a vocabulary. */
-export const toldBy = ({ tells, choices }: AdapterInfo): Told | 'tokens' =>
-  tells ?? (choices ? 'choices' : 'classes');
+const VERSION = 2;
 
-const VERSION = 1;
+/** Options that say how a file is read are those of no run where no file can be read so. */
+const checkReads = (reads: Reads, context: z.RefinementCtx<Reads>): void => {
+  try {
+    readingOf(reads);
+  } catch (error) {
+    context.addIssue({ code: 'custom', message: messageOf(error) });
+  }
+};
 
 const schema: z.ZodType<AdapterInfo> = z
   .strictObject({
-    version: z.literal(VERSION),
+    version: z.literal(VERSION, 'another version wrote this adapter; train it again'),
     base: z.string(),
     fingerprint: z.string().min(1),
+    tells: z.enum(['classes', 'choices', 'tags', 'spans', 'tokens']),
     labels: z.array(z.string()).min(1).nullable(),
-    choices: z.array(z.array(z.string()).min(1).max(2)).min(2).optional(),
-    template: z.array(z.string()).min(1).max(2).optional(),
-    firstChoice: z.int().optional(),
     unanswerable: z.boolean().optional(),
-    tells: z.enum(['tokens', 'tags', 'spans']).optional(),
-    columns: z.array(z.string()).min(1),
-    reads: READS.optional(),
-    metric: z.string().min(1),
-    metrics: z.array(z.string().min(1)).min(1).optional(),
+    reads: READS.superRefine(checkReads),
     maxLength: z.int().positive(),
     docStride: z.int().min(0).optional(),
-    r: z.int().positive(),
+    r: RANK,
     alpha: z.number().positive(),
     dropout: z.number().min(0).lt(1),
     targetModules: z.array(z.string().min(1)).min(1),
   })
   // The version is the file's, not the adapter's.
-  .transform(({ version, ...info }) => (version satisfies 1, info));
+  .transform(({ version, ...info }) => (version satisfies 2, info));
 
 export const infoFile = (folder: string, info: AdapterInfo): WholeFile =>
   jsonFile(join(folder, INFO), { version: VERSION, ...info });

@@ -37,21 +37,26 @@ function innerName(name: string, family: HeadNames): string {
 const PREFIX = 'base_model.model.';
 
 /** transformers' kinds of models, as PEFT knows them; it has none for a choice among texts. */
-function taskOf({ tells, choices }: AdapterInfo): string | null {
-  if (choices) return null;
-  return ({ tokens: 'CAUSAL_LM', tags: 'TOKEN_CLS', spans: 'QUESTION_ANS' } as const)[tells!] ?? 'SEQ_CLS';
-}
+const TASK_TYPES = {
+  classes: 'SEQ_CLS',
+  choices: null,
+  tags: 'TOKEN_CLS',
+  spans: 'QUESTION_ANS',
+  tokens: 'CAUSAL_LM',
+} as const satisfies Record<AdapterInfo['tells'], string | null>;
 
 /**
  * Modules that are saved whole: those that PEFT itself has for classes, whether the model has them or not, and those of
  * the head, by the part of their names that PEFT looks for.
  */
-function savedModules({ tells, choices }: AdapterInfo, head: readonly string[]): string[] | null {
+function savedModules({ tells }: AdapterInfo, head: readonly string[]): string[] | null {
   if (tells === 'tokens') return null;
   const own = head.map(
     (name) => /(?:^|\.)(pooler|[^.]+)(?:\.(?:dense|out_proj|summary))?\.(?:weight|bias)$/.exec(name)![1]!,
   );
-  return [...new Set([...(tells === 'spans' || choices ? [] : ['classifier', 'score']), ...own])].sort();
+  return [
+    ...new Set([...(tells === 'spans' || tells === 'choices' ? [] : ['classifier', 'score']), ...own]),
+  ].sort();
 }
 
 const configOf = (info: AdapterInfo, head: readonly string[], transposed: boolean) => ({
@@ -76,7 +81,7 @@ const configOf = (info: AdapterInfo, head: readonly string[], transposed: boolea
   revision: null,
   // PEFT keeps a set; sorted, equal adapters give equal files.
   target_modules: [...info.targetModules].sort(),
-  task_type: taskOf(info),
+  task_type: TASK_TYPES[info.tells],
   use_dora: false,
   use_rslora: false,
 });

@@ -15,6 +15,10 @@ export type LabelSet =
 export const isTokenwise = ({ kind }: LabelSet): boolean =>
   kind === 'tags' || kind === 'spans' || kind === 'tokens';
 
+/** What tells them: a value is told by what tells classes. */
+export const toldAs = ({ kind }: Pick<LabelSet, 'kind'>): Exclude<LabelSet['kind'], 'regression'> =>
+  kind === 'regression' ? 'classes' : kind;
+
 /** How many numbers a head gives for a sequence or a token. */
 export const outputsFor = (labels: LabelSet): number => {
   if (labels.kind === 'classes' || labels.kind === 'tags') return labels.names.length;

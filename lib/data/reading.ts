@@ -1,9 +1,9 @@
 import { LightPeftError } from '../errors.ts';
 import type { MetricName } from '../metrics.ts';
-import { flagOf, type Settings } from '../options.ts';
+import { flagOf, type Reads, readsOf, type Settings } from '../options.ts';
 import { type Task, taskOf } from '../tasks.ts';
 import type { Columns, Template } from './examples.ts';
-import { isTokenwise, type LabelSet } from './labels.ts';
+import { isTokenwise, type LabelSet, toldAs } from './labels.ts';
 
 /** How a file's rows become examples. */
 export interface Reading {
@@ -22,10 +22,13 @@ export interface Reading {
   stride?: number | undefined;
 }
 
+/** The options that say it. */
+type Said = Reads & Pick<Settings, 'docStride'>;
+
 const bad = (message: string) => new LightPeftError('BAD_OPTION', message);
 
 /** Prompts and what comes after them. */
-function completionOf(settings: Settings, completion: string, usual: Columns['text'] | undefined): Reading {
+function completionOf(settings: Said, completion: string, usual: Columns['text'] | undefined): Reading {
   const [prompt, more] = settings.textColumns ?? usual ?? [];
   if (more !== undefined) throw bad('--completion-column: there is room for one text column before it');
   if (settings.choiceColumns !== undefined || settings.labelNames !== undefined)
@@ -37,7 +40,7 @@ function completionOf(settings: Settings, completion: string, usual: Columns['te
 }
 
 /** Of words with tags, by the names of their columns in the `datasets` library where no other is given. */
-function tagsOf(settings: Settings, task?: Task): Reading {
+function tagsOf(settings: Said, task?: Task): Reading {
   const [words, more] = settings.textColumns ?? task?.columns.text ?? ['tokens'];
   if (more !== undefined) throw bad('--tag-column: the words are in one column');
   const names = settings.labelNames;
@@ -54,7 +57,7 @@ function tagsOf(settings: Settings, task?: Task): Reading {
 }
 
 /** Of questions and the texts that answer them. */
-function spansOf(settings: Settings, task?: Task): Reading {
+function spansOf(settings: Said, task?: Task): Reading {
   const text = (settings.textColumns ?? task?.columns.text ?? ['question', 'context']) as Columns['text'];
   if (text.length !== 2)
     throw bad('--answer-column: --text-columns names the questions and the texts that answer them');
@@ -76,10 +79,10 @@ const TOLD_BY = {
   choiceColumns: 'choices',
   tagColumn: 'tags',
   answerColumn: 'spans',
-} as const satisfies Partial<Record<keyof Settings, LabelSet['kind']>>;
+} as const satisfies Partial<Record<keyof Reads, LabelSet['kind']>>;
 
 /** @throws {LightPeftError} BAD_OPTION: two things are to be told */
-function checkOne(settings: Settings, task: Task | undefined): void {
+function checkOne(settings: Said, task: Task | undefined): void {
   const given = (Object.keys(TOLD_BY) as (keyof typeof TOLD_BY)[]).filter(
     (name) => settings[name] !== undefined,
   );
@@ -90,7 +93,7 @@ function checkOne(settings: Settings, task: Task | undefined): void {
 }
 
 /** What a named task says, where no flag says otherwise. */
-export function readingOf(settings: Settings): Reading {
+export function readingOf(settings: Said): Reading {
   const task = settings.task === undefined ? undefined : taskOf(settings.task);
   checkOne(settings, task);
   const completion = settings.completionColumn ?? task?.completion;
@@ -119,8 +122,25 @@ export function readingOf(settings: Settings): Reading {
 }
 
 /** The same for labels that a model says it has. */
-export function readingFor(reading: Reading, labels: LabelSet, settings: Settings): Reading {
+export function readingFor(reading: Reading, labels: LabelSet, settings: Said): Reading {
   if (labels.kind === 'tags' && reading.told === undefined) return { ...tagsOf(settings), labels };
   if (labels.kind === 'spans' && reading.told === undefined) return spansOf(settings);
   return { ...reading, labels };
+}
+
+/** What files are read for; undefined: their labels tell. */
+export const kindOf = ({ told, labels }: Reading): ReturnType<typeof toldAs> | undefined =>
+  told ?? (labels && toldAs(labels));
+
+/**
+ * How files are read that are to be read as in an earlier run, but for what is said now: a task, or an option for another
+ * kind of label, says all.
+ */
+export function readsAgain(reads: Reads = {}, options: Reads): Reads {
+  const kind = kindOf(readingOf(reads));
+  const others = Object.entries(TOLD_BY).filter(([, told]) => told !== kind);
+  const anew =
+    options.task !== undefined ||
+    others.some(([name]) => options[name as keyof typeof TOLD_BY] !== undefined);
+  return { ...(!anew && reads), ...readsOf(options) };
 }

@@ -107,7 +107,7 @@ describe('PEFT adapters', () => {
   it('whose files do not fit are refused', async () => {
     expect(await refusal({ r: 2 })).to.match(/^BAD_ADAPTER .* is of rank 4, its configuration says 2$/);
     const folder = changed({});
-    writeFileSync(join(folder, 'light_peft.json'), JSON.stringify({ version: 2, ...INFO }));
+    writeFileSync(join(folder, 'light_peft.json'), JSON.stringify({ version: 1, ...INFO }));
     expect(await scratch.failure(() => readPeftAdapter(folder, roberta))).to.match(
       /^BAD_ADAPTER light_peft.json: version: /,
     );

@@ -105,6 +105,23 @@ describe('what is wrong is refused before it is used', () => {
     expect(await errorOf(evaluate(options({ adapter })))).include({ code: 'BAD_ADAPTER' });
   });
 
+  it('an adapter that says of files what cannot be', async () => {
+    const adapter = copy(estimated, 'misread');
+    const file = join(adapter, 'light_peft.json');
+    const info = JSON.parse(readFileSync(file, 'utf8')) as object;
+    const reads: [object, RegExp][] = [
+      [{ task: 'sst9' }, /: reads: there is no task "sst9"/],
+      [{ metric: 'roc' }, /: reads\.metric: /],
+      [{ tagColumn: 'a', answerColumn: 'b' }, /: reads: --tag-column and --answer-column exclude each other/],
+    ];
+    for (const [said, why] of reads) {
+      writeFileSync(file, JSON.stringify({ ...info, reads: said }));
+      const { code, message } = await errorOf(evaluate(options({ adapter })));
+      expect(code).equal('BAD_ADAPTER');
+      expect(message).match(why);
+    }
+  });
+
   it('a second run that writes to the same folder while the first does', async () => {
     const runs = [
       (out: string) => vanillaTrain(options({ out, maxSteps: 20 })),

@@ -116,10 +116,10 @@ describe('a training run', () => {
     const [from, out] = [folder.file('estimate-words'), folder.file('light-words')];
     await estimate(options({ ...read, out: from, textColumns: ['words'], maxLength: 7 }));
     await train(options({ ...read, out, from }));
-    const { columns, maxLength } = JSON.parse(
+    const { reads, maxLength } = JSON.parse(
       String(folder.bytes('light-words', 'light_peft.json')),
     ) as AdapterInfo;
-    expect({ columns, maxLength }).deep.equal({ columns: ['words'], maxLength: 7 });
+    expect({ reads, maxLength }).deep.equal({ reads: { textColumns: ['words'] }, maxLength: 7 });
     const other = await errorOf(train(options({ ...read, out, from, textColumns: ['sentence'] })));
     expect(other).include({ code: 'BAD_DATA' });
   });
