@@ -31,6 +31,12 @@ export interface Dataset {
   maxLength: number;
 }
 
+/** @throws {LightPeftError} BAD_DATA: a text has no token, not even a special one */
+function checkTokens(file: string, examples: readonly Example[], encoded: readonly Encoded[]): void {
+  const empty = examples.find((_, i) => encoded[i]!.ids.length === 0);
+  if (empty) throw new LightPeftError('BAD_DATA', `${file}:${empty.line}: the text has no token`);
+}
+
 /** Of which tokens are to be told. */
 async function readCompletions(
   file: string,
@@ -44,8 +50,7 @@ async function readCompletions(
     tokenizer,
     { maxLength, end },
   );
-  const empty = encoded.findIndex(({ ids }) => ids.length === 0);
-  if (empty >= 0) throw new LightPeftError('BAD_DATA', `${file}, example ${empty}: the text has no token`);
+  checkTokens(file, examples, encoded);
   const untold = encoded.filter(({ tokenLabels }) => tokenLabels.every((label) => label === UNTOLD)).length;
   if (untold === encoded.length)
     throw new LightPeftError(
@@ -129,8 +134,7 @@ export async function readDataset(
   const all = await tokenizer.encode(sequences, { maxLength });
   const each = choices?.length ?? 1;
   const encoded = examples.map((_, i) => (each === 1 ? all[i]! : inOne(all.slice(i * each, (i + 1) * each))));
-  const empty = encoded.findIndex(({ ids }) => ids.length === 0);
-  if (empty >= 0) throw new LightPeftError('BAD_DATA', `${file}, example ${empty}: the text has no token`);
+  checkTokens(file, examples, encoded);
   return {
     labels,
     metrics,
@@ -139,7 +143,7 @@ export async function readDataset(
     examples: encoded.map((tokens, i) => ({
       ...tokens,
       idx: examples[i]!.idx,
-      label: encodeLabel(examples[i]!.label, labels, `${file}, example ${i}`, {
+      label: encodeLabel(examples[i]!.label, labels, `${file}:${examples[i]!.line}`, {
         unlabelled: unlabelled ? 'allow' : 'refuse',
       }),
     })),

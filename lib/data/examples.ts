@@ -1,5 +1,5 @@
 import { Cells } from './cells.ts';
-import { withIdx } from './idx.ts';
+import { type Origin, withOrigin } from './origin.ts';
 import { readRows } from './rows.ts';
 
 /** What one sequence is made from: a text, or a pair of them. */
@@ -27,9 +27,7 @@ export interface ReadOptions {
   labelOptional?: boolean | undefined;
 }
 
-export interface Example {
-  /** The row's `idx` column where every row has a 32-bit integer there, else its 0-based order. */
-  idx: number;
+export interface Example extends Origin {
   texts: Texts;
   /** Where it is to be told which of some texts it is, all of them; `texts` are the first. */
   choices?: Texts[];
@@ -48,8 +46,8 @@ export const readExamples = async (
   { template, choices, labelOptional = false }: ReadOptions = {},
 ): Promise<Example[]> => {
   const cells = new Cells(file);
-  const examples: Omit<Example, 'idx'>[] = [];
-  const given: unknown[] = [];
+  const examples: Omit<Example, keyof Origin>[] = [];
+  const rows: { line: number; idx: unknown }[] = [];
   for await (const row of readRows(file)) {
     const read = (column: string) => cells.text(row, column);
     const fill = (pattern: string) =>
@@ -62,8 +60,8 @@ export const readExamples = async (
     const all = choices?.map((choice) => choice.map(fill) as Texts);
     const texts = all?.[0] ?? ((template?.map(fill) ?? columns.text.map(read)) as Texts);
     const label = columns.label === null ? null : cells.label(row, columns.label, labelOptional);
-    given.push(row.values['idx']);
+    rows.push({ line: row.line, idx: row.values['idx'] });
     examples.push({ texts, ...(all && { choices: all }), label });
   }
-  return withIdx(file, examples, given);
+  return withOrigin(file, examples, rows);
 };

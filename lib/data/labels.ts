@@ -138,7 +138,7 @@ const classOf = (label: string | number, names: readonly string[]): number => {
  * The class index of a label, or the value of a regression label.
  * @param where the file and row, for the message
  * @param options.unlabelled 'allow' gives NaN for an unlabelled row, as prediction needs
- * @throws {LightPeftError} BAD_LABEL: the label is not in the set, or there is none
+ * @throws {LightPeftError} BAD_LABEL: the label is not in the set, not finite in fp32, or there is none
  */
 export const encodeLabel = (
   label: Label,
@@ -153,6 +153,8 @@ export const encodeLabel = (
   if (set.kind === 'regression') {
     const value = numberOf(label!);
     if (value === undefined) throw bad(`${where}: label ${shown(label)} is not a number`);
+    if (!Number.isFinite(Math.fround(value)))
+      throw bad(`${where}: label ${shown(label)} is past what a 32-bit number can hold`);
     return value;
   }
   const names = namesOf(set);

@@ -3,7 +3,7 @@ import type { Located, Tokenizer } from '../tokenizer.ts';
 import type { EncodedExample } from './batches.ts';
 import { Cells, isInteger, isText } from './cells.ts';
 import { utf16Offsets } from './code-points.ts';
-import { withIdx } from './idx.ts';
+import { type Origin, withOrigin } from './origin.ts';
 import { readRows, type Row } from './rows.ts';
 import { encodeWindows, type WindowOptions } from './windows.ts';
 
@@ -22,9 +22,7 @@ export interface Answer {
   end: number;
 }
 
-export interface Asked {
-  /** The row's `idx` column where every row has a 32-bit integer there, else its 0-based order. */
-  idx: number;
+export interface Asked extends Origin {
   /** The row's `id` column. */
   id?: string | undefined;
   question: string;
@@ -92,11 +90,11 @@ export async function readSpans(
   { answersOptional = false }: { answersOptional?: boolean } = {},
 ): Promise<Asked[]> {
   const cells = new Cells(file);
-  const examples: Omit<Asked, 'idx'>[] = [];
-  const given: unknown[] = [];
+  const examples: Omit<Asked, keyof Origin>[] = [];
+  const rows: { line: number; idx: unknown }[] = [];
   for await (const row of readRows(file)) {
     const context = cells.text(row, columns.context);
-    given.push(row.values['idx']);
+    rows.push({ line: row.line, idx: row.values['idx'] });
     examples.push({
       id: idOf(row),
       question: cells.text(row, columns.question),
@@ -104,7 +102,7 @@ export async function readSpans(
       answers: answersIn(cells, row, columns.answers, context, answersOptional),
     });
   }
-  return withIdx(file, examples, given);
+  return withOrigin(file, examples, rows);
 }
 
 /** Whether a question is there that its context does not answer, as in SQuAD 2. */
@@ -140,26 +138,24 @@ const spanIn = ({ sequence, begins, ends }: Located, answer: Answer | undefined)
 export async function encodeSpans(
   examples: readonly Asked[],
   tokenizer: Tokenizer,
-  options: WindowOptions,
+  { file, ...options }: Omit<WindowOptions, 'where'> & { file: string },
 ): Promise<SpanFeature[]> {
+  const whereOf = ({ line }: Asked) => `${file}:${line}`;
   const windows = await encodeWindows(
     examples.map(({ question, context }) => [question.trimStart(), context]),
     tokenizer,
-    options,
+    { ...options, where: (i) => whereOf(examples[i]!) },
   );
-  return examples.flatMap(({ idx, answers }, example) =>
+  return examples.flatMap((asked, example) =>
     windows[example]!.map((window) => {
       const { ids, typeIds, truncated, sequence } = window;
       if (ids.length === 0 || sequence[0] === 1)
-        throw new LightPeftError(
-          'BAD_DATA',
-          `${options.file}, example ${example}: the question has no token`,
-        );
+        throw new LightPeftError('BAD_DATA', `${whereOf(asked)}: the question has no token`);
       const inContext = (offsets: Int32Array) =>
         offsets.map((offset, t) => (sequence[t] === 1 ? offset : -1));
       return {
-        ...{ idx, example, label: NaN, ids, typeIds, truncated },
-        spans: answers === null ? UNKNOWN : spanIn(window, answers[0]),
+        ...{ idx: asked.idx, example, label: NaN, ids, typeIds, truncated },
+        spans: asked.answers === null ? UNKNOWN : spanIn(window, asked.answers[0]),
         begins: inContext(window.begins),
         ends: inContext(window.ends),
       };

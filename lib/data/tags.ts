@@ -4,7 +4,7 @@ import type { Located, Tokenizer } from '../tokenizer.ts';
 import type { EncodedExample } from './batches.ts';
 import { Cells, isInteger, isText } from './cells.ts';
 import { UNTOLD } from './completions.ts';
-import { withIdx } from './idx.ts';
+import { type Origin, withOrigin } from './origin.ts';
 import { encodeLabel, inferLabels } from './labels.ts';
 import { readRows, type Row } from './rows.ts';
 
@@ -14,9 +14,7 @@ export interface TagColumns {
   tags: string;
 }
 
-export interface Tagged {
-  /** The row's `idx` column where every row has a 32-bit integer there, else its 0-based order. */
-  idx: number;
+export interface Tagged extends Origin {
   words: string[]; // [W]
   /** [W]: names or class indices, -100 for a word that is not to be told; null: unlabelled. */
   tags: (string | number)[] | null;
@@ -65,15 +63,15 @@ export async function readTagged(
   { tagsOptional = false }: { tagsOptional?: boolean } = {},
 ): Promise<Tagged[]> {
   const cells = new Cells(file);
-  const examples: Omit<Tagged, 'idx'>[] = [];
-  const given: unknown[] = [];
+  const examples: Omit<Tagged, keyof Origin>[] = [];
+  const rows: { line: number; idx: unknown }[] = [];
   for await (const row of readRows(file)) {
     const words = wordsOf(cells, row, columns.words);
     const tags = tagsOf(cells, row, columns.tags, { count: words.length, optional: tagsOptional });
-    given.push(row.values['idx']);
+    rows.push({ line: row.line, idx: row.values['idx'] });
     examples.push({ words, tags });
   }
-  return withIdx(file, examples, given);
+  return withOrigin(file, examples, rows);
 }
 
 /**
@@ -123,15 +121,14 @@ export async function encodeTags(
     { maxLength },
   );
   const set = { kind: 'classes' as const, names: [...names] };
-  return examples.map(({ idx, words: texts, tags }, i) => {
+  return examples.map(({ idx, line, words: texts, tags }, i) => {
     const { ids, typeIds, truncated } = all[i]!;
-    if (ids.length === 0)
-      throw new LightPeftError('BAD_DATA', `${file}, example ${i}: the words have no token`);
+    if (ids.length === 0) throw new LightPeftError('BAD_DATA', `${file}:${line}: the words have no token`);
     const words = firstTokens(texts, all[i]!);
     const tokenLabels = new Int32Array(ids.length).fill(UNTOLD);
     tags?.forEach((tag, w) => {
       if (tag === UNTOLD) return;
-      const label = encodeLabel(tag, set, `${file}, example ${i}, word ${w}`, {
+      const label = encodeLabel(tag, set, `${file}:${line}, word ${w + 1}`, {
         unlabelled: unlabelled ? 'allow' : 'refuse',
       });
       if (words[w]! >= 0 && !Number.isNaN(label)) tokenLabels[words[w]!] = label;

@@ -9,8 +9,8 @@ export interface WindowOptions {
    * or half of what a window has room for where that is less.
    */
   stride?: number | undefined;
-  /** The file, for the message. */
-  file: string;
+  /** Of a pair, for the message. */
+  where: (pair: number) => string;
 }
 
 const USUAL_STRIDE = 128;
@@ -62,7 +62,7 @@ const windowsOf = (
 export async function encodeWindows(
   pairs: readonly [string, string][],
   tokenizer: Tokenizer,
-  { maxLength, stride, file }: WindowOptions,
+  { maxLength, stride, where }: WindowOptions,
 ): Promise<Located[][]> {
   for (const count of [maxLength, stride ?? 0])
     if (!Number.isInteger(count) || count < 0)
@@ -71,5 +71,5 @@ export async function encodeWindows(
         `lengths of windows and strides are counts of tokens, not ${count}`,
       );
   const whole = await tokenizer.encodeLocated(pairs, { maxLength: Number.MAX_SAFE_INTEGER });
-  return whole.map((pair, i) => windowsOf(pair, { maxLength, stride }, `${file}, example ${i}`));
+  return whole.map((pair, i) => windowsOf(pair, { maxLength, stride }, where(i)));
 }

@@ -25,12 +25,12 @@ describe('examples', () => {
       { a: ' two ', b: 'x', label: 'yes', idx: 3 },
     ];
     expect(await read(lines)).to.deep.equal([
-      { idx: 7, texts: ['one', ''], label: 1 },
-      { idx: 3, texts: [' two ', 'x'], label: 'yes' },
+      { idx: 7, line: 1, texts: ['one', ''], label: 1 },
+      { idx: 3, line: 2, texts: [' two ', 'x'], label: 'yes' },
     ]);
     expect(await read(lines, { text: ['b'], label: null })).to.deep.equal([
-      { idx: 7, texts: [''], label: null },
-      { idx: 3, texts: ['x'], label: null },
+      { idx: 7, line: 1, texts: [''], label: null },
+      { idx: 3, line: 2, texts: ['x'], label: null },
     ]);
   });
 

@@ -100,6 +100,10 @@ describe('a label', () => {
     ]);
     for (const label of ['x', '1,5', '0x10', 'NaN', Infinity, '1e999', ' '])
       expect(await refusal(label, regression)).to.match(/^BAD_LABEL x.csv, row 3: label .* is not a number$/);
+    for (const label of [1e39, '-4e38'])
+      expect(await refusal(label, regression)).to.match(
+        /^BAD_LABEL .* is past what a 32-bit number can hold$/,
+      );
   });
 
   it('may be missing where that is allowed', async () => {

@@ -8,7 +8,13 @@ const columns = { question: 'question', context: 'context', answers: 'answers' }
 const answers = (text: unknown[], answer_start: unknown[]) => ({ text, answer_start });
 const asked = truth.asked.map(({ question, context, answer }, idx): Asked => {
   const begin = context.indexOf(answer);
-  return { idx, question, context, answers: [{ text: answer, begin, end: begin + answer.length }] };
+  return {
+    idx,
+    line: idx + 1,
+    question,
+    context,
+    answers: [{ text: answer, begin, end: begin + answer.length }],
+  };
 });
 
 describe('questions', () => {
@@ -26,7 +32,7 @@ describe('questions', () => {
     for (const start of [3, 5]) {
       const [example] = await read({ id: 'a1', question: 'Q?', context, answers: answers(['two'], [start]) });
       expect(example).to.deep.equal({
-        ...{ idx: 0, id: 'a1', question: 'Q?', context },
+        ...{ idx: 0, line: 1, id: 'a1', question: 'Q?', context },
         answers: [{ text: 'two', begin: 5, end: 8 }],
       });
     }
@@ -106,7 +112,7 @@ describe('questions', () => {
   const textOf = async (text: string, context: string) => {
     const begin = context.indexOf(text);
     const example = {
-      idx: 0,
+      ...{ idx: 0, line: 1 },
       question: ' Q?',
       context,
       answers: [{ text, begin, end: begin + text.length }],
@@ -123,14 +129,16 @@ describe('questions', () => {
 
   it('have the first token for a span where there is no answer, and none where there is no label', async () => {
     const spansOf = async (given: Asked['answers']) =>
-      (await encode({ idx: 0, question: 'Q?', context: 'the', answers: given })).map(({ spans }) => spans);
+      (await encode({ idx: 0, line: 1, question: 'Q?', context: 'the', answers: given })).map(
+        ({ spans }) => spans,
+      );
     expect(await spansOf([])).to.deep.equal([[0, 0]]);
     expect(await spansOf([{ text: '', begin: 0, end: 0 }])).to.deep.equal([[0, 0]]);
     expect(await spansOf(null)).to.deep.equal([[-1, -1]]);
   });
 
   it('are not answered where no window has a span', async () => {
-    const features = await encode({ idx: 0, question: 'Q?', context: '', answers: null });
+    const features = await encode({ idx: 0, line: 1, question: 'Q?', context: '', answers: null });
     const zeros = new Float32Array(features[0]!.ids.length);
     expect(answersOf(features, [{ start: zeros, end: zeros }], [''], { unanswerable: false })).to.deep.equal([
       '',
@@ -139,7 +147,7 @@ describe('questions', () => {
 
   it('are answered with 30 tokens at most', async () => {
     const context = 'a'.repeat(40);
-    const features = await encode({ idx: 0, question: 'Q?', context, answers: null });
+    const features = await encode({ idx: 0, line: 1, question: 'Q?', context, answers: null });
     const first = features[0]!.begins.indexOf(0);
     const peaks = (...at: number[]) => features[0]!.begins.map((_, t) => (at.includes(t) ? 100 : -t / 100));
     const answer = (last: number) =>

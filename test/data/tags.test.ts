@@ -23,11 +23,11 @@ describe('tagged words', () => {
         { tokens: ['c'], ner_tags: [3] },
       ]),
     ).to.deep.equal([
-      { idx: 0, words: ['a', 'b'], tags: ['O', 'B-X'] },
-      { idx: 1, words: ['c'], tags: [3] },
+      { idx: 0, line: 1, words: ['a', 'b'], tags: ['O', 'B-X'] },
+      { idx: 1, line: 2, words: ['c'], tags: [3] },
     ]);
     expect(await read([{ idx: 7, tokens: ['a'], ner_tags: [0] }])).to.deep.equal([
-      { idx: 7, words: ['a'], tags: [0] },
+      { idx: 7, line: 1, words: ['a'], tags: [0] },
     ]);
   });
 
@@ -70,7 +70,12 @@ describe('tagged words', () => {
   });
 
   for (const [name, { words: sentences }] of Object.entries(truth.tokenizers)) {
-    const examples = sentences.map(({ words }, idx) => ({ idx, words, tags: words.map((_, w) => w % 3) }));
+    const examples = sentences.map(({ words }, idx) => ({
+      idx,
+      line: 1,
+      words,
+      tags: words.map((_, w) => w % 3),
+    }));
     const encode = async (maxLength: number, some: Tagged[] = examples) =>
       encodeTags(some, ['O', 'B-X', 'I-X'], await tokenizerOf(name), { maxLength, file: 'x' });
 
@@ -98,7 +103,7 @@ describe('tagged words', () => {
     });
 
     it(`without tags have nothing to tell: ${name}`, async () => {
-      const [found] = await encode(100, [{ idx: 0, words: ['the', 'ships'], tags: null }]);
+      const [found] = await encode(100, [{ idx: 0, line: 1, words: ['the', 'ships'], tags: null }]);
       expect(new Set(found!.tokenLabels)).to.deep.equal(new Set([-100]));
       expect(found!.words[0]).to.equal(1);
     });
@@ -107,7 +112,7 @@ describe('tagged words', () => {
   it('without a token have no place, those after them theirs', async () => {
     const words = ['the', '\u200b', '', 'ships'];
     const [found] = await encodeTags(
-      [{ idx: 0, words, tags: [0, 1, 1, 1] }],
+      [{ idx: 0, line: 1, words, tags: [0, 1, 1, 1] }],
       ['O', 'X'],
       await tokenizerOf('word-piece'),
       { maxLength: 20, file: 'x' },
@@ -120,11 +125,11 @@ describe('tagged words', () => {
     const tokenizer = await tokenizerOf('word-piece');
     const refusal = (tag: string | number) =>
       failure(() =>
-        encodeTags([{ idx: 0, words: ['a', 'b'], tags: [0, tag] }], ['O', 'X'], tokenizer, {
+        encodeTags([{ idx: 0, line: 1, words: ['a', 'b'], tags: [0, tag] }], ['O', 'X'], tokenizer, {
           ...{ maxLength: 20, file: 'x.jsonl' },
         }),
       );
-    expect(await refusal('Y')).to.equal('BAD_LABEL x.jsonl, example 0, word 1: label "Y" is none of O, X');
+    expect(await refusal('Y')).to.equal('BAD_LABEL x.jsonl:1, word 2: label "Y" is none of O, X');
     expect(await refusal(2)).to.match(/label 2 is none of O, X$/);
   });
 });

@@ -3,7 +3,7 @@ import { encodeWindows } from '../../lib/data/windows.ts';
 import { tokenizerOf, truth } from './token-tasks.ts';
 import { failure } from './files.ts';
 
-const file = 'x.jsonl';
+const where = (pair: number) => `x.jsonl:${pair + 1}`;
 
 describe('windows', () => {
   for (const [name, { windows }] of Object.entries(truth.tokenizers))
@@ -11,7 +11,7 @@ describe('windows', () => {
       it(`agree with Python: ${name}, example ${example}, ${maxLength} and ${stride}`, async () => {
         const { question, context } = truth.asked[example]!;
         const tokenizer = await tokenizerOf(name);
-        const [encoded] = await encodeWindows([[question, context]], tokenizer, { maxLength, stride, file });
+        const [encoded] = await encodeWindows([[question, context]], tokenizer, { maxLength, stride, where });
         expect(
           encoded!.map(({ ids, typeIds, sequence, begins, ends, truncated }) => ({
             ids: [...ids],
@@ -36,7 +36,7 @@ describe('windows', () => {
       [104, 50],
       [5, 0],
     ] as const) {
-      const [encoded] = await encodeWindows([pair], tokenizer, { maxLength, file });
+      const [encoded] = await encodeWindows([pair], tokenizer, { maxLength, where });
       const [first, second] = encoded!;
       expect(second!.begins[3]).to.equal(first!.begins.at(-2)! - 4 * (shared - 1));
       const told = new Set(
@@ -53,13 +53,13 @@ describe('windows', () => {
       ['the', 'the '.repeat(40)],
     ];
     const refusal = (maxLength: number, stride?: number) =>
-      failure(() => encodeWindows(pairs, tokenizer, { maxLength, stride, file }));
+      failure(() => encodeWindows(pairs, tokenizer, { maxLength, stride, where }));
     expect(await refusal(14, 10)).to.equal(
-      'BAD_OPTION x.jsonl, example 1: a maximal length of 14 leaves room for 10 tokens of the second text; ' +
+      'BAD_OPTION x.jsonl:2: a maximal length of 14 leaves room for 10 tokens of the second text; ' +
         'that must be more than the stride of 10',
     );
     expect(await refusal(4)).to.match(
-      /example 0: .* room for 0 tokens of the second text; .* more than none$/,
+      /x.jsonl:1: .* room for 0 tokens of the second text; .* more than none$/,
     );
     for (const [maxLength, stride] of [
       [20, -1],
@@ -67,6 +67,6 @@ describe('windows', () => {
       [NaN, 1],
     ] as const)
       expect(await refusal(maxLength, stride)).to.match(/^BAD_OPTION .* counts of tokens, not/);
-    expect(await encodeWindows(pairs, tokenizer, { maxLength: 14, stride: 9, file })).to.have.length(2);
+    expect(await encodeWindows(pairs, tokenizer, { maxLength: 14, stride: 9, where })).to.have.length(2);
   });
 });
