@@ -2,7 +2,7 @@ import { Command as Program, CommanderError } from 'commander';
 import { type ErrorCode, LightPeftError, messageOf } from './errors.ts';
 import { type Command, number } from './flag.ts';
 import { COMMANDS } from './flag-table.ts';
-import { checkNeeded, optionsOf } from './flags.ts';
+import { checkNeeded, checkPassedOn, meaningless, optionsOf } from './flags.ts';
 import { estimate } from './estimate.ts';
 import { evaluate, predict } from './evaluate.ts';
 import { generate } from './generate.ts';
@@ -58,6 +58,8 @@ function command(name: Command, signal: AbortSignal): Program {
       onProgress: progressTo(process.stderr, name),
       onNote: (line) => process.stderr.write(`light-peft: ${line}\n`),
     };
+    const unused = meaningless(name, options);
+    if (unused.length > 0) run.onNote?.(`${name} makes no use of ${unused.join(', ')}`);
     if (name === 'generate') {
       const texts = await generate(options, run);
       const lines = texts.map((one) => (json ? JSON.stringify(one) : one.prompt + one.text));
@@ -153,6 +155,8 @@ export async function main(argv: string[]): Promise<number> {
   for (const name of Object.keys(COMMANDS) as Command[]) program.addCommand(command(name, abort.signal));
   program.addCommand(planCommand());
   try {
+    const named = program.commands.find((one) => one.name() === argv[0])?.name();
+    if (named !== undefined) checkPassedOn(named, process.env);
     await program.parseAsync(argv, { from: 'user' });
     return 0;
   } catch (error) {

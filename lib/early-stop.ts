@@ -76,7 +76,7 @@ export class EarlyStop implements EarlyEnd {
   }
 
   async look(step: number): Promise<void> {
-    const { settings, model, note } = this.bench;
+    const { settings, model } = this.bench;
     const estimate = await measured(this.bench, this.session, this.smaller);
     const by = { units: estimate.estimator, modules: estimate.moduleEstimator, seed: settings.seed };
     this.norms ??= model.norms();
@@ -86,10 +86,19 @@ export class EarlyStop implements EarlyEnd {
     const spent = step + this.window + 1 > this.most;
     this.over = (settled || spent) && step >= settings.minSteps;
     if (!this.over) return;
-    const when = Object.entries(this.settling.settled).map(([name, at]) => `${name} at step ${at}`);
-    const left = GRANULARITIES.filter((name) => this.settling.settled[name] === undefined);
+    this.tell('when the share of a long run was taken (--estimation-share)');
+  }
+
+  missed(): void {
+    this.tell('by the last step (--max-steps)');
+  }
+
+  private tell(end: string): void {
+    const { note } = this.bench;
+    const { settled } = this.settling;
+    const when = Object.entries(settled).map(([name, at]) => `${name} at step ${at}`);
+    const left = GRANULARITIES.filter((name) => settled[name] === undefined);
     if (when.length > 0) note(`settled: ${when.join(', ')}`);
-    if (!settled)
-      note(`not settled when the share of a long run was taken (--estimation-share): ${left.join(', ')}`);
+    if (left.length > 0) note(`not settled ${end}: ${left.join(', ')}`);
   }
 }

@@ -38,6 +38,8 @@ export interface EarlyEnd {
   readonly over: boolean;
   /** Asks the session at once for what it looks at, and thinks about that while the next step is taken. */
   look(step: number): Promise<void>;
+  /** Told where the run has come to its end without it. */
+  missed(): void;
 }
 
 export interface FitOptions {
@@ -189,5 +191,6 @@ export async function fit(
     if (ends) break;
     if (saves) await save?.(at);
   }
+  if (early?.over === false) early.missed();
   return at;
 }

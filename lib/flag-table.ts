@@ -93,7 +93,7 @@ export const FLAGS: readonly Flag[] = [
   {
     name: 'textColumns',
     takes: 'names',
-    help: 'one or two, by comma',
+    help: 'one or two, by comma; default: sentence, tokens for tags, text in pretraining',
     of: [...CLASSIFYING, 'pretrain'],
     parse: list,
   },
@@ -126,15 +126,21 @@ export const FLAGS: readonly Flag[] = [
   {
     name: 'docStride',
     takes: 'n',
-    help: 'tokens that two windows over a long text share',
+    help: 'tokens that two windows over a long text share; default: 128, or half of the room',
     of: CLASSIFYING,
     parse: number,
   },
-  { name: 'labelNames', takes: 'names', help: 'class names, by comma', of: CLASSIFYING, parse: list },
+  {
+    name: 'labelNames',
+    takes: 'names',
+    help: 'class names, by comma; default: as the training file has them',
+    of: CLASSIFYING,
+    parse: list,
+  },
   {
     name: 'metric',
     takes: 'name',
-    help: 'accuracy, f1, macro_f1, matthews_correlation, pearson, spearmanr; precision, recall; exact_match',
+    help: 'accuracy, f1, macro_f1, matthews_correlation, pearson, spearmanr; precision, recall; exact_match; default: the usual ones of what is told',
     of: [...TASKS, 'evaluate'],
   },
   {
@@ -149,7 +155,7 @@ export const FLAGS: readonly Flag[] = [
   {
     name: 'targetModules',
     takes: 'names',
-    help: "ends of module names, by PEFT's rule",
+    help: "ends of module names, by PEFT's rule; default: all linear layers of the encoder",
     of: FRESH,
     parse: list,
   },

@@ -2,7 +2,7 @@ import { Option } from 'commander';
 import { LightPeftError } from './errors.ts';
 import type { Command, Flag } from './flag.ts';
 import { FLAGS } from './flag-table.ts';
-import { flagOf, type Options, settle } from './options.ts';
+import { flagOf, OPTION_NAMES, type Options, settle } from './options.ts';
 
 const defaults = settle({ model: '' });
 
@@ -42,6 +42,30 @@ export function optionsOf(command: Command): Option[] {
     ...others.map((flag) => optionOf(flag, command).hideHelp()),
   ];
 }
+
+/** In which npm says what it was given of a flag. */
+const variableOf = (name: string) => `npm_config_${flagOf(name).slice(2).replaceAll('-', '_')}`;
+
+/**
+ * npm keeps flags to itself that do not come after `--`, and passes on what they take alone.
+ * @throws {LightPeftError} BAD_OPTION
+ */
+export function checkPassedOn(command: string, env: NodeJS.ProcessEnv): void {
+  if (env['npm_lifecycle_event'] !== command) return;
+  // `depth` is a setting of npm's own, too.
+  const kept = OPTION_NAMES.filter((name) => name !== 'depth' && env[variableOf(name)] !== undefined);
+  if (kept.length > 0)
+    throw new LightPeftError(
+      'BAD_OPTION',
+      `npm has kept ${kept.map(flagOf).join(', ')} to itself; flags come after --: npm run ${command} -- …`,
+    );
+}
+
+/** Those of the flags given that mean something to other commands alone. */
+export const meaningless = (command: Command, given: Partial<Options>): string[] => {
+  const own = new Set(FLAGS.filter(({ of }) => of.includes(command)).map(({ name }) => name));
+  return OPTION_NAMES.filter((name) => given[name] !== undefined && !own.has(name)).map(flagOf);
+};
 
 /** What a command cannot do without, and where it comes from. */
 export function checkNeeded(command: Command, given: Partial<Options>): void {

@@ -4,8 +4,9 @@ import { MIN_NEURONS } from './plan/plan.ts';
 import { LightPeftError } from './errors.ts';
 import type { MetricName } from './metrics.ts';
 import { ESTIMATOR_NAMES, MODULE_ESTIMATORS } from './plan/estimators.ts';
+import { worded } from './wording.ts';
 
-const ratio = z.number().min(0, 'it must not be below 0').lt(1, 'it must be below 1');
+const ratio = z.number().min(0).lt(1);
 const count = z.int().min(1);
 /** Of LoRA. */
 export const RANK = count.max(4096);
@@ -221,7 +222,7 @@ export const readsOf = (options: Reads): Reads =>
  * @throws {LightPeftError} BAD_OPTION, naming the first flag that is wrong
  */
 export function settle(options: Options): Settings {
-  const parsed = SCHEMA.safeParse(options);
+  const parsed = SCHEMA.safeParse(options, { error: worded });
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
   const name = String(issue?.path[0] ?? '') as keyof Settings;

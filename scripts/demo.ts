@@ -15,12 +15,13 @@ else {
     (r.metrics['accuracy'] ?? NaN).toFixed(3),
     `${((100 * r.encoderParametersKept) / r.encoderParameters).toFixed(1)} %`,
     String(r.peftParameters),
+    String(r.steps),
     r.seconds.toFixed(1),
     String(Math.round(r.tokensPerSecond)),
     String(Math.round(r.peakMemoryBytes / 2 ** 20)),
   ];
   const table = [
-    ['', 'accuracy', 'encoder kept', 'PEFT parameters', 'seconds', 'tokens/s', 'peak MiB'],
+    ['', 'accuracy', 'encoder kept', 'PEFT parameters', 'steps', 'seconds', 'tokens/s', 'peak MiB'],
     row('vanilla LoRA', vanilla),
     row('estimate', estimate),
     row('light', light),

@@ -3,6 +3,7 @@ import type { Site } from '../checkpoint/spec.ts';
 import { LightPeftError } from '../errors.ts';
 import { keepWithin } from './budget.ts';
 import { ranksWithin } from './rank-budget.ts';
+import { worded } from '../wording.ts';
 import type { ModuleScores, Scores } from './scores.ts';
 import { keepAboveQuantile, keepTop, type Scope, type SelectOptions } from './select.ts';
 
@@ -237,7 +238,7 @@ function trunkOf(modules: readonly ModuleScores[], { heads }: Scores, share: num
  *   layer, no module, a module without ranks, or heads and neurons of different numbers of layers
  */
 export const makePlan = (scores: Scores, options: PlanOptions = {}): Plan => {
-  const checked = optionsSchema.safeParse(options);
+  const checked = optionsSchema.safeParse(options, { error: worded });
   if (!checked.success) throw new LightPeftError('BAD_OPTION', complaint(checked.error));
   const { rule, ratios, scopes, budget, peft, depth } = checked.data;
   checkScores(scores);

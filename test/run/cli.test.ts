@@ -35,6 +35,20 @@ const runWith = (environment: Record<string, string>, ...args: string[]): Promis
 const run = (...args: string[]): Promise<Ended> => runWith({}, ...args);
 
 describe('the command line', () => {
+  it('tells flags that npm has kept, and those of other commands', async () => {
+    const kept = { npm_lifecycle_event: 'train', npm_config_train_file: 'true', npm_config_rewind: 'true' };
+    expect(await runWith(kept, 'train', 'train.jsonl')).deep.include({
+      status: 2,
+      stderr:
+        'light-peft: [BAD_OPTION] npm has kept --train-file, --rewind to itself; flags come after --: npm run train -- …\n',
+    });
+    const { stderr } = await runWith(
+      { ...kept, npm_lifecycle_event: 'other' },
+      ...['evaluate', '--model', ENCODER, '--validation-file', 'x.jsonl', '--lora-r', '4'],
+    );
+    expect(stderr).match(/^light-peft: evaluate makes no use of --lora-r\nlight-peft: \[BAD_OPTION\] /);
+  });
+
   it('is reached by a script for each command, which runs nothing else before it', async () => {
     const root = join(import.meta.dirname, '../..');
     for (const name of ['train', 'pretrain']) {
@@ -81,7 +95,18 @@ describe('the command line', () => {
 
   const refusals: [what: string, code: string, says: RegExp, args: () => string[]][] = [
     ['an unknown flag', 'BAD_OPTION', /Did you mean --batch-size/, () => withLast('--batchsize', '3')],
-    ['a value out of range', 'BAD_OPTION', /--head-ratio/, () => withLast('--head-ratio', '1')],
+    [
+      'a value out of range',
+      'BAD_OPTION',
+      /--lora-dropout: it must be below 1$/m,
+      () => withLast('--lora-dropout', '1'),
+    ],
+    [
+      'a part of a rank',
+      'BAD_OPTION',
+      /--lora-r: a whole number is needed$/m,
+      () => withLast('--lora-r', '1.5'),
+    ],
     [
       'what is no number',
       'BAD_OPTION',

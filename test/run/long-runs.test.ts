@@ -51,6 +51,7 @@ describe('a run that is long beside its estimation', () => {
     expect(notes.at(-1)).match(/^not settled when the share of a long run was taken/);
     expect(await steps({ minSteps: 251 })).equal(300);
     expect(await steps({ estimationShare: 0.04 })).equal(300);
+    expect(notes.at(-1)).match(/^not settled by the last step \(--max-steps\): heads, /);
   });
 
   it('takes the batches that follow', async () => {
