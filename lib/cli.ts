@@ -1,3 +1,4 @@
+import { basename, dirname, join } from 'node:path';
 import { Command as Program, CommanderError } from 'commander';
 import { type ErrorCode, LightPeftError, messageOf } from './errors.ts';
 import { type Command, number } from './flag.ts';
@@ -12,7 +13,7 @@ import { pretrain } from './pretrain.ts';
 import { progressTo } from './progress.ts';
 import type { RunOptions } from './run.ts';
 import { train, vanillaTrain } from './train.ts';
-import { isOfSystem, writeWhole } from './whole-file.ts';
+import { isOfSystem, makeFolder, savedSomewhere, writeWhole } from './whole-file.ts';
 import type { Report } from './workbench.ts';
 
 const table = (report: Report): string => {
@@ -67,11 +68,13 @@ function command(name: Command, signal: AbortSignal): Program {
       return;
     }
     if (name === 'predict') {
+      const { out } = options;
+      if (out !== undefined) await makeFolder(dirname(out));
       const lines = (await predict(options, run))
         .map((prediction) => `${JSON.stringify(prediction)}\n`)
         .join('');
-      if (options.out === undefined) process.stdout.write(lines);
-      else await writeWhole(options.out, [lines]);
+      if (out === undefined) process.stdout.write(lines);
+      else await savedSomewhere(dirname(out), (folder) => writeWhole(join(folder, basename(out)), [lines]));
       return;
     }
     const report = await PHASES[name](options, run);

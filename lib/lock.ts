@@ -1,5 +1,14 @@
 import { randomUUID } from 'node:crypto';
-import { linkSync, mkdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { hostname } from 'node:os';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -70,7 +79,8 @@ const LINKLESS: readonly unknown[] = ['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'
  * links it is written in its place, and a process that looks in between may take it for one that nobody holds.
  */
 function create(file: string, own: Holder): boolean {
-  const draft = `${file}.${own.token}`;
+  // By a name of which what a killed process leaves is swept.
+  const draft = `${file}.${own.token}.tmp`;
   const text = JSON.stringify(own);
   try {
     writeFileSync(draft, text);
@@ -106,8 +116,10 @@ function read(file: string): Holder | undefined {
   try {
     text = readFileSync(file, 'utf8');
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    // A link to nothing takes the place, too, and stays.
+    if (!isLink(file)) return undefined;
+    text = '';
   }
   try {
     return HOLDER.parse(JSON.parse(text));
@@ -116,6 +128,9 @@ function read(file: string): Holder | undefined {
     return { pid: 0, started: '', host: hostname(), token: '' };
   }
 }
+
+const isLink = (file: string): boolean =>
+  lstatSync(file, { throwIfNoEntry: false })?.isSymbolicLink() ?? false;
 
 function isDead(holder: Holder, file: string): boolean {
   if (holder.host === hostname()) return startTime(holder.pid) !== holder.started;

@@ -1,6 +1,5 @@
 import { existsSync } from 'node:fs';
-import { mkdtemp, realpath } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { BaseDelta } from './adapter/delta.ts';
 import type { AdapterInfo } from './adapter/info.ts';
@@ -20,7 +19,7 @@ import type { Plan } from './plan/plan.ts';
 import { noteTruncation, type RunOptions } from './run.ts';
 import { type Identity, identityOf, TrainingState } from './training-state.ts';
 import { LIGHT_PLAN, PEFT_CONFIG } from './adapter/files.ts';
-import { alone, makeFolder, removeFolder } from './whole-file.ts';
+import { alone, isIo, makeFolder, savedSomewhere } from './whole-file.ts';
 import { type Report, Workbench } from './workbench.ts';
 
 /** What is trained, and how it began. */
@@ -95,11 +94,9 @@ export async function checkModelPlace(model: string, out: string): Promise<void>
   await checkOwn(out);
 }
 
-const isIo = (error: unknown): error is LightPeftError =>
-  error instanceof LightPeftError && error.code === 'IO';
-
 const isAstray = (error: unknown): boolean => error instanceof LightPeftError && error.code === 'NOT_FINITE';
 
+/** What ends a run that has something to save. */
 const STOPS: readonly string[] = ['ABORTED', 'NOT_FINITE'];
 
 /**
@@ -180,7 +177,7 @@ async function trained<S extends Start>(
   if (from && from.step > steps)
     throw new LightPeftError('BAD_STATE', `${state.file}: it is at step ${from.step} of ${steps}`);
   const early = await phase.early?.(bench, start, train);
-  let stateSaved = false;
+  let savedAt: number | undefined;
   try {
     const {
       step,
@@ -197,12 +194,14 @@ async function trained<S extends Start>(
       pack: start.pack,
       save: async (position) => {
         const found = await session.state();
-        stateSaved = await state.write(position, found).then(
-          () => true,
+        const write = (folder: string) =>
+          (folder === out ? state : new TrainingState(folder, identity, start.delta)).write(position, found);
+        // There is another time unless this is the last one.
+        await (run.signal?.aborted ? savedSomewhere(out, write) : write(out)).then(
+          () => (savedAt = position.step),
           (error: unknown) => {
             if (!isIo(error)) throw error;
             bench.note(`the state at step ${position.step} could not be saved: ${messageOf(error)}`);
-            return false;
           },
         );
       },
@@ -211,8 +210,10 @@ async function trained<S extends Start>(
     });
     const seconds = spent + (start.seconds ?? 0);
     const tensors = await finish(step);
-    await state.remove();
-    stateSaved = false;
+    savedAt = undefined;
+    await state.remove().catch((error: unknown) => {
+      bench.note(`the state of this run stays: ${messageOf(error)}`);
+    });
     const evaluation = validation ? await evaluateAll(session, validation, run) : undefined;
     return bench.report(
       { steps: step, seconds, tokensPerSecond: tokens / spent },
@@ -222,7 +223,7 @@ async function trained<S extends Start>(
     );
   } catch (error) {
     throw await unfinished(error, {
-      ...{ out, stateSaved },
+      ...{ out, savedAt },
       // What went astray is not worth what is there.
       finish: phase.savesUnfinished && learned && !(earlier && isAstray(error)) ? () => finish(0) : undefined,
     });
@@ -235,42 +236,24 @@ async function resume(state: TrainingState, session: Session) {
   return position;
 }
 
-/**
- * Saves to `out` or, where that fails, to a folder of its own among the system's temporary ones: what was learned is not
- * lost with a full disk.
- */
-async function savedSomewhere(out: string, save: (folder: string) => Promise<void>): Promise<void> {
-  try {
-    await save(out);
-  } catch (error) {
-    if (!isIo(error)) throw error;
-    const other = await mkdtemp(join(tmpdir(), 'light-peft-')).catch(() => undefined);
-    if (other === undefined) throw error;
-    try {
-      await save(other);
-    } catch {
-      await removeFolder(other);
-      throw error;
-    }
-    throw new LightPeftError('IO', `${error.message}; what was learned is in ${other}`, { cause: error });
-  }
-}
-
 interface Unfinished {
   out: string;
-  /** Of where it was stopped. */
-  stateSaved: boolean;
+  /** The step of the state that it has left. */
+  savedAt: number | undefined;
   /** Saves what it has learned. */
   finish: (() => Promise<unknown>) | undefined;
 }
 
 /** Saves what a stopped run has, and says where. */
-async function unfinished(error: unknown, { out, stateSaved, finish }: Unfinished): Promise<unknown> {
-  if (!(error instanceof LightPeftError) || !STOPS.includes(error.code)) return error;
+async function unfinished(error: unknown, { out, savedAt, finish }: Unfinished): Promise<unknown> {
+  if (!(error instanceof LightPeftError)) return error;
+  const goesOn = savedAt === undefined ? '' : `; --resume goes on from step ${savedAt}`;
+  if (error.code === 'IO') return new LightPeftError('IO', `${error.message}${goesOn}`, { cause: error });
+  if (!STOPS.includes(error.code)) return error;
   const has = await finish?.().then(
     () => `; ${out} has what was learned by then`,
     (failure: unknown) => (isIo(failure) ? `; ${messageOf(failure)}` : ''),
   );
-  const next = error.code === 'ABORTED' && stateSaved ? `; --resume goes on from there` : '';
+  const next = error.code === 'ABORTED' ? goesOn : '';
   return new LightPeftError(error.code, `${error.message}${has ?? ''}${next}`, { cause: error });
 }

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { lstat, mkdir, open, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, mkdtemp, open, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { LightPeftError, messageOf } from './errors.ts';
 import { withLock } from './lock.ts';
@@ -118,6 +119,31 @@ export async function makeFolder(folder: string): Promise<void> {
     await rm(trial);
   } catch (error) {
     throw ioError(folder, error);
+  }
+}
+
+export const isIo = (error: unknown): error is LightPeftError =>
+  error instanceof LightPeftError && error.code === 'IO';
+
+/**
+ * Saves to a folder or, where that fails, to one of its own among the system's temporary ones: what took long to make is not
+ * lost with a full disk.
+ * @throws {LightPeftError} IO: it is in the temporary folder, which the message names, or lost
+ */
+export async function savedSomewhere(folder: string, save: (folder: string) => Promise<void>): Promise<void> {
+  try {
+    await save(folder);
+  } catch (error) {
+    if (!isIo(error)) throw error;
+    const failed = (where: string) =>
+      new LightPeftError('IO', `${error.message}; what was to be saved is ${where}`, { cause: error });
+    const other = await mkdtemp(join(tmpdir(), 'light-peft-')).catch(() => undefined);
+    if (other === undefined) throw failed('lost');
+    await save(other).catch(async (again: unknown) => {
+      await removeFolder(other);
+      throw failed(`lost: ${messageOf(again)}`);
+    });
+    throw failed(`in ${other}`);
   }
 }
 

@@ -1,4 +1,13 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { LIGHT_TENSORS, PEFT_TENSORS } from '../../lib/adapter/files.ts';
@@ -51,7 +60,7 @@ describe('a run that may be stopped', () => {
   it('that was stopped leaves an adapter that can be used', async () => {
     const out = folder.file('stopped');
     const message = await stopAt(5, (run) => vanillaTrain(options({ out }), run));
-    expect(message).match(/stopped has what was learned by then; --resume goes on from there$/);
+    expect(message).match(/stopped has what was learned by then; --resume goes on from step \d+$/);
     expect((await evaluate(options({ adapter: out }))).metrics).property('accuracy');
   });
 
@@ -170,18 +179,53 @@ describe('a run that may be stopped', () => {
       mkdirSync(join(out, file, 'in the way'), { recursive: true });
       await phase(options({ out: whole, maxSteps: 2 }));
       const { code, message } = await errorOf(phase(options({ out, maxSteps: 2 })));
-      const place = /a folder is in its place; what was learned is in (\S+)$/.exec(message)?.[1];
+      const place = /a folder is in its place; what was to be saved is in (\S+)$/.exec(message)?.[1];
       expect([code, place !== undefined], message).deep.equal(['IO', true]);
       expect(readFileSync(join(place!, file))).deep.equal(folder.bytes(`${name}-saved`, file));
       expect(readdirSync(out)).deep.equal([file]);
       rmSync(place!, { recursive: true });
     });
 
-  it('does not say that it goes on where its state could not be saved', async () => {
+  it('saves its state elsewhere where it is stopped and that cannot be in its place', async () => {
     const out = folder.file('stopped-stateless');
-    mkdirSync(join(out, 'training_state.safetensors'), { recursive: true });
-    const message = await stopAt(5, (run) => vanillaTrain(options({ out }), run));
-    expect(message).match(/stopped-stateless has what was learned by then$/);
+    const file = join(out, 'training_state.safetensors');
+    mkdirSync(file, { recursive: true });
+    const notes: string[] = [];
+    const onNote = (line: string) => void notes.push(line);
+    const message = await stopAt(5, (run) => estimate(options({ out, maxSteps: 12 }), { ...run, onNote }));
+    expect(message).match(/^stopped after \d+ of 12 steps$/);
+    const place = /at step 5 could not be saved: .*; what was to be saved is in (\S+)$/
+      .exec(notes.at(-1)!)!
+      .at(1)!;
+    rmSync(file, { recursive: true });
+    cpSync(place, out, { recursive: true });
+    rmSync(place, { recursive: true });
+    await estimate(options({ out, maxSteps: 12, resume: true }));
+    await estimate(options({ out: folder.file('never-stopped'), maxSteps: 12 }));
+    expect(folder.bytes('stopped-stateless', 'scores.safetensors')).deep.equal(
+      folder.bytes('never-stopped', 'scores.safetensors'),
+    );
+  });
+
+  it('says that it can go on where what it has learned could not be saved', async () => {
+    const out = folder.file('unsaved');
+    const onProgress = () => mkdirSync(join(out, PEFT_TENSORS), { recursive: true });
+    const { message } = await errorOf(
+      vanillaTrain(options({ out, maxSteps: 4, saveSteps: 3 }), { onProgress }),
+    );
+    const place = /what was to be saved is in (\S+); --resume goes on from step 3$/.exec(message)?.[1];
+    expect(place, message).not.equal(undefined);
+    rmSync(place!, { recursive: true });
+  });
+
+  it('is over where its state cannot be taken away', async () => {
+    const out = folder.file('state-stays');
+    const file = join(out, 'training_state.safetensors', 'in the way');
+    const notes: string[] = [];
+    const onNote = (line: string) => void notes.push(line);
+    const onProgress = () => mkdirSync(file, { recursive: true });
+    await vanillaTrain(options({ out, maxSteps: 2 }), { onNote, onProgress });
+    expect(notes.at(-1)).match(/^the state of this run stays: /);
   });
 
   it('goes on where its state cannot be saved, and says so', async () => {

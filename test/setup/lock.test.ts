@@ -1,6 +1,6 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readdirSync, utimesSync } from 'node:fs';
+import { existsSync, readdirSync, symlinkSync, utimesSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
@@ -39,6 +39,13 @@ describe('the set-up lock', () => {
     const failing = withLock(file, log, () => Promise.reject(new Error('no')));
     expect(await failing.catch((error: Error) => error.message)).to.equal('no');
     expect(existsSync(file)).to.be.false;
+  });
+
+  it('takes the place of a link to nothing', async () => {
+    const file = scratch.path('lock');
+    symlinkSync(scratch.path('nowhere'), file);
+    expect(await withLock(file, log, () => Promise.resolve(1))).to.equal(1);
+    expect(readdirSync(scratch.dir)).to.deep.equal([]);
   });
 
   it('is taken over from a process that was killed', async () => {
