@@ -4,6 +4,7 @@ import { FAMILIES } from './checkpoint/families.ts';
 import { type Checkpoint, openCheckpoint } from './checkpoint/folder.ts';
 import { sitesOf, type Spec } from './checkpoint/spec.ts';
 import { packBatch } from './data/batches.ts';
+import { isTokenwise } from './data/labels.ts';
 import { Random } from './data/random.ts';
 import { Model, Session } from './engine.ts';
 import { LightPeftError } from './errors.ts';
@@ -95,7 +96,7 @@ async function inspected(
   const length = options.length ?? Math.min(128, spec.maxLength);
   if (!Number.isInteger(length) || length < 1 || length > spec.maxLength)
     throw new LightPeftError('BAD_OPTION', `--length: from 1 to ${spec.maxLength}`);
-  const shares = keptShares(plan, spec, length, { every: info.tells !== undefined });
+  const shares = keptShares(plan, spec, length, { every: isTokenwise({ kind: info.tells }) });
   const timed = async () => speedup(checkpoint, layerCuts(plan, delta), length, options.threads ?? 0);
   const report = { base: info.base, plan, ...shares, length, expectedSpeedup: 1 / shares.operations };
   return { spec, report: options.measure ? { ...report, measuredSpeedup: await timed() } : report };

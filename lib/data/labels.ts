@@ -12,7 +12,7 @@ export type LabelSet =
   | { kind: 'tokens'; masked?: boolean };
 
 /** Whether each token is told something, and not a text as a whole. */
-export const isTokenwise = ({ kind }: LabelSet): boolean =>
+export const isTokenwise = ({ kind }: Pick<LabelSet, 'kind'>): boolean =>
   kind === 'tags' || kind === 'spans' || kind === 'tokens';
 
 /** What tells them: a value is told by what tells classes. */

@@ -3,12 +3,14 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 import type { AdapterInfo } from '../../lib/adapter/info.ts';
 import { PEFT_TENSORS, LIGHT_TENSORS } from '../../lib/adapter/files.ts';
+import { openCheckpoint } from '../../lib/checkpoint/folder.ts';
 import { readTensors } from '../../lib/checkpoint/safetensors.ts';
 import type { Prediction } from '../../lib/evaluation.ts';
 import { estimate, evaluate, type Options, predict, train, vanillaTrain } from '../../lib/index.ts';
+import { keptShares } from '../../lib/plan/inspect.ts';
 import type { Plan } from '../../lib/plan/plan.ts';
 import { diffPlans, inspectPlan, planDistances, reportPlan } from '../../lib/plan-report.ts';
-import { errorOf, Folder } from './bench.ts';
+import { ENCODER, errorOf, Folder } from './bench.ts';
 
 describe('a training run', () => {
   const folder = new Folder();
@@ -225,6 +227,9 @@ describe('a training run', () => {
     expect(plan.budget).deep.equal({ of: 'parameters', keep: 0.6 });
     expect(parameters).within(0.58, 0.6);
     expect(expectedSpeedup * operations).closeTo(1, 1e-9);
+    // Classes are told by one token of the last layer.
+    const { spec } = await openCheckpoint(ENCODER);
+    expect(operations).equal(keptShares(plan, spec, 128, { every: false }).operations);
     expect(await planDistances(out, out)).deep.equal({ heads: 0, neurons: 0, modules: 0, ranks: 0 });
     expect(await errorOf(train(options({ out, from, targetParameters: 0.01 })))).include({
       code: 'BAD_OPTION',
