@@ -5,9 +5,9 @@ import { EarlyStop } from './early-stop.ts';
 import { begun } from './engine.ts';
 import { LightPeftError } from './errors.ts';
 import { measured } from './measured.ts';
-import { needed, type Options, type Settings, settle } from './options.ts';
+import { type Cut, cutOf, needed, type Options, type Settings, settle } from './options.ts';
 import { checkCut, shareOfCut } from './plan-options.ts';
-import { estimateFile, estimatorsOf, SCORES } from './plan/estimate-file.ts';
+import { estimateFile, purposeOf, SCORES } from './plan/estimate-file.ts';
 import { estimatorOf, trainsMasks } from './plan/estimators.ts';
 import { RoundsDone } from './rounds-done.ts';
 import type { RunOptions } from './run.ts';
@@ -28,8 +28,8 @@ interface Estimation extends Start {
   smaller?: Smaller;
 }
 
-/** @param next the settings of the cut that the estimate is for */
-const phaseFor = (next: Settings): Phase<Estimation> => ({
+/** @param next the settings of the cut that the estimate is for, and its options where `train` is to make it */
+const phaseFor = (next: Settings, cut?: Cut): Phase<Estimation> => ({
   name: 'estimate',
   writes: 'estimate',
   async begin(bench, data) {
@@ -50,7 +50,7 @@ const phaseFor = (next: Settings): Phase<Estimation> => ({
   async save(bench, out, { session, smaller, batches }, { tensors, info, steps }) {
     const estimate = await measured(bench, session, smaller);
     await writeTogether([
-      estimateFile(join(out, SCORES), { ...estimate, taken: { steps, batches } }),
+      estimateFile(join(out, SCORES), { ...estimate, cut, taken: { steps, batches } }),
       await momentsOf(bench, out, session, steps, smaller),
       ...peftFiles(out, inFull(bench, tensors, smaller), info, bench.family),
     ]);
@@ -80,8 +80,10 @@ function checkRounds(settings: Settings): void {
 }
 
 /** What `from` was trained with and measured for goes on, where nothing else is asked for. */
-const following = async (options: Options, from: string): Promise<Options> =>
-  goingOn(from, { ...(await estimatorsOf(join(from, SCORES))), ...options });
+async function following(options: Options, from: string): Promise<Options> {
+  const { estimator, moduleEstimator } = await purposeOf(join(from, SCORES));
+  return goingOn(from, { estimator, moduleEstimator, ...options });
+}
 
 async function inRounds(options: Options, settings: Settings, run: RunOptions): Promise<Report> {
   const out = needed(settings, 'out');
@@ -101,10 +103,11 @@ async function eachRound(options: Options, settings: Settings, run: RunOptions):
     const folder = folderOf(round);
     const own: Options = { ...options, out: folder, resume: resume && existsSync(join(folder, STATE)) };
     const from = round > 1 ? folderOf(round - 1) : undefined;
-    const cut = from === undefined ? {} : shareOfCut(settings, (round - 1) / rounds);
-    const all = from === undefined ? own : { ...(await following(own, from)), from, ...cut };
+    const before = from === undefined ? {} : shareOfCut(settings, (round - 1) / rounds);
+    const all = from === undefined ? own : { ...(await following(own, from)), from, ...before };
     const next = settle({ ...own, ...shareOfCut(settings, round / rounds) });
-    const report = await runTraining(all, run, phaseFor(next), { held: folder === out });
+    const cut = round === rounds ? cutOf(options) : undefined;
+    const report = await runTraining(all, run, phaseFor(next, cut), { held: folder === out });
     seconds += report.seconds;
     if (round === rounds) {
       await done.remove();
@@ -128,5 +131,6 @@ export async function estimate(options: Options, run: RunOptions = {}): Promise<
   if (settings.rounds > 1) return inRounds(options, settings, run);
   const { from } = settings;
   const all = from === undefined ? options : await following(options, from);
-  return runTraining(all, run, phaseFor(settle(all)));
+  // With `from` the options are those of the cut that is made now.
+  return runTraining(all, run, phaseFor(settle(all), from === undefined ? cutOf(options) : undefined));
 }

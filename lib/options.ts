@@ -208,14 +208,28 @@ export const READS = SCHEMA.pick({
 });
 export type Reads = z.output<typeof READS>;
 
-/** What is said of it. */
-export const readsOf = (options: Reads): Reads =>
+/** Those that say what is cut. */
+export const CUT = SCHEMA.pick({
+  ...({ targetParameters: true, targetFlops: true, targetTime: true, targetPeft: true } as const),
+  ...({ headRatio: true, neuronRatio: true, moduleRatio: true, rankRatio: true } as const),
+  ...({ headScope: true, neuronScope: true, roundTo: true, rankRoundTo: true } as const),
+  ...({ minHeads: true, minNeurons: true, depth: true, protect: true } as const),
+}).partial();
+export type Cut = z.input<typeof CUT>;
+
+/** Those of the options that a schema names, where they are given. */
+const givenOf = <T extends z.ZodObject>(schema: T, options: z.input<T>): z.input<T> =>
   Object.fromEntries(
-    Object.keys(READS.shape).flatMap((name) => {
-      const value = options[name as keyof Reads];
-      return value === undefined ? [] : [[name, value] as const];
-    }),
-  );
+    Object.keys(schema.shape)
+      .map((name) => [name, options[name]] as const)
+      .filter(([, value]) => value !== undefined),
+  ) as z.input<T>;
+
+/** What is said of how files are read. */
+export const readsOf = (options: Reads): Reads => givenOf(READS, options);
+
+/** What is said of the cut. */
+export const cutOf = (options: Cut): Cut => givenOf(CUT, options);
 
 /**
  * Fills in the defaults.

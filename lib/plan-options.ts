@@ -1,7 +1,7 @@
 import { isTokenwise } from './data/labels.ts';
 import type { Dataset } from './data/dataset.ts';
 import { LightPeftError } from './errors.ts';
-import { flagOf, type Settings } from './options.ts';
+import { type Cut, cutOf, flagOf, type Settings } from './options.ts';
 import { operationCosts, parameterCosts } from './plan/costs.ts';
 import { MIN_NEURONS, type PlanOptions } from './plan/plan.ts';
 import { stepTimes } from './step-times.ts';
@@ -15,14 +15,17 @@ const ROUND_TO = 16;
 /** In a long run: products of a module's ranks take as long with one as with so many. */
 const RANK_ROUND_TO = 8;
 
-/** What asks for a cut of heads and neurons by ratios. */
+/** What asks for a cut of heads and neurons by a target. */
+const TARGETS = ['targetParameters', 'targetFlops', 'targetTime'] as const;
+
+/** What asks for one by ratios. */
 const BY_RATIO = ['headRatio', 'neuronRatio', 'headScope', 'neuronScope'] as const;
 
 /** What ratios are where only others are given. */
 const RATIOS = { headRatio: 1 / 3, neuronRatio: 1 / 3, moduleRatio: 0.75, rankRatio: 0.5 };
 
 /** The names of those that are set. */
-const given = (settings: Settings, ...names: (keyof Settings)[]) =>
+const given = <T extends object>(settings: T, ...names: (keyof T)[]) =>
   names.filter((name) => settings[name] !== undefined);
 
 function exclude(some: (keyof Settings)[], others: (keyof Settings)[]): void {
@@ -38,12 +41,24 @@ export function checkCut(settings: Settings): void {
       'BAD_OPTION',
       '--peft none: what is estimated and cut is a model with LoRA beside it',
     );
-  const targets = ['targetParameters', 'targetFlops', 'targetTime'] as const;
-  for (const [i, target] of targets.entries())
-    exclude(given(settings, target), given(settings, ...targets.slice(i + 1)));
-  exclude(given(settings, ...targets), given(settings, ...BY_RATIO));
+  for (const [i, target] of TARGETS.entries())
+    exclude(given(settings, target), given(settings, ...TARGETS.slice(i + 1)));
+  exclude(given(settings, ...TARGETS), given(settings, ...BY_RATIO));
   exclude(given(settings, 'targetPeft', 'rankRoundTo'), given(settings, 'moduleRatio', 'rankRatio'));
   exclude(settings.rewind ? ['rewind'] : [], settings.carryMoments ? ['carryMoments'] : []);
+}
+
+/** What says how many heads and neurons go, and how many modules and ranks. */
+const HOW_MANY = [
+  [...TARGETS, ...BY_RATIO],
+  ['targetPeft', 'moduleRatio', 'rankRatio'],
+] as const satisfies (keyof Cut)[][];
+
+/** The options of the cut that an estimate was for, but for what is said now: how many units go is said as a whole. */
+export function cutAgain(cut: Cut, options: Cut): Cut {
+  const said = HOW_MANY.filter((names) => given(options, ...names).length > 0).flat();
+  const again = Object.entries(cut).filter(([name]) => !said.some((one) => one === name));
+  return { ...(Object.fromEntries(again) as Cut), ...cutOf(options) };
 }
 
 /**

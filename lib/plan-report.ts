@@ -102,6 +102,19 @@ async function inspected(
   return { spec, report: options.measure ? { ...report, measuredSpeedup: await timed() } : report };
 }
 
+const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
+
+/** How much was to be kept, or cut, of an encoder and its adapter. */
+function askedOf({ budget, peft, ratios, rule }: Plan): string[] {
+  const cut = (...names: (keyof Plan['ratios'])[]) =>
+    `${names.map((name) => `${percent(ratios[name])} of its ${name}`).join(', ')} to be cut`;
+  return [
+    budget ? `${percent(budget.keep)} of its ${budget.of} asked for` : cut('heads', 'neurons'),
+    peft ? `${percent(peft.keep)} of its PEFT parameters asked for` : cut('modules', 'ranks'),
+    ...(rule === 'exact' ? [] : [`rule ${rule}`]),
+  ];
+}
+
 /**
  * The same to be read: a map of layers, shares of parameters and operations, and the speed-up to expect, with `measure`
  * beside the one that was measured.
@@ -112,9 +125,8 @@ export async function inspectPlan(folder: string, options: PlanReportOptions = {
   const { base, plan, parameters, operations, length, expectedSpeedup, measuredSpeedup } = report;
   const family = FAMILIES.get(spec.family)!;
   const ranks = plan.modules.reduce((sum, module) => sum + module.ranks.length, 0);
-  const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
   const lines = [
-    `base ${base}; ${plan.budget ? `${percent(plan.budget.keep)} of its ${plan.budget.of} asked for` : `rule ${plan.rule}`}`,
+    `base ${base}; ${askedOf(plan).join(', ')}`,
     '',
     planMap(plan, spec, (layer, site) => family.moduleOf(`layers.${layer}.${site}`)!),
     '',

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import type { AdapterInfo } from './adapter/info.ts';
 import { writeLightAdapter } from './adapter/light.ts';
 import { writePeftAdapter } from './adapter/peft.ts';
@@ -6,8 +7,9 @@ import type { Dataset } from './data/dataset.ts';
 import { begun } from './engine.ts';
 import { stepsOf } from './fit.ts';
 import type { NamedTensor } from './native.ts';
-import { needed, type Options, settle } from './options.ts';
-import { checkCut } from './plan-options.ts';
+import { type Cut, flagOf, needed, type Options, settle } from './options.ts';
+import { checkCut, cutAgain } from './plan-options.ts';
+import { purposeOf, SCORES } from './plan/estimate-file.ts';
 import type { RunOptions } from './run.ts';
 import { goingOn } from './going-on.ts';
 import { isOfWhole, type Smaller, startSmaller } from './smaller.ts';
@@ -93,10 +95,19 @@ const LIGHT: Phase<Smaller> = {
 /**
  * Light-PEFT's second stage: cuts the base and the estimated adapter by a Plan made from the Scores of `from`, goes on
  * training the smaller model, and writes a light adapter. The optimizer starts afresh, or with the estimation's moments
- * (`carryMoments`); the weights are the estimation's, or those from before it (`rewind`).
+ * (`carryMoments`); the weights are the estimation's, or those from before it (`rewind`). What is cut is what the
+ * estimation was for, but for what the options say.
  */
 export async function train(options: Options, run: RunOptions = {}): Promise<Report> {
   const settings = settle(options);
   checkCut(settings);
-  return runTraining(await goingOn(needed(settings, 'from'), options), run, LIGHT);
+  const from = needed(settings, 'from');
+  const { cut } = await purposeOf(join(from, SCORES));
+  const all = { ...(await goingOn(from, options)), ...(cut && cutAgain(cut, options)) };
+  const again = cut ? (Object.keys(cut) as (keyof Cut)[]).filter((name) => all[name] !== options[name]) : [];
+  if (again.length > 0)
+    run.onNote?.(
+      `cuts as was estimated for: ${again.map((name) => `${flagOf(name)} ${String(all[name])}`).join(' ')}`,
+    );
+  return runTraining(all, run, LIGHT);
 }

@@ -5,6 +5,7 @@ import { LightPeftError, messageOf } from '../errors.ts';
 import { MEASURES, type Measures } from '../native.ts';
 import { type Fitted, misfitOf } from './estimate-fit.ts';
 import { type Estimator, ESTIMATOR_NAMES, MODULE_ESTIMATORS, type ModuleEstimator } from './estimators.ts';
+import { CUT, type Cut } from '../options.ts';
 import type { WholeFile } from '../whole-file.ts';
 import type { ModulePlace } from './scores.ts';
 
@@ -27,6 +28,8 @@ export interface Estimate {
   estimator: Estimator;
   /** For `ratio` alone `measures.ratios` are taken. */
   moduleEstimator: ModuleEstimator;
+  /** Likewise, the options of the cut that is to come, as they were given; none where nothing is known of it. */
+  cut?: Cut | undefined;
   /** By layer, signed: as the estimation left them. */
   masks: { heads: Float32Array[]; neurons: Float32Array[] };
   measures: Measures;
@@ -51,6 +54,7 @@ export function estimateFile(file: string, estimate: Estimate): WholeFile {
     ...(about.taken && { taken: String(about.taken.steps), batches: about.taken.batches }),
     estimator: about.estimator,
     moduleEstimator: about.moduleEstimator,
+    ...(about.cut && { cut: JSON.stringify(about.cut) }),
     modules: JSON.stringify(modules),
   });
 }
@@ -59,6 +63,16 @@ const COUNT = z
   .string()
   .regex(/^[1-9]\d{0,14}$/)
   .transform(Number);
+
+const JSON_TEXT = z.string().transform((text, context): unknown => {
+  try {
+    return JSON.parse(text);
+  } catch {
+    context.addIssue('not JSON');
+    return z.NEVER;
+  }
+});
+
 const METADATA = z.object({
   version: z.literal(VERSION),
   fingerprint: z.string().min(1),
@@ -68,30 +82,22 @@ const METADATA = z.object({
   batches: z.string().optional(),
   estimator: z.enum(ESTIMATOR_NAMES),
   moduleEstimator: z.enum(MODULE_ESTIMATORS),
-  modules: z
-    .string()
-    .transform((text, context): unknown => {
-      try {
-        return JSON.parse(text);
-      } catch {
-        context.addIssue('not JSON');
-        return z.NEVER;
-      }
-    })
-    .pipe(
-      z.array(z.strictObject({ name: z.string().min(1), layer: z.int().nonnegative(), site: z.enum(SITES) })),
-    ),
+  // As they were given, without defaults.
+  cut: JSON_TEXT.refine((cut): cut is Cut => CUT.safeParse(cut).success).optional(),
+  modules: JSON_TEXT.pipe(
+    z.array(z.strictObject({ name: z.string().min(1), layer: z.int().nonnegative(), site: z.enum(SITES) })),
+  ),
 });
 
 /** What an estimate was run for; nothing where it cannot be told. */
-export async function estimatorsOf(
+export async function purposeOf(
   file: string,
-): Promise<Partial<Pick<Estimate, 'estimator' | 'moduleEstimator'>>> {
+): Promise<Partial<Pick<Estimate, 'estimator' | 'moduleEstimator' | 'cut'>>> {
   const header = await readHeader(file).catch(() => undefined);
   const about = METADATA.safeParse(header?.metadata);
-  return about.success
-    ? { estimator: about.data.estimator, moduleEstimator: about.data.moduleEstimator }
-    : {};
+  if (!about.success) return {};
+  const { estimator, moduleEstimator, cut } = about.data;
+  return { estimator, moduleEstimator, cut };
 }
 
 /** @throws {LightPeftError} BAD_SCORES: not such a file, or made for another base, tokenizer or adapter */
@@ -108,7 +114,7 @@ export async function readEstimate(
   const tensors = await readTensors(file).catch(broken);
   const about = METADATA.safeParse(metadata);
   if (!about.success) throw bad('not a file of scores, or one of another version', about.error);
-  const { steps, taken, batches, estimator, moduleEstimator, modules } = about.data;
+  const { steps, taken, batches, estimator, moduleEstimator, cut, modules } = about.data;
   if (about.data.fingerprint !== fingerprint) throw bad('these scores were taken on another base');
   if (about.data.tokenizer !== tokenizer) throw bad('these scores were taken with another tokenizer');
   const list = (prefix: string): Float32Array[] => {
@@ -123,7 +129,7 @@ export async function readEstimate(
   const misfit = misfitOf({ masks, measures, modules }, fitted);
   if (misfit !== undefined) throw bad(misfit);
   return {
-    ...{ fingerprint, tokenizer, steps, estimator, moduleEstimator, masks, measures, modules },
+    ...{ fingerprint, tokenizer, steps, estimator, moduleEstimator, cut, masks, measures, modules },
     taken: taken !== undefined && batches !== undefined ? { steps: taken, batches } : undefined,
   };
 }

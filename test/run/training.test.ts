@@ -4,7 +4,7 @@ import { expect } from 'chai';
 import type { AdapterInfo } from '../../lib/adapter/info.ts';
 import { PEFT_TENSORS, LIGHT_TENSORS } from '../../lib/adapter/files.ts';
 import { openCheckpoint } from '../../lib/checkpoint/folder.ts';
-import { readTensors } from '../../lib/checkpoint/safetensors.ts';
+import { readHeader, readTensors } from '../../lib/checkpoint/safetensors.ts';
 import type { Prediction } from '../../lib/evaluation.ts';
 import { estimate, evaluate, type Options, predict, train, vanillaTrain } from '../../lib/index.ts';
 import { keptShares } from '../../lib/plan/inspect.ts';
@@ -219,7 +219,7 @@ describe('a training run', () => {
     expect(encoderParametersKept / encoderParameters).within(0.58, 0.6);
     const text = await inspectPlan(out, { measure: true, threads: 1 });
     expect(text)
-      .match(/60\.0 % of its parameters asked for/)
+      .match(/60\.0 % of its parameters asked for, 25\.0 % of its PEFT parameters asked for/)
       .match(/times as fast measured/);
     expect(text).contain('0  ●●●●●●●●');
     expect(await diffPlans(out, out)).contain('heads      0.0 %');
@@ -234,6 +234,31 @@ describe('a training run', () => {
     expect(await errorOf(train(options({ out, from, targetParameters: 0.01 })))).include({
       code: 'BAD_OPTION',
     });
+  });
+
+  it('cuts as was estimated for, but for what it is told', async () => {
+    const [from, out] = [folder.file('estimate-for'), folder.file('light-as-estimated')];
+    await estimate(options({ out: from, maxSteps: 4, targetParameters: 0.4, targetPeft: 0.5, protect: [0] }));
+    const notes: string[] = [];
+    const planOf = async (changes: Partial<Options> = {}) => {
+      const onNote = (line: string) => notes.push(line);
+      await train(options({ out, from, maxSteps: 1, ...changes }), { onNote });
+      return JSON.parse(String(folder.bytes('light-as-estimated', 'plan.json'))) as Plan;
+    };
+    const plan = await planOf();
+    expect(plan.budget).deep.equal({ of: 'parameters', keep: 0.4 });
+    expect(plan.layers[0]!.heads).lengthOf(8);
+    expect(notes).include('cuts as was estimated for: --target-parameters 0.4 --target-peft 0.5 --protect 0');
+    const other = await planOf({ headRatio: 0.5, targetPeft: 0.9, protect: [1] });
+    expect([other.budget, other.layers[1]!.heads.length]).deep.equal([undefined, 8]);
+    expect(await inspectPlan(out)).match(
+      /; 50\.0 % of its heads, 33\.3 % of its neurons to be cut, 90\.0 % of/,
+    );
+    expect(notes).not.include('cuts as was estimated for: --protect 0');
+    const again = folder.file('estimate-further');
+    await estimate(options({ out: again, from, maxSteps: 2, targetParameters: 0.8 }));
+    const { metadata } = await readHeader(folder.file('estimate-further', 'scores.safetensors'));
+    expect(metadata).not.property('cut');
   });
 
   it('estimates what is left again and again, and what is gone stays gone', async () => {
