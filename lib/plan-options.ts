@@ -93,6 +93,12 @@ export function shareOfCut(settings: Settings, part: number): Partial<Settings> 
  */
 const wantedHeads = (heads: number, keep: number): number => Math.ceil(heads * Math.min(0.75, 1.25 * keep));
 
+/** @throws {LightPeftError} BAD_OPTION: it is more than a layer has */
+function atMost(flag: string, value: number | undefined, there: number, what: string): void {
+  if (value !== undefined && value > there)
+    throw new LightPeftError('BAD_OPTION', `${flag}: a layer has ${there} ${what}, not ${value}`);
+}
+
 /**
  * How the settings want the cut to be made: heads and neurons to a target or by ratios, and modules and ranks likewise.
  * @param long whether it is for a long run
@@ -107,13 +113,10 @@ export async function planOptions(
   const { targetParameters, targetFlops, targetTime, targetPeft } = settings;
   const { depth, protect, minHeads, minNeurons } = settings;
   checkCut(settings);
-  if ((minHeads ?? 0) > spec.heads)
-    throw new LightPeftError('BAD_OPTION', `--min-heads: a layer has ${spec.heads} heads, not ${minHeads}`);
-  if (minNeurons > Math.max(MIN_NEURONS, spec.ffn))
-    throw new LightPeftError(
-      'BAD_OPTION',
-      `--min-neurons: a layer has ${spec.ffn} neurons, not ${minNeurons}`,
-    );
+  atMost('--min-heads', minHeads, spec.heads, 'heads');
+  // Of fewer than those that stay where nothing is said, all stay.
+  if (minNeurons > MIN_NEURONS) atMost('--min-neurons', minNeurons, spec.ffn, 'neurons');
+  atMost('--round-to', settings.roundTo, spec.ffn, 'neurons');
   const unitRatios = given(settings, ...BY_RATIO);
   const rankRatios = given(settings, 'moduleRatio', 'rankRatio');
   const lengths = () => data.examples.flatMap((example) => example.lengths ?? [example.ids.length]);

@@ -154,6 +154,9 @@ describe('what is wrong is refused before it is used', () => {
     expect((await refusal({ minNeurons: 5000 })).message).match(
       /^--min-neurons: a layer has \d+ neurons, not 5000$/,
     );
+    expect((await refusal({ roundTo: 5000 })).message).match(
+      /^--round-to: a layer has \d+ neurons, not 5000$/,
+    );
   });
 
   it('scores that were edited, or whose modules are not trained', async () => {
