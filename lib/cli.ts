@@ -13,7 +13,7 @@ import { pretrain } from './pretrain.ts';
 import { progressTo } from './progress.ts';
 import type { RunOptions } from './run.ts';
 import { train, vanillaTrain } from './train.ts';
-import { isOfSystem, makeFolder, savedSomewhere, writeWhole } from './whole-file.ts';
+import { isOfSystem, savedSomewhere, tryFolder, writeWhole } from './whole-file.ts';
 import type { Report } from './workbench.ts';
 
 const table = (report: Report): string => {
@@ -60,7 +60,7 @@ function command(name: Command, signal: AbortSignal): Program {
       onNote: (line) => process.stderr.write(`light-peft: ${line}\n`),
     };
     const unused = meaningless(name, options);
-    if (unused.length > 0) run.onNote?.(`${name} makes no use of ${unused.join(', ')}`);
+    if (unused.length > 0) run.onNote?.(`${unused.join(', ')}: not for ${name}, but for other commands`);
     if (name === 'generate') {
       const texts = await generate(options, run);
       const lines = texts.map((one) => (json ? JSON.stringify(one) : one.prompt + one.text));
@@ -69,7 +69,7 @@ function command(name: Command, signal: AbortSignal): Program {
     }
     if (name === 'predict') {
       const { out } = options;
-      if (out !== undefined) await makeFolder(dirname(out));
+      if (out !== undefined) await tryFolder(dirname(out));
       const lines = (await predict(options, run))
         .map((prediction) => `${JSON.stringify(prediction)}\n`)
         .join('');
@@ -158,8 +158,8 @@ export async function main(argv: string[]): Promise<number> {
   for (const name of Object.keys(COMMANDS) as Command[]) program.addCommand(command(name, abort.signal));
   program.addCommand(planCommand());
   try {
-    const named = program.commands.find((one) => one.name() === argv[0])?.name();
-    if (named !== undefined) checkPassedOn(named, process.env);
+    const named = program.commands.find((one) => one.name() === argv[0]);
+    if (named) checkPassedOn(named, process.env);
     await program.parseAsync(argv, { from: 'user' });
     return 0;
   } catch (error) {

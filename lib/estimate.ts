@@ -28,8 +28,8 @@ interface Estimation extends Start {
   smaller?: Smaller;
 }
 
-/** @param next the settings of the cut that the estimate is for, and its options where `train` is to make it */
-const phaseFor = (next: Settings, cut?: Cut): Phase<Estimation> => ({
+/** @param next the settings of the cut that is to settle, and the options of the one that the estimate is for */
+const phaseFor = (next: Settings, cut: Cut): Phase<Estimation> => ({
   name: 'estimate',
   writes: 'estimate',
   async begin(bench, data) {
@@ -50,7 +50,7 @@ const phaseFor = (next: Settings, cut?: Cut): Phase<Estimation> => ({
   async save(bench, out, { session, smaller, batches }, { tensors, info, steps }) {
     const estimate = await measured(bench, session, smaller);
     await writeTogether([
-      estimateFile(join(out, SCORES), { ...estimate, cut, taken: { steps, batches } }),
+      estimateFile(join(out, SCORES), { ...estimate, taken: { steps, batches } }, cut),
       await momentsOf(bench, out, session, steps, smaller),
       ...peftFiles(out, inFull(bench, tensors, smaller), info, bench.family),
     ]);
@@ -80,9 +80,9 @@ function checkRounds(settings: Settings): void {
 }
 
 /** What `from` was trained with and measured for goes on, where nothing else is asked for. */
-async function following(options: Options, from: string): Promise<Options> {
+async function following(options: Options, from: string, run: RunOptions): Promise<Options> {
   const { estimator, moduleEstimator } = await purposeOf(join(from, SCORES));
-  return goingOn(from, { estimator, moduleEstimator, ...options });
+  return goingOn(from, { estimator, moduleEstimator, ...options }, run);
 }
 
 async function inRounds(options: Options, settings: Settings, run: RunOptions): Promise<Report> {
@@ -104,10 +104,9 @@ async function eachRound(options: Options, settings: Settings, run: RunOptions):
     const own: Options = { ...options, out: folder, resume: resume && existsSync(join(folder, STATE)) };
     const from = round > 1 ? folderOf(round - 1) : undefined;
     const before = from === undefined ? {} : shareOfCut(settings, (round - 1) / rounds);
-    const all = from === undefined ? own : { ...(await following(own, from)), from, ...before };
+    const all = from === undefined ? own : { ...(await following(own, from, run)), from, ...before };
     const next = settle({ ...own, ...shareOfCut(settings, round / rounds) });
-    const cut = round === rounds ? cutOf(options) : undefined;
-    const report = await runTraining(all, run, phaseFor(next, cut), { held: folder === out });
+    const report = await runTraining(all, run, phaseFor(next, cutOf(options)), { held: folder === out });
     seconds += report.seconds;
     if (round === rounds) {
       await done.remove();
@@ -130,7 +129,6 @@ export async function estimate(options: Options, run: RunOptions = {}): Promise<
   checkRounds(settings);
   if (settings.rounds > 1) return inRounds(options, settings, run);
   const { from } = settings;
-  const all = from === undefined ? options : await following(options, from);
-  // With `from` the options are those of the cut that is made now.
-  return runTraining(all, run, phaseFor(settle(all), from === undefined ? cutOf(options) : undefined));
+  const all = from === undefined ? options : await following(options, from, run);
+  return runTraining(all, run, phaseFor(settle(all), cutOf(all)));
 }

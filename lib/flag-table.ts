@@ -93,11 +93,16 @@ export const FLAGS: readonly Flag[] = [
   {
     name: 'textColumns',
     takes: 'names',
-    help: 'one or two, by comma; default: sentence, tokens for tags, text in pretraining',
+    help: 'one or two, by comma; default: sentence; tags: tokens; answers: question,context; pretraining: text',
     of: [...CLASSIFYING, 'pretrain'],
     parse: list,
   },
-  { name: 'labelColumn', takes: 'name', help: 'default: label', of: CLASSIFYING },
+  {
+    name: 'labelColumn',
+    takes: 'name',
+    help: 'default: label; tags: ner_tags; answers: answers',
+    of: CLASSIFYING,
+  },
   {
     name: 'completionColumn',
     takes: 'name',

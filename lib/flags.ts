@@ -1,4 +1,4 @@
-import { Option } from 'commander';
+import { type Command as Program, Option } from 'commander';
 import { LightPeftError } from './errors.ts';
 import type { Command, Flag } from './flag.ts';
 import { FLAGS } from './flag-table.ts';
@@ -43,21 +43,27 @@ export function optionsOf(command: Command): Option[] {
   ];
 }
 
+/** Flags that npm has itself. */
+const OF_NPM: readonly string[] = ['--depth', '--json'];
+
 /** In which npm says what it was given of a flag. */
-const variableOf = (name: string) => `npm_config_${flagOf(name).slice(2).replaceAll('-', '_')}`;
+const variableOf = (flag: string) => `npm_config_${flag.slice(2).replaceAll('-', '_')}`;
 
 /**
  * npm keeps flags to itself that do not come after `--`, and passes on what they take alone.
  * @throws {LightPeftError} BAD_OPTION
  */
-export function checkPassedOn(command: string, env: NodeJS.ProcessEnv): void {
-  if (env['npm_lifecycle_event'] !== command) return;
-  // `depth` is a setting of npm's own, too.
-  const kept = OPTION_NAMES.filter((name) => name !== 'depth' && env[variableOf(name)] !== undefined);
+export function checkPassedOn(command: Program, env: NodeJS.ProcessEnv): void {
+  const name = command.name();
+  if (env['npm_lifecycle_event'] !== name) return;
+  const flags = new Set(
+    [command, ...command.commands].flatMap(({ options }) => options.map(({ long }) => long!)),
+  );
+  const kept = [...flags].filter((flag) => !OF_NPM.includes(flag) && env[variableOf(flag)] !== undefined);
   if (kept.length > 0)
     throw new LightPeftError(
       'BAD_OPTION',
-      `npm has kept ${kept.map(flagOf).join(', ')} to itself; flags come after --: npm run ${command} -- …`,
+      `npm has kept ${kept.join(', ')} to itself; flags come after --: npm run ${name} -- …`,
     );
 }
 

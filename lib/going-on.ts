@@ -3,8 +3,10 @@ import { join } from 'node:path';
 import { type AdapterInfo, readInfoIfAny } from './adapter/info.ts';
 import { readsAgain } from './data/reading.ts';
 import { LightPeftError } from './errors.ts';
-import type { Options } from './options.ts';
-import { SCORES } from './plan/estimate-file.ts';
+import { type Cut, flagOf, type Options } from './options.ts';
+import { cutAgain } from './plan-options.ts';
+import { purposeOf, SCORES } from './plan/estimate-file.ts';
+import type { RunOptions } from './run.ts';
 
 /** How the texts of an estimate were read, where no option says it. */
 const readAgain = ({ reads, maxLength, docStride }: AdapterInfo, options: Options): Partial<Options> => ({
@@ -13,17 +15,26 @@ const readAgain = ({ reads, maxLength, docStride }: AdapterInfo, options: Option
   ...readsAgain(reads, options),
 });
 
+/** Whether an estimate was for a cut that the options say less of. */
+const lessOf = (options: Options, cut: Cut): (keyof Cut)[] =>
+  (Object.keys(cut) as (keyof Cut)[]).filter((name) => options[name] === undefined);
+
 /**
  * Options with what an estimate was made with: its adapter goes on with its rank, scale and places, whatever the options
- * say, and its texts are read as they were, but for what these say.
+ * say; its texts are read as they were, and what is cut is what it was for, but for what these say.
  * @throws {LightPeftError} BAD_SCORES: there is no estimate
  */
-export async function goingOn(from: string, options: Options): Promise<Options> {
-  if (!existsSync(join(from, SCORES)))
+export async function goingOn(from: string, options: Options, { onNote }: RunOptions): Promise<Options> {
+  const scores = join(from, SCORES);
+  if (!existsSync(scores))
     throw new LightPeftError('BAD_SCORES', `--from: ${from} is no estimate, it has no ${SCORES}`);
-  const info = await readInfoIfAny(from);
-  if (!info) return options;
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+  const cut = cutAgain((await purposeOf(scores)).cut, options);
+  const again = lessOf(options, cut).map((name) => `${flagOf(name)} ${String(cut[name])}`);
+  if (again.length > 0) onNote?.(`cuts as was estimated for: ${again.join(' ')}`);
+  const info = await readInfoIfAny(from);
+  const all = { ...(info && readAgain(info, options)), ...(given as Options), ...cut };
+  if (!info) return all;
   const { r, alpha, targetModules } = info;
-  return { ...readAgain(info, options), ...(given as Options), loraR: r, loraAlpha: alpha, targetModules };
+  return { ...all, loraR: r, loraAlpha: alpha, targetModules };
 }

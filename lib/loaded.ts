@@ -35,7 +35,7 @@ function labelsOf(
   const { told } = bench.checkpoint.spec;
   if (told === 'spans')
     return { kind: 'spans', unanswerable: (info ?? bench.checkpoint.trained).unanswerable ?? false };
-  const choices = asked ?? (info ? readingOf(info.reads).labels : undefined);
+  const choices = asked?.kind === 'choices' || !info ? asked : readingOf(info.reads).labels;
   if (outputs === 1 && choices?.kind === 'choices') return choices;
   if (told === 'choices')
     throw new LightPeftError(

@@ -214,7 +214,7 @@ export const CUT = SCHEMA.pick({
   ...({ headRatio: true, neuronRatio: true, moduleRatio: true, rankRatio: true } as const),
   ...({ headScope: true, neuronScope: true, roundTo: true, rankRoundTo: true } as const),
   ...({ minHeads: true, minNeurons: true, depth: true, protect: true } as const),
-}).partial();
+});
 export type Cut = z.input<typeof CUT>;
 
 /** Those of the options that a schema names, where they are given. */

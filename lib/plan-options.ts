@@ -15,11 +15,19 @@ const ROUND_TO = 16;
 /** In a long run: products of a module's ranks take as long with one as with so many. */
 const RANK_ROUND_TO = 8;
 
-/** What asks for a cut of heads and neurons by a target. */
-const TARGETS = ['targetParameters', 'targetFlops', 'targetTime'] as const;
-
-/** What asks for one by ratios. */
+/** What asks for a cut of heads and neurons by ratios. */
 const BY_RATIO = ['headRatio', 'neuronRatio', 'headScope', 'neuronScope'] as const;
+
+/** Options of which none of the first goes with any of the second. */
+const EXCLUSIVE: readonly (readonly [readonly (keyof Cut)[], readonly (keyof Cut)[]])[] = [
+  [['targetParameters'], ['targetFlops', 'targetTime', ...BY_RATIO]],
+  [['targetFlops'], ['targetTime', ...BY_RATIO]],
+  [['targetTime'], BY_RATIO],
+  [
+    ['targetPeft', 'rankRoundTo'],
+    ['moduleRatio', 'rankRatio'],
+  ],
+];
 
 /** What ratios are where only others are given. */
 const RATIOS = { headRatio: 1 / 3, neuronRatio: 1 / 3, moduleRatio: 0.75, rankRatio: 0.5 };
@@ -41,23 +49,17 @@ export function checkCut(settings: Settings): void {
       'BAD_OPTION',
       '--peft none: what is estimated and cut is a model with LoRA beside it',
     );
-  for (const [i, target] of TARGETS.entries())
-    exclude(given(settings, target), given(settings, ...TARGETS.slice(i + 1)));
-  exclude(given(settings, ...TARGETS), given(settings, ...BY_RATIO));
-  exclude(given(settings, 'targetPeft', 'rankRoundTo'), given(settings, 'moduleRatio', 'rankRatio'));
+  for (const [some, others] of EXCLUSIVE) exclude(given(settings, ...some), given(settings, ...others));
   exclude(settings.rewind ? ['rewind'] : [], settings.carryMoments ? ['carryMoments'] : []);
 }
 
-/** What says how many heads and neurons go, and how many modules and ranks. */
-const HOW_MANY = [
-  [...TARGETS, ...BY_RATIO],
-  ['targetPeft', 'moduleRatio', 'rankRatio'],
-] as const satisfies (keyof Cut)[][];
-
-/** The options of the cut that an estimate was for, but for what is said now: how many units go is said as a whole. */
+/** The options of the cut that an estimate was for, but for what is said now and what that excludes. */
 export function cutAgain(cut: Cut, options: Cut): Cut {
-  const said = HOW_MANY.filter((names) => given(options, ...names).length > 0).flat();
-  const again = Object.entries(cut).filter(([name]) => !said.some((one) => one === name));
+  const gone = EXCLUSIVE.flatMap(([some, others]) => [
+    ...(given(options, ...some).length > 0 ? others : []),
+    ...(given(options, ...others).length > 0 ? some : []),
+  ]);
+  const again = Object.entries(cut).filter(([name]) => !gone.some((one) => one === name));
   return { ...(Object.fromEntries(again) as Cut), ...cutOf(options) };
 }
 

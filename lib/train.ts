@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import type { AdapterInfo } from './adapter/info.ts';
 import { writeLightAdapter } from './adapter/light.ts';
 import { writePeftAdapter } from './adapter/peft.ts';
@@ -7,9 +6,8 @@ import type { Dataset } from './data/dataset.ts';
 import { begun } from './engine.ts';
 import { stepsOf } from './fit.ts';
 import type { NamedTensor } from './native.ts';
-import { type Cut, flagOf, needed, type Options, settle } from './options.ts';
-import { checkCut, cutAgain } from './plan-options.ts';
-import { purposeOf, SCORES } from './plan/estimate-file.ts';
+import { needed, type Options, settle } from './options.ts';
+import { checkCut } from './plan-options.ts';
 import type { RunOptions } from './run.ts';
 import { goingOn } from './going-on.ts';
 import { isOfWhole, type Smaller, startSmaller } from './smaller.ts';
@@ -101,13 +99,5 @@ const LIGHT: Phase<Smaller> = {
 export async function train(options: Options, run: RunOptions = {}): Promise<Report> {
   const settings = settle(options);
   checkCut(settings);
-  const from = needed(settings, 'from');
-  const { cut } = await purposeOf(join(from, SCORES));
-  const all = { ...(await goingOn(from, options)), ...(cut && cutAgain(cut, options)) };
-  const again = cut ? (Object.keys(cut) as (keyof Cut)[]).filter((name) => all[name] !== options[name]) : [];
-  if (again.length > 0)
-    run.onNote?.(
-      `cuts as was estimated for: ${again.map((name) => `${flagOf(name)} ${String(all[name])}`).join(' ')}`,
-    );
-  return runTraining(all, run, LIGHT);
+  return runTraining(await goingOn(needed(settings, 'from'), options, run), run, LIGHT);
 }

@@ -177,7 +177,7 @@ async function trained<S extends Start>(
   if (from && from.step > steps)
     throw new LightPeftError('BAD_STATE', `${state.file}: it is at step ${from.step} of ${steps}`);
   const early = await phase.early?.(bench, start, train);
-  let savedAt: number | undefined;
+  let savedAt = from?.step;
   try {
     const {
       step,

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { lstat, mkdir, mkdtemp, open, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, mkdtemp, open, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { LightPeftError, messageOf } from './errors.ts';
@@ -101,25 +101,36 @@ async function sweep(folder: string): Promise<void> {
   for (const name of await readdir(folder)) {
     if (!TEMPORARY.test(name)) continue;
     const file = join(folder, name);
-    const { mtimeMs } = await stat(file);
-    if (Date.now() - mtimeMs > HOUR) await rm(file, { force: true });
+    // One that is gone meanwhile, or another's, is no concern of this process.
+    const found = await lstat(file).catch(() => undefined);
+    if (found?.isFile() && Date.now() - found.mtimeMs > HOUR) await rm(file).catch(() => undefined);
   }
 }
 
 /**
- * A folder in which files can be written, which is tried, for a long run should not fail at its end.
+ * A folder in which files can be written, which is tried, for what takes long should not fail at its end.
  * @throws {LightPeftError} IO
  */
-export async function makeFolder(folder: string): Promise<void> {
+export async function tryFolder(folder: string): Promise<void> {
   const trial = join(folder, `${randomUUID()}.tmp`);
   try {
     await makeEach(folder);
-    await sweep(folder);
     await writeFile(trial, '');
     await rm(trial);
   } catch (error) {
     throw ioError(folder, error);
   }
+}
+
+/**
+ * Such a folder for results alone.
+ * @throws {LightPeftError} IO
+ */
+export async function makeFolder(folder: string): Promise<void> {
+  await tryFolder(folder);
+  await sweep(folder).catch((error: unknown) => {
+    throw ioError(folder, error);
+  });
 }
 
 export const isIo = (error: unknown): error is LightPeftError =>
@@ -143,7 +154,7 @@ export async function savedSomewhere(folder: string, save: (folder: string) => P
       await removeFolder(other);
       throw failed(`lost: ${messageOf(again)}`);
     });
-    throw failed(`in ${other}`);
+    throw failed(`in ${other}, to be moved to ${folder}`);
   }
 }
 

@@ -16,7 +16,8 @@ export const worded: z.core.$ZodErrorMap = (issue) => {
     case 'invalid_value':
       return `it must be one of ${issue.values.join(', ')}`;
     case 'too_small':
-      if (issue.origin === 'array') return `at least ${issue.minimum} are needed`;
+      if (issue.origin === 'string') return 'a text is empty';
+      if (issue.origin === 'array') return `there must be at least ${issue.minimum}`;
       return `it must be ${issue.inclusive ? 'at least' : 'above'} ${issue.minimum}`;
     case 'too_big':
       if (issue.origin === 'array') return `there may be at most ${issue.maximum}`;

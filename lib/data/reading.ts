@@ -92,6 +92,10 @@ function checkOne(settings: Said, task: Task | undefined): void {
     throw bad(`${flagOf(one)} is not for --task ${settings.task!}`);
 }
 
+/** They are numbered as a task does that has as many. */
+const choicesOf = (count: number, task: Task | undefined): LabelSet =>
+  task?.labels.kind === 'choices' && task.labels.count === count ? task.labels : { kind: 'choices', count };
+
 /** What a named task says, where no flag says otherwise. */
 export function readingOf(settings: Said): Reading {
   const task = settings.task === undefined ? undefined : taskOf(settings.task);
@@ -107,7 +111,7 @@ export function readingOf(settings: Said): Reading {
     if (more !== undefined) throw bad('--choice-columns: there is room for one text column beside a choice');
     return [`{${context}}`, `{${column}}`];
   });
-  const given: LabelSet | undefined = choices && { kind: 'choices', count: choices.length };
+  const given = choices && choicesOf(choices.length, task);
   if (given && named) throw bad('--choice-columns and --label-names exclude each other');
   return {
     columns: {

@@ -28,8 +28,6 @@ export interface Estimate {
   estimator: Estimator;
   /** For `ratio` alone `measures.ratios` are taken. */
   moduleEstimator: ModuleEstimator;
-  /** Likewise, the options of the cut that is to come, as they were given; none where nothing is known of it. */
-  cut?: Cut | undefined;
   /** By layer, signed: as the estimation left them. */
   masks: { heads: Float32Array[]; neurons: Float32Array[] };
   measures: Measures;
@@ -39,8 +37,9 @@ export interface Estimate {
 /**
  * An estimate as a safetensors file: masks.heads.N, and for each measure MEASURE.N, by layer or by module; the rest is
  * in the metadata, where the modules' names are JSON, for safetensors has room for strings only.
+ * @param cut the options of the cut that it is for, as they were given
  */
-export function estimateFile(file: string, estimate: Estimate): WholeFile {
+export function estimateFile(file: string, estimate: Estimate, cut: Cut): WholeFile {
   const { masks, measures, modules, ...about } = estimate;
   const lists = Object.entries({ 'masks.heads': masks.heads, 'masks.neurons': masks.neurons, ...measures });
   const tensors = lists.flatMap(([name, arrays]) =>
@@ -54,7 +53,7 @@ export function estimateFile(file: string, estimate: Estimate): WholeFile {
     ...(about.taken && { taken: String(about.taken.steps), batches: about.taken.batches }),
     estimator: about.estimator,
     moduleEstimator: about.moduleEstimator,
-    ...(about.cut && { cut: JSON.stringify(about.cut) }),
+    cut: JSON.stringify(cut),
     modules: JSON.stringify(modules),
   });
 }
@@ -92,11 +91,11 @@ const METADATA = z.object({
 /** What an estimate was run for; nothing where it cannot be told. */
 export async function purposeOf(
   file: string,
-): Promise<Partial<Pick<Estimate, 'estimator' | 'moduleEstimator' | 'cut'>>> {
+): Promise<Partial<Pick<Estimate, 'estimator' | 'moduleEstimator'>> & { cut: Cut }> {
   const header = await readHeader(file).catch(() => undefined);
   const about = METADATA.safeParse(header?.metadata);
-  if (!about.success) return {};
-  const { estimator, moduleEstimator, cut } = about.data;
+  if (!about.success) return { cut: {} };
+  const { estimator, moduleEstimator, cut = {} } = about.data;
   return { estimator, moduleEstimator, cut };
 }
 
@@ -114,7 +113,7 @@ export async function readEstimate(
   const tensors = await readTensors(file).catch(broken);
   const about = METADATA.safeParse(metadata);
   if (!about.success) throw bad('not a file of scores, or one of another version', about.error);
-  const { steps, taken, batches, estimator, moduleEstimator, cut, modules } = about.data;
+  const { steps, taken, batches, estimator, moduleEstimator, modules } = about.data;
   if (about.data.fingerprint !== fingerprint) throw bad('these scores were taken on another base');
   if (about.data.tokenizer !== tokenizer) throw bad('these scores were taken with another tokenizer');
   const list = (prefix: string): Float32Array[] => {
@@ -129,7 +128,7 @@ export async function readEstimate(
   const misfit = misfitOf({ masks, measures, modules }, fitted);
   if (misfit !== undefined) throw bad(misfit);
   return {
-    ...{ fingerprint, tokenizer, steps, estimator, moduleEstimator, cut, masks, measures, modules },
+    ...{ fingerprint, tokenizer, steps, estimator, moduleEstimator, masks, measures, modules },
     taken: taken !== undefined && batches !== undefined ? { steps: taken, batches } : undefined,
   };
 }

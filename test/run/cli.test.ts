@@ -45,7 +45,9 @@ describe('the command line', () => {
       { ...kept, npm_lifecycle_event: 'other' },
       ...['evaluate', '--model', ENCODER, '--validation-file', 'x.jsonl', '--lora-r', '4'],
     );
-    expect(stderr).match(/^light-peft: evaluate makes no use of --lora-r\nlight-peft: \[BAD_OPTION\] /m);
+    expect(stderr).match(
+      /^light-peft: --lora-r: not for evaluate, but for other commands\nlight-peft: \[BAD_OPTION\] /m,
+    );
   });
 
   it('is reached by a script for each command, which runs nothing else before it', async () => {

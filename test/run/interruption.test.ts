@@ -179,7 +179,9 @@ describe('a run that may be stopped', () => {
       mkdirSync(join(out, file, 'in the way'), { recursive: true });
       await phase(options({ out: whole, maxSteps: 2 }));
       const { code, message } = await errorOf(phase(options({ out, maxSteps: 2 })));
-      const place = /a folder is in its place; what was to be saved is in (\S+)$/.exec(message)?.[1];
+      const place = /a folder is in its place; what was to be saved is in (\S+), to be moved to \S+$/.exec(
+        message,
+      )?.[1];
       expect([code, place !== undefined], message).deep.equal(['IO', true]);
       expect(readFileSync(join(place!, file))).deep.equal(folder.bytes(`${name}-saved`, file));
       expect(readdirSync(out)).deep.equal([file]);
@@ -194,7 +196,7 @@ describe('a run that may be stopped', () => {
     const onNote = (line: string) => void notes.push(line);
     const message = await stopAt(5, (run) => estimate(options({ out, maxSteps: 12 }), { ...run, onNote }));
     expect(message).match(/^stopped after \d+ of 12 steps$/);
-    const place = /at step 5 could not be saved: .*; what was to be saved is in (\S+)$/
+    const place = /at step 5 could not be saved: .*; what was to be saved is in (\S+), to be moved to \S+$/
       .exec(notes.at(-1)!)!
       .at(1)!;
     rmSync(file, { recursive: true });
@@ -213,7 +215,9 @@ describe('a run that may be stopped', () => {
     const { message } = await errorOf(
       vanillaTrain(options({ out, maxSteps: 4, saveSteps: 3 }), { onProgress }),
     );
-    const place = /what was to be saved is in (\S+); --resume goes on from step 3$/.exec(message)?.[1];
+    const place = /what was to be saved is in (\S+), to be moved to \S+; --resume goes on from step 3$/.exec(
+      message,
+    )?.[1];
     expect(place, message).not.equal(undefined);
     rmSync(place!, { recursive: true });
   });

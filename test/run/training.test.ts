@@ -4,11 +4,14 @@ import { expect } from 'chai';
 import type { AdapterInfo } from '../../lib/adapter/info.ts';
 import { PEFT_TENSORS, LIGHT_TENSORS } from '../../lib/adapter/files.ts';
 import { openCheckpoint } from '../../lib/checkpoint/folder.ts';
-import { readHeader, readTensors } from '../../lib/checkpoint/safetensors.ts';
+import { readTensors } from '../../lib/checkpoint/safetensors.ts';
 import type { Prediction } from '../../lib/evaluation.ts';
 import { estimate, evaluate, type Options, predict, train, vanillaTrain } from '../../lib/index.ts';
+import { purposeOf } from '../../lib/plan/estimate-file.ts';
 import { keptShares } from '../../lib/plan/inspect.ts';
 import type { Plan } from '../../lib/plan/plan.ts';
+import { checkCut, cutAgain } from '../../lib/plan-options.ts';
+import { type Cut, settle } from '../../lib/options.ts';
 import { diffPlans, inspectPlan, planDistances, reportPlan } from '../../lib/plan-report.ts';
 import { ENCODER, errorOf, Folder } from './bench.ts';
 
@@ -254,11 +257,30 @@ describe('a training run', () => {
     expect(await inspectPlan(out)).match(
       /; 50\.0 % of its heads, 33\.3 % of its neurons to be cut, 90\.0 % of/,
     );
-    expect(notes).not.include('cuts as was estimated for: --protect 0');
+    expect(notes.filter((line) => line.startsWith('cuts as'))).lengthOf(1);
     const again = folder.file('estimate-further');
     await estimate(options({ out: again, from, maxSteps: 2, targetParameters: 0.8 }));
-    const { metadata } = await readHeader(folder.file('estimate-further', 'scores.safetensors'));
-    expect(metadata).not.property('cut');
+    const { cut } = await purposeOf(folder.file('estimate-further', 'scores.safetensors'));
+    expect(cut).deep.equal({ targetParameters: 0.8, targetPeft: 0.5, protect: [0] });
+  });
+
+  it('takes of a cut what goes with what is said now', () => {
+    const cases: [Cut, Cut, Cut][] = [
+      [
+        { headRatio: 0.5, depth: 0.1 },
+        { headScope: 'global' },
+        { headRatio: 0.5, headScope: 'global', depth: 0.1 },
+      ],
+      [{ headRatio: 0.5, headScope: 'global' }, { targetTime: 0.5 }, { targetTime: 0.5 }],
+      [{ targetFlops: 0.5, minHeads: 1 }, { targetParameters: 0.4 }, { targetParameters: 0.4, minHeads: 1 }],
+      [{ targetPeft: 0.5, rankRoundTo: 8 }, { moduleRatio: 0.5 }, { moduleRatio: 0.5 }],
+      [{ moduleRatio: 0.5, rankRatio: 0.2 }, { rankRoundTo: 4 }, { rankRoundTo: 4 }],
+      [{ moduleRatio: 0.5, rankRatio: 0.2 }, { rankRatio: 0.3 }, { moduleRatio: 0.5, rankRatio: 0.3 }],
+    ];
+    for (const [before, now, both] of cases) {
+      expect(cutAgain(before, now)).deep.equal(both);
+      checkCut(settle(options(both)));
+    }
   });
 
   it('estimates what is left again and again, and what is gone stays gone', async () => {
