@@ -7,7 +7,7 @@ import { messageOf } from '../lib/errors.ts';
 import { makeFolder, writeWhole } from '../lib/whole-file.ts';
 import { goalLine, goalsOf } from './bench/goals.ts';
 import { resultFile, surroundingsOf } from './bench/gpu.ts';
-import { devicePeaks, opTable } from './bench/ops.ts';
+import { devicePeaks, opTable, type Peaks } from './bench/ops.ts';
 import { type Result, table } from './bench/report.ts';
 import { runCase } from './bench/run.ts';
 import { GPU_SUITES, pickedCases, SUITES } from './bench/suites.ts';
@@ -70,7 +70,7 @@ const asked = given.suite
   .flatMap((suite) =>
     pickedCases(SUITES[suite as keyof typeof SUITES].cases, given).map((of) => ({ suite, of })),
   );
-const peaks = await devicePeaks(root, device);
+let peaks: Peaks | undefined;
 const gemmPeak: Record<string, number> = {};
 const results: Result[] = [];
 const more: Record<string, unknown> = {};
@@ -111,6 +111,9 @@ async function attempt(what: string, work: () => Promise<void>): Promise<void> {
   await save();
 }
 
+await attempt('peaks', async () => {
+  peaks = await devicePeaks(root, device);
+});
 for (const name of given.suite) {
   if (name === 'ops')
     await attempt('ops', async () => {
@@ -129,10 +132,8 @@ for (const [name, value] of Object.entries(more)) {
   console.log(`\n${name}`);
   console.table(value);
 }
-const { flops, bytesPerSecond } = peaks;
-console.log(
-  `\n${surroundings.gpu}: ${(flops / 1e12).toFixed(0)} TFLOP/s, ${(bytesPerSecond / 1e12).toFixed(2)} TB/s`,
-);
+const peak = (value: number | undefined) => (value === undefined ? 'unknown' : (value / 1e12).toFixed(2));
+console.log(`\n${surroundings.gpu}: ${peak(peaks?.flops)} TFLOP/s, ${peak(peaks?.bytesPerSecond)} TB/s`);
 for (const goal of goals()) console.log(goalLine(goal));
 console.log(`written: ${file}`);
 if (failures.length > 0 || goals().some(({ met }) => !met)) process.exitCode = 1;

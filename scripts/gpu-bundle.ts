@@ -1,9 +1,10 @@
-import { chmodSync, copyFileSync, mkdirSync, rmSync } from 'node:fs';
+import { chmodSync, copyFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { Command } from 'commander';
 import { megabytes, pack } from './bundle/archive.ts';
 import { packageFiles, projectFiles } from './bundle/contents.ts';
 import { copyNode } from './bundle/node.ts';
+import { COMMIT, commitOf } from './printed.ts';
 import { buildDist } from './setup/dist.ts';
 import { orExit } from './setup/index.ts';
 import { withLock } from './setup/lock.ts';
@@ -37,11 +38,12 @@ await orExit(async () => {
         // With the time of now: a build on the host is older, so that it is done again for what is unpacked over it.
         copyFileSync(join(projectRoot, file), join(folder, file));
       }
+      writeFileSync(join(folder, COMMIT), `${(await commitOf(projectRoot)) ?? 'unknown'}\n`);
       await copyNode(join(folder, 'bin/node'));
       const entry = join(folder, 'light-peft');
       copyFileSync(join(projectRoot, 'scripts/bundle/light-peft.sh'), entry);
       chmodSync(entry, 0o755);
-      log(`packing ${files.length + 2} files (one to two minutes) …`);
+      log(`packing ${files.length + 3} files (one to two minutes) …`);
       const out = resolve(given.out);
       const size = await pack(folder, out, LIMIT + (given.withDemo ? DEMO_LIMIT : 0));
       log(`written: ${out}, ${megabytes(size)}`);

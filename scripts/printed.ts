@@ -1,4 +1,6 @@
 import { execFile } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 
 /** What a program prints, if it is there and content. */
@@ -8,6 +10,12 @@ export const printed = (program: string, args: string[], cwd: string): Promise<s
     () => undefined,
   );
 
+/** What tells it where the project has come without its history. */
+export const COMMIT = 'COMMIT';
+
 /** Of this project; `-dirty`: with changes. */
 export const commitOf = (root: string): Promise<string | undefined> =>
-  printed('git', ['describe', '--always', '--dirty', '--abbrev=40', '--exclude=*'], root);
+  readFile(join(root, COMMIT), 'utf8').then(
+    (text) => text.trim(),
+    () => printed('git', ['describe', '--always', '--dirty', '--abbrev=40', '--exclude=*'], root),
+  );

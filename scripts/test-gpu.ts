@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { createRequire } from 'node:module';
+import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { deviceOf } from '../lib/device.ts';
 import { native } from '../lib/native.ts';
@@ -24,49 +25,72 @@ interface MochaReport {
   failures: { fullTitle: string; err: { message?: string } }[];
 }
 
-/** A program's standard output; what it says besides goes on to the terminal. */
-const outputOf = (program: string, args: string[], env: NodeJS.ProcessEnv = {}): Promise<string> =>
+/** A program's standard output, and how it ended where that was not well; what it says besides goes on to the terminal. */
+const outputOf = (
+  program: string,
+  args: string[],
+  env: NodeJS.ProcessEnv = {},
+): Promise<{ output: string; fault?: string }> =>
   new Promise((resolve, reject) => {
     const child = spawn(program, args, {
       cwd: projectRoot,
       env: { ...process.env, ...env },
       stdio: ['ignore', 'pipe', 'inherit'],
+      timeout: PROGRAM_MS,
     });
     let output = '';
     child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text));
-    child.on('error', reject).on('close', () => resolve(output));
+    child.on('error', reject).on('close', (status, signal) => {
+      resolve({ output, ...(status !== 0 && { fault: signal ?? `status ${status}` }) });
+    });
   });
+
+/** What takes longer hangs. */
+const PROGRAM_MS = 300_000;
+const TEST_MS = 60_000;
+
+/** All of them, and some more that a device has alone. */
+const LEAST_COMPARISONS = 2600;
 
 /** Every op beside float64, both on the device: what is too far off, and the worst of each kind as a share of its bound. */
 async function checkOps(program: string, device: string) {
-  const lines = (await outputOf(program, ['--device', device])).trim().split('\n').filter(Boolean);
+  const { output, fault } = await outputOf(program, ['--device', device]);
+  // The last line need not be whole where the check broke off.
+  const lines = output.split('\n').slice(0, -1);
   const all = lines.map((line) => JSON.parse(line) as Comparison);
   const worst: Record<string, number> = {};
   for (const { op, dtype, error, bound } of all) {
     const kind = `${op.split(' ')[0]} ${dtype}`;
     worst[kind] = Math.max(worst[kind] ?? 0, bound > 0 ? error / bound : Number(error > 0));
   }
-  return { comparisons: all.length, wrong: all.filter(({ error, bound }) => !(error <= bound)), worst };
+  const few = all.length < LEAST_COMPARISONS ? `${all.length} comparisons alone` : undefined;
+  const wrong = all.filter(({ error, bound }) => !(error <= bound));
+  return { comparisons: all.length, wrong, worst, fault: fault ?? few };
 }
 
-/** The engine's tests and those of whole runs, every model of theirs on the device. */
-async function runTests(device: string): Promise<MochaReport> {
+/** The engine's tests and those of whole runs. */
+const FILES = ['parity', 'theorems', 'plans', 'masks', 'graphs', 'whole', 'decoders', 'generation', 'limits'];
+
+/** Those of a file, every model of theirs on the device, in a process of its own: a device that failed fails on. */
+async function runTests(name: string, device: string) {
   const mocha = createRequire(import.meta.url).resolve('mocha/bin/mocha.js');
-  const args = ['--no-config', '--import=tsx', '--timeout=300000', '--reporter=json'];
-  const files = [
-    'parity',
-    'theorems',
-    'plans',
-    'masks',
-    'graphs',
-    'whole',
-    'decoders',
-    'generation',
-    'limits',
-  ];
-  const paths = files.map((name) => join('test/engine', `${name}.test.ts`));
-  const output = await outputOf(process.execPath, [mocha, ...args, ...paths], { LIGHT_PEFT_DEVICE: device });
-  return JSON.parse(output.slice(output.indexOf('{\n'))) as MochaReport;
+  const args = ['--no-config', '--import=tsx', `--timeout=${TEST_MS}`, '--reporter=json'];
+  const file = join('test/engine', `${name}.test.ts`);
+  const env = { LIGHT_PEFT_DEVICE: device };
+  const { output, fault } = await outputOf(process.execPath, [mocha, ...args, file], env);
+  try {
+    const { stats, failures } = JSON.parse(output.slice(output.indexOf('{\n'))) as MochaReport;
+    const told = failures.map(({ fullTitle, err }) => `${fullTitle}: ${err.message?.split('\n')[0] ?? ''}`);
+    return { ...stats, told };
+  } catch {
+    return {
+      passes: 0,
+      failures: 1,
+      pending: 0,
+      duration: 0,
+      told: [`${name}: no report (${fault ?? 'none'})`],
+    };
+  }
 }
 
 await runSetUpOrExit();
@@ -74,26 +98,40 @@ await orExit(async () => {
   const device = deviceOf(process.argv[2] ?? 'cuda:0');
   const { addon } = upToDateAddon()!;
   const surroundings = await surroundingsOf(projectRoot, device);
-  logToStderr(`test:gpu on ${surroundings.gpu}: every op against float64 …`);
-  const ops = await checkOps(join(projectRoot, dirname(addon), 'op_check'), device);
-  logToStderr(`${ops.comparisons} comparisons, ${ops.wrong.length} wrong; the engine's tests …`);
-  const { stats, failures } = await runTests(device);
   const date = new Date().toISOString();
   const file = resultFile(projectRoot, 'test-gpu', date, surroundings.gpu);
-  const result = {
-    ...{ date, ...surroundings, machine: native().machine(), ops },
-    tests: {
-      ...stats,
-      failures: failures.map(({ fullTitle, err }) => `${fullTitle}: ${err.message?.split('\n')[0] ?? ''}`),
-    },
-  };
   await makeFolder(dirname(file));
-  await writeWhole(file, [`${JSON.stringify(result, null, 2)}\n`]);
+  const tests: Record<string, Awaited<ReturnType<typeof runTests>>> = {};
+  logToStderr(`test:gpu on ${surroundings.gpu}: every op against float64 …`);
+  const ops = await checkOps(join(projectRoot, dirname(addon), 'op_check'), device);
+  /** After each part: what was found is kept where the time on a GPU ends before the tests do. */
+  const save = () => {
+    const result = { date, ...surroundings, machine: native().machine(), ops, tests };
+    return writeWhole(file, [`${JSON.stringify(result, null, 2)}\n`]);
+  };
+  await save();
+  logToStderr(`${ops.comparisons} comparisons, ${ops.wrong.length} wrong; the engine's tests …`);
+  const waiting = [...FILES];
+  const work = async () => {
+    for (let name = waiting.shift(); name !== undefined; name = waiting.shift()) {
+      const found = await runTests(name, device);
+      tests[name] = found;
+      logToStderr(`${name}: ${found.passes} pass, ${found.failures} fail`);
+      await save();
+    }
+  };
+  // Their models are small: a device serves several processes, each of which waits for it most of the time.
+  await Promise.all(Array.from({ length: Math.ceil(availableParallelism() / 2) }, work));
+
+  if (ops.fault !== undefined) console.log(`the check of operations broke off: ${ops.fault}`);
   for (const { op, what, dtype, error, bound } of ops.wrong.slice(0, 20))
     console.log(`wrong: ${op}, ${what}, ${dtype}: ${error.toPrecision(3)}, at most ${bound.toPrecision(3)}`);
-  for (const failure of result.tests.failures.slice(0, 20)) console.log(`failed: ${failure}`);
+  const all = Object.values(tests);
+  for (const failure of all.flatMap(({ told }) => told).slice(0, 20)) console.log(`failed: ${failure}`);
+  const sum = (count: 'passes' | 'failures') => all.reduce((total, one) => total + one[count], 0);
+  const failures = sum('failures');
   console.log(
-    `${ops.comparisons} comparisons, ${ops.wrong.length} wrong; ${stats.passes} tests pass, ${stats.failures} fail; ${file}`,
+    `${ops.comparisons} comparisons, ${ops.wrong.length} wrong; ${sum('passes')} tests pass, ${failures} fail; ${file}`,
   );
-  if (ops.wrong.length + stats.failures > 0) process.exitCode = 1;
+  if (ops.fault !== undefined || ops.wrong.length + failures > 0) process.exitCode = 1;
 });

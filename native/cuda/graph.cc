@@ -38,7 +38,9 @@ void Graph::record(std::function<void()> work, const Graph* beside) {
   const auto place = beside && beside->place_
                          ? beside->place_
                          : std::make_shared<Place>(Place{c10::cuda::getStreamFromPool(), {0, 0}});
-  // It cannot give back what it keeps for others while it records.
+  // What is queued may still read what LibTorch's generator keeps on the device, which recording writes.
+  c10::cuda::getCurrentCUDAStream().synchronize();
+  // The allocator cannot give back what it keeps for others while it records.
   c10::cuda::CUDACachingAllocator::emptyCache();
   const auto recording = std::make_shared<Recording>();
   at::cuda::CUDAGraph& graph = recording->graph;

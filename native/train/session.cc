@@ -100,6 +100,12 @@ Pass Session::training_pass() const {
   return pass;
 }
 
+Session::~Session() {
+  if (recorded_.empty()) return;
+  const DeviceTurn turn(network_.parameters().value());
+  recorded_.clear();
+}
+
 void Session::score_and_penalize(bool score) {
   // Taken of the values before the update, kept only if there is one.
   if (score) first_order_.take(network_, importance_);

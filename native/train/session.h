@@ -42,6 +42,8 @@ struct Scores {
 class Session {
  public:
   Session(std::shared_ptr<const Model> model, const SessionConfig& config);
+  /// In turn where steps were recorded: LibTorch's generator forgets them.
+  ~Session();
 
   /// One optimizer step over micro-batches; the loss is the mean over their labelled examples together. On a
   /// device it is queued and not waited for.

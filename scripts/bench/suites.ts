@@ -174,10 +174,13 @@ export const wholeLayers = (shape: ShapeName): LayerWork[] =>
     ranks: [8, 8, 8, 8, 8, 8],
   }));
 
+/** Of which products like multiples: a cut keeps as many or more. */
+const ROUND_TO = 16;
+
 /** Heads and neurons less a third, one module in four of half the rank: Light-PEFT's ratios. */
 export const lightLayers = (shape: ShapeName): LayerWork[] =>
   wholeLayers(shape).map(({ heads, neurons, ranks }, l) => ({
     heads: heads - Math.round(heads / 3),
-    neurons: neurons - Math.round(neurons / 3),
+    neurons: Math.ceil((2 * neurons) / 3 / ROUND_TO) * ROUND_TO,
     ranks: ranks.map((_, site) => ((l * ranks.length + site) % 4 === 1 ? 4 : 0)),
   }));

@@ -2,6 +2,7 @@
 // So what is handed to it, and what is made of its answers, is tested without a GPU. Like the GPU's it draws dropout from
 // a generator of its own, and throws where it would not serve.
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/core/stack.h>
 #include <torch/library.h>
 
 #include <cmath>
@@ -127,14 +128,20 @@ auto packed_lse(const Tensor& lse, const Tensor& cu) {
   };
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> flash_forward(
-    const Tensor& q, const Tensor& k, const Tensor& v, const MaybeTensor& cu_q, const MaybeTensor& cu_k,
-    int64_t longest_q, int64_t longest_k, double dropout, bool causal, bool, std::optional<double> scale,
-    MaybeInt left, MaybeInt right, const MaybeTensor&, const MaybeTensor&, const MaybeTensor&, MaybeInt) {
-  check_flash(q, k, v, *cu_q, *cu_k, longest_q, longest_k);
+/// Boxed, as versions of LibTorch hand over more or fewer arguments behind those that are used here.
+void flash_forward(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
+  const size_t count = op.schema().arguments().size();
+  const auto given = [&](size_t i) -> const c10::IValue& { return torch::jit::peek(*stack, i, count); };
+  const Tensor q = given(0).toTensor(), k = given(1).toTensor(), v = given(2).toTensor(), cu_q = given(3).toTensor(),
+               cu_k = given(4).toTensor();
+  const double dropout = given(7).toDouble(), scale = given(10).toDouble();
+  const Band band = flash_band(given(8).toBool(), given(11).toOptional<int64_t>(), given(12).toOptional<int64_t>());
+  check_flash(q, k, v, cu_q, cu_k, given(5).toInt(), given(6).toInt());
   const Tensor lse = at::empty({q.size(1), q.size(0)}, at::kFloat), seed = at::full({2}, drawn(dropout), at::kLong);
-  const Heads h{q, k, v, *cu_q, *cu_k, *scale, dropout, flash_band(causal, left, right), seed[0].item<int64_t>()};
-  return {forward(h, packed_lse(lse, *cu_q)), lse, seed, at::empty({0}), at::empty({0})};
+  const Heads h{q, k, v, cu_q, cu_k, scale, dropout, band, seed[0].item<int64_t>()};
+  const Tensor context = forward(h, packed_lse(lse, cu_q));
+  torch::jit::drop(*stack, count);
+  torch::jit::push(*stack, context, lse, seed, at::empty({0}), at::empty({0}));
 }
 
 std::tuple<Tensor, Tensor, Tensor> flash_backward(const Tensor& d, const Tensor& q, const Tensor& k, const Tensor& v,
@@ -197,7 +204,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> efficient_backward(
 }  // namespace
 
 TORCH_LIBRARY_IMPL(aten, CPU, m) {
-  m.impl("_flash_attention_forward", flash_forward);
+  m.impl("_flash_attention_forward", torch::CppFunction::makeFromBoxedFunction<&flash_forward>());
   m.impl("_flash_attention_backward", flash_backward);
   m.impl("_efficient_attention_forward", efficient_forward);
   m.impl("_efficient_attention_backward", efficient_backward);
