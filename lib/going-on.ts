@@ -1,19 +1,25 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type AdapterInfo, readInfoIfAny } from './adapter/info.ts';
-import { readsAgain } from './data/reading.ts';
+import { readsAgain, saysAll } from './data/reading.ts';
 import { LightPeftError } from './errors.ts';
 import { type Cut, flagOf, type Options } from './options.ts';
 import { cutAgain } from './plan-options.ts';
 import { purposeOf, SCORES } from './plan/estimate-file.ts';
 import type { RunOptions } from './run.ts';
 
-/** How the texts of an estimate were read, where no option says it. */
-const readAgain = ({ reads, maxLength, docStride }: AdapterInfo, options: Options): Partial<Options> => ({
-  maxLength,
-  ...(docStride !== undefined && { docStride }),
-  ...readsAgain(reads, options),
-});
+/** How the texts of an estimate were read, where no option says it, and by which names its head has learned their labels. */
+function readAgain({ reads, labels, maxLength, docStride }: AdapterInfo, options: Options): Partial<Options> {
+  const again = readsAgain(reads, options);
+  // A task has its own, and other labels have others.
+  const known = labels && again.task === undefined && !saysAll(reads, options);
+  return {
+    maxLength,
+    ...(docStride !== undefined && { docStride }),
+    ...(known && { labelNames: labels }),
+    ...again,
+  };
+}
 
 /** Whether an estimate was for a cut that the options say less of. */
 const lessOf = (options: Options, cut: Cut): (keyof Cut)[] =>

@@ -51,13 +51,14 @@ function labelsOf(
       );
   }
   if (outputs === 1 && told === 'classes') return { kind: 'regression' };
-  const given = bench.settings.labelNames;
-  if (given && names && isReordered(given, names))
+  const { labelNames, task } = bench.settings;
+  const said = asked && 'names' in asked ? asked.names : undefined;
+  if (said && names && isReordered(said, names))
     throw new LightPeftError(
       'BAD_OPTION',
-      `--label-names: what was trained has learned ${names.join(', ')}, in this order`,
+      `${labelNames ? '--label-names' : `--task ${task}`}: what was trained has learned ${names.join(', ')}, in this order`,
     );
-  const labels = given ?? names ?? Array.from({ length: outputs }, (_, i) => String(i));
+  const labels = labelNames ?? names ?? said ?? Array.from({ length: outputs }, (_, i) => String(i));
   if (labels.length !== outputs)
     throw new LightPeftError('BAD_LABEL', `${labels.length} label names for a head of ${outputs} outputs`);
   return { kind: told, names: labels };

@@ -47,7 +47,11 @@ const schema: z.ZodType<AdapterInfo> = z
     base: z.string(),
     fingerprint: z.string().min(1),
     tells: z.enum(['classes', 'choices', 'tags', 'spans', 'tokens']),
-    labels: z.array(z.string()).min(1).nullable(),
+    labels: z
+      .array(z.string())
+      .min(2)
+      .refine((names) => new Set(names).size === names.length, 'two names are the same')
+      .nullable(),
     unanswerable: z.boolean().optional(),
     reads: READS.superRefine(checkReads),
     maxLength: z.int().positive(),

@@ -22,7 +22,7 @@ export class Cells {
   label(row: Row, column: string, optional: boolean): string | number | null {
     const value = this.value(row, column, optional);
     if (typeof value === 'string') return value === '' ? null : value;
-    if (typeof value === 'number' || value === null) return value;
+    if (Number.isFinite(value) || value === null) return value as number | null;
     // SuperGLUE's own files write BoolQ's and WiC's labels so; their class 1 is true.
     if (typeof value === 'boolean') return Number(value);
     throw this.wrong(row, column, 'a label');

@@ -40,10 +40,12 @@ function checkTokens(file: string, examples: readonly Example[], encoded: readon
 /** Of which tokens are to be told. */
 async function readCompletions(
   file: string,
-  { columns, end }: Reading,
+  { columns, end, metrics = ['exact_match', 'perplexity'] }: Reading,
   tokenizer: Tokenizer,
   maxLength: number,
 ): Promise<Dataset> {
+  const labels: LabelSet = { kind: 'tokens' };
+  checkMetrics(metrics, labels);
   const examples = await readExamples(file, columns, { labelOptional: true });
   const encoded = await encodeCompletions(
     examples.map(({ texts }) => texts),
@@ -58,8 +60,8 @@ async function readCompletions(
       `${file}: no token is left to be told; prompts may be longer than ${maxLength} tokens`,
     );
   return {
-    labels: { kind: 'tokens' },
-    metrics: ['exact_match', 'perplexity'],
+    labels,
+    metrics,
     maxLength,
     truncated: encoded.filter(({ truncated }) => truncated).length,
     examples: encoded.map((tokens, i) => ({ ...tokens, idx: examples[i]!.idx, label: NaN })),
@@ -75,7 +77,7 @@ async function readTags(
 ): Promise<Dataset> {
   const [words] = columns.text;
   const rows = await readTagged(file, { words, tags: columns.label! }, { tagsOptional: unlabelled });
-  const names = labels?.kind === 'tags' ? labels.names : inferTags(rows);
+  const names = labels?.kind === 'tags' ? labels.names : inferTags(rows, file);
   const tagged = await encodeTags(rows, names, tokenizer, { maxLength, file, unlabelled });
   if (!unlabelled && tagged.every(({ tokenLabels }) => tokenLabels.every((label) => label === UNTOLD)))
     throw new LightPeftError('BAD_DATA', `${file}: no word is left to be told`);
@@ -122,7 +124,7 @@ export async function readDataset(
   const examples: Example[] = await readExamples(file, columns, {
     ...{ template, choices, labelOptional: unlabelled },
   });
-  const labels = given ?? inferLabels(examples);
+  const labels = given ?? inferLabels(examples, file);
   if ((labels.kind === 'choices' ? labels.count : undefined) !== choices?.length)
     throw new LightPeftError(
       'BAD_OPTION',

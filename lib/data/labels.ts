@@ -66,14 +66,7 @@ export const isUnlabelled = (label: Label, set: WholeLabels): boolean =>
   label === null ||
   (set.kind !== 'regression' && !namesOf(set).includes(String(label)) && numberOf(label) === -1);
 
-const checkNames = (names: readonly string[]): void => {
-  const repeated = names.find((name, i) => names.indexOf(name) !== i);
-  if (repeated !== undefined)
-    throw new LightPeftError('BAD_OPTION', `label name "${repeated}" is given twice`);
-  if (names.length < 2) throw new LightPeftError('BAD_OPTION', 'two label names or more are needed');
-};
-
-const integerClasses = (integers: ReadonlySet<number>): string[] => {
+const integerClasses = (integers: ReadonlySet<number>, file: string): string[] => {
   const sorted = [...integers].sort((a, b) => a - b);
   // A file with one class only is at least a part of a binary one.
   const count = Math.max(2, sorted.at(-1)! + 1);
@@ -82,25 +75,20 @@ const integerClasses = (integers: ReadonlySet<number>): string[] => {
   // could not be told from it.
   if (!complete)
     throw bad(
-      `integer labels must run from 0 without a gap; there are ${listed(sorted.map(String))}; give the label names`,
+      `${file}: integer labels must run from 0 without a gap; there are ${listed(sorted.map(String))}; give the label names`,
     );
   return Array.from({ length: count }, (_, i) => String(i));
 };
 
 /**
  * What the labels of a training file are.
- * - `given` names: classes in that order; a label is a name, or its index where no name is itself a number.
  * - integers (also as text): classes 0..n-1, at least two.
  * - other numbers: regression.
  * - words: classes, sorted by code unit so that the order is the same everywhere.
  * @throws {LightPeftError} BAD_LABEL: no row is labelled, there is one class only, integers have a gap, or numbers
- *   and words are mixed; BAD_OPTION: fewer than two names given, or one twice
+ *   and words are mixed
  */
-export const inferLabels = (examples: Iterable<{ label: Label }>, given?: readonly string[]): WholeLabels => {
-  if (given !== undefined) {
-    checkNames(given);
-    return { kind: 'classes', names: [...given] };
-  }
+export const inferLabels = (examples: Iterable<{ label: Label }>, file: string): WholeLabels => {
   const words = new Set<string>();
   const numbers = new Set<number>();
   for (const { label } of examples) {
@@ -111,14 +99,15 @@ export const inferLabels = (examples: Iterable<{ label: Label }>, given?: readon
   }
   if (words.size > 0 && numbers.size > 0)
     throw bad(
-      `some labels are numbers (${[...numbers][0]}), some are not ("${[...words][0]}"); give the label names`,
+      `${file}: some labels are numbers (${[...numbers][0]}), some are not ("${[...words][0]}"); give the label names`,
     );
-  if (words.size === 1) throw bad(`every label is "${[...words][0]}"; two classes or more are needed`);
+  if (words.size === 1)
+    throw bad(`${file}: every label is "${[...words][0]}"; two classes or more are needed`);
   if (words.size > 0) return { kind: 'classes', names: [...words].sort() };
   if (![...numbers].every(Number.isInteger)) return { kind: 'regression' };
   numbers.delete(-1);
-  if (numbers.size === 0) throw bad('no row has a label');
-  return { kind: 'classes', names: integerClasses(numbers) };
+  if (numbers.size === 0) throw bad(`${file}: no row has a label`);
+  return { kind: 'classes', names: integerClasses(numbers, file) };
 };
 
 const classOf = (label: string | number, names: readonly string[]): number => {

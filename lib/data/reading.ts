@@ -27,15 +27,21 @@ type Said = Reads & Pick<Settings, 'docStride'>;
 
 const bad = (message: string) => new LightPeftError('BAD_OPTION', message);
 
+/** @throws {LightPeftError} BAD_OPTION: one of these is given, too, and would say nothing */
+function checkWithout(settings: Said, flag: string, names: (keyof Said)[]): void {
+  const given = names.find((name) => settings[name] !== undefined);
+  if (given !== undefined) throw bad(`${flag} and ${flagOf(given)} exclude each other`);
+}
+
 /** Prompts and what comes after them. */
 function completionOf(settings: Said, completion: string, usual: Columns['text'] | undefined): Reading {
   const [prompt, more] = settings.textColumns ?? usual ?? [];
   if (more !== undefined) throw bad('--completion-column: there is room for one text column before it');
-  if (settings.choiceColumns !== undefined || settings.labelNames !== undefined)
-    throw bad('--completion-column: there are no classes and no choices beside it');
+  checkWithout(settings, '--completion-column', ['choiceColumns', 'labelNames', 'labelColumn']);
   return {
     columns: { text: prompt === undefined ? [completion] : [prompt, completion], label: null },
     labels: { kind: 'tokens' },
+    metrics: settings.metric ? [settings.metric] : undefined,
   };
 }
 
@@ -43,6 +49,7 @@ function completionOf(settings: Said, completion: string, usual: Columns['text']
 function tagsOf(settings: Said, task?: Task): Reading {
   const [words, more] = settings.textColumns ?? task?.columns.text ?? ['tokens'];
   if (more !== undefined) throw bad('--tag-column: the words are in one column');
+  if (settings.tagColumn !== undefined) checkWithout(settings, '--tag-column', ['labelColumn']);
   const names = settings.labelNames;
   const usual = task?.columns.label ?? 'ner_tags';
   const label = settings.tagColumn ?? settings.labelColumn ?? usual;
@@ -61,6 +68,8 @@ function spansOf(settings: Said, task?: Task): Reading {
   const text = (settings.textColumns ?? task?.columns.text ?? ['question', 'context']) as Columns['text'];
   if (text.length !== 2)
     throw bad('--answer-column: --text-columns names the questions and the texts that answer them');
+  checkWithout(settings, '--answer-column', ['labelNames']);
+  if (settings.answerColumn !== undefined) checkWithout(settings, '--answer-column', ['labelColumn']);
   return {
     columns: {
       text,
@@ -111,8 +120,8 @@ export function readingOf(settings: Said): Reading {
     if (more !== undefined) throw bad('--choice-columns: there is room for one text column beside a choice');
     return [`{${context}}`, `{${column}}`];
   });
+  if (choices) checkWithout(settings, '--choice-columns', ['labelNames']);
   const given = choices && choicesOf(choices.length, task);
-  if (given && named) throw bad('--choice-columns and --label-names exclude each other');
   return {
     columns: {
       text: text ?? task?.columns.text ?? ['sentence'],
@@ -136,15 +145,23 @@ export function readingFor(reading: Reading, labels: LabelSet, settings: Said): 
 export const kindOf = ({ told, labels }: Reading): ReturnType<typeof toldAs> | undefined =>
   told ?? (labels && toldAs(labels));
 
-/**
- * How files are read that are to be read as in an earlier run, but for what is said now: a task, or an option for another
- * kind of label, says all.
- */
-export function readsAgain(reads: Reads = {}, options: Reads): Reads {
+/** Whether an earlier run's options go with none of these: a task, or an option for another kind of label, says all. */
+export function saysAll(reads: Reads, options: Reads): boolean {
   const kind = kindOf(readingOf(reads));
   const others = Object.entries(TOLD_BY).filter(([, told]) => told !== kind);
-  const anew =
-    options.task !== undefined ||
-    others.some(([name]) => options[name as keyof typeof TOLD_BY] !== undefined);
-  return { ...(!anew && reads), ...readsOf(options) };
+  return (
+    options.task !== undefined || others.some(([name]) => options[name as keyof typeof TOLD_BY] !== undefined)
+  );
+}
+
+/** How files are read that are to be read as in an earlier run, but for what is said now. */
+export function readsAgain(reads: Reads = {}, options: Reads): Reads {
+  const { labelColumn, ...now } = readsOf(options);
+  const again = { ...(!saysAll(reads, options) && reads), ...now };
+  if (labelColumn === undefined) return again;
+  // Where a column of another name has what labels are elsewhere, it takes that one's place.
+  const place = (['tagColumn', 'answerColumn'] as const).find(
+    (name) => now[name] === undefined && again[name] !== undefined,
+  );
+  return { ...again, [place ?? 'labelColumn']: labelColumn };
 }

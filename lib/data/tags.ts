@@ -75,18 +75,18 @@ export async function readTagged(
 }
 
 /**
- * The names of the tags in a training file: those `given`; else the words that occur, sorted, "O" first; else the
+ * The names of the tags in a training file: the words that occur, sorted, "O" first; else the
  * integers from 0 to the highest.
  * @throws {LightPeftError} as `inferLabels` does
  */
-export function inferTags(examples: readonly Pick<Tagged, 'tags'>[], given?: readonly string[]): string[] {
+export function inferTags(examples: readonly Pick<Tagged, 'tags'>[], file: string): string[] {
   const labels = examples.flatMap(({ tags }) =>
     (tags ?? []).filter((tag) => tag !== UNTOLD).map((label) => ({ label })),
   );
-  const set = inferLabels(labels, given);
+  const set = inferLabels(labels, file);
   if (set.kind !== 'classes')
-    throw new LightPeftError('BAD_LABEL', 'the tags are numbers that are not whole');
-  if (given !== undefined || !set.names.includes('O')) return set.names;
+    throw new LightPeftError('BAD_LABEL', `${file}: the tags are numbers that are not whole`);
+  if (!set.names.includes('O')) return set.names;
   return ['O', ...set.names.filter((name) => name !== 'O')];
 }
 

@@ -3,10 +3,10 @@ import { encodeLabel, inferLabels, isUnlabelled, type WholeLabels } from '../../
 import { failure } from './files.ts';
 
 type Label = string | number | null;
-const infer = (labels: Label[], given?: string[]) =>
+const infer = (labels: Label[]) =>
   inferLabels(
     labels.map((label) => ({ label })),
-    given,
+    'x.csv',
   );
 const classes = (...names: string[]): WholeLabels => ({ kind: 'classes', names });
 const regression: WholeLabels = { kind: 'regression' };
@@ -38,30 +38,22 @@ describe('label sets', () => {
   it('are refused where they are not clear', async () => {
     const refusal = (labels: Label[]) => failure(() => infer(labels));
     expect(await refusal([1, 2, 5])).to.equal(
-      'BAD_LABEL integer labels must run from 0 without a gap; there are 1, 2, 5; give the label names',
+      'BAD_LABEL x.csv: integer labels must run from 0 without a gap; there are 1, 2, 5; give the label names',
     );
     expect(await refusal([0, 2])).to.match(/there are 0, 2;/);
     expect(await refusal([1, 2])).to.match(/there are 1, 2;/);
     expect(await refusal([0, -2])).to.match(/there are -2, 0;/);
     expect(await refusal([0, 1e9])).to.match(/there are 0, 1000000000;/);
     expect(await refusal([2.5, 'n/a'])).to.equal(
-      'BAD_LABEL some labels are numbers (2.5), some are not ("n/a"); give the label names',
+      'BAD_LABEL x.csv: some labels are numbers (2.5), some are not ("n/a"); give the label names',
     );
     expect(await refusal(['x', 'x'])).to.equal(
-      'BAD_LABEL every label is "x"; two classes or more are needed',
+      'BAD_LABEL x.csv: every label is "x"; two classes or more are needed',
     );
     for (const none of [[], [null], [-1, null], ['-1']])
-      expect(await refusal(none)).to.equal('BAD_LABEL no row has a label');
+      expect(await refusal(none)).to.equal('BAD_LABEL x.csv: no row has a label');
     expect(await refusal(Array.from({ length: 30 }, (_, i) => i + 1))).to.match(
       /, 20, … \(30 in all\); give/,
-    );
-  });
-
-  it('are as given, in that order', async () => {
-    expect(infer([], ['no', 'yes'])).to.deep.equal(classes('no', 'yes'));
-    expect(await failure(() => infer([], ['a']))).to.match(/^BAD_OPTION two label names/);
-    expect(await failure(() => infer([], ['a', 'b', 'a']))).to.equal(
-      'BAD_OPTION label name "a" is given twice',
     );
   });
 });

@@ -60,12 +60,15 @@ describe('tagged words', () => {
   });
 
   it('have names, O first, or integers', async () => {
-    const infer = (...tags: Tagged['tags'][]) => inferTags(tags.map((each) => ({ tags: each })));
+    const infer = (...tags: Tagged['tags'][]) =>
+      inferTags(
+        tags.map((each) => ({ tags: each })),
+        'x.jsonl',
+      );
     expect(infer(['I-X', 'O'], null, ['B-X'])).to.deep.equal(['O', 'B-X', 'I-X']);
     expect(infer(['NN', 'DT'])).to.deep.equal(['DT', 'NN']);
     expect(infer([2, 0], [1])).to.deep.equal(['0', '1', '2']);
-    expect(inferTags([{ tags: [0] }], ['B', 'O'])).to.deep.equal(['B', 'O']);
-    expect(await failure(() => infer(null))).to.equal('BAD_LABEL no row has a label');
+    expect(await failure(() => infer(null))).to.equal('BAD_LABEL x.jsonl: no row has a label');
     expect(await failure(() => infer(['1.5', '2']))).to.match(/^BAD_LABEL .* not whole/);
   });
 

@@ -214,6 +214,15 @@ describe('tags of words and answers in texts', () => {
     expect(await failure({ tagColumn: 'ner_tags', labelNames: ['O', 'B-PER'] })).include({
       code: 'BAD_LABEL',
     });
+    for (const [flags, says] of [
+      [
+        { tagColumn: 'ner_tags', labelColumn: 'other' },
+        /^--tag-column and --label-column exclude each other$/,
+      ],
+      [{ answerColumn: 'answers', labelNames: ['a', 'b'] }, /^--answer-column and --label-names exclude/],
+      [{ completionColumn: 'id', labelColumn: 'other' }, /^--completion-column and --label-column exclude/],
+    ] as const)
+      expect((await failure(flags as Partial<Options>)).message).match(says);
     expect(await failure({ answerColumn: 'answers', metric: 'accuracy' })).include({ code: 'BAD_OPTION' });
     const estimate = folder.file('spans-estimate');
     expect(await failure({ answerColumn: 'id' })).include({ code: 'BAD_DATA' });

@@ -124,9 +124,40 @@ describe('a training run', () => {
     const { reads, maxLength } = JSON.parse(
       String(folder.bytes('light-words', 'light_peft.json')),
     ) as AdapterInfo;
-    expect({ reads, maxLength }).deep.equal({ reads: { textColumns: ['words'] }, maxLength: 7 });
+    expect({ reads, maxLength }).deep.equal({
+      reads: { textColumns: ['words'], labelNames: ['0', '1'] },
+      maxLength: 7,
+    });
     const other = await errorOf(train(options({ ...read, out, from, textColumns: ['sentence'] })));
     expect(other).include({ code: 'BAD_DATA' });
+  });
+
+  it('takes labels by the names that were learned, and refuses a task that has them in another order', async () => {
+    const names = ['contradiction', 'entailment', 'neutral'];
+    const rows = (label: (i: number) => unknown) =>
+      Array.from({ length: 9 }, (_, i) => ({ premise: `p${i}`, hypothesis: `h${i}`, label: label(i % 3) }));
+    const file = (name: string, label: (i: number) => unknown) =>
+      folder.write(
+        name,
+        rows(label)
+          .map((row) => JSON.stringify(row))
+          .join('\n'),
+      );
+    const words = file('words-labels.jsonl', (i) => names[i]);
+    const integers = file('integer-labels.jsonl', (i) => i);
+    const [from, out] = [folder.file('estimate-names'), folder.file('light-names')];
+    const read = { validationFile: words, textColumns: ['premise', 'hypothesis'], maxSteps: 2 };
+    await estimate(options({ ...read, trainFile: words, out: from }));
+    await train(options({ trainFile: integers, validationFile: words, maxSteps: 2, from, out }));
+    const { labels } = JSON.parse(String(folder.bytes('light-names', 'light_peft.json'))) as AdapterInfo;
+    expect(labels).deep.equal(names);
+    for (const adapter of [from, out]) {
+      const { code, message } = await errorOf(
+        evaluate({ ...options({ adapter, task: 'cb' }), validationFile: integers }),
+      );
+      expect(code).equal('BAD_OPTION');
+      expect(message).match(/^--task cb: what was trained has learned contradiction, entailment, neutral/);
+    }
   });
 
   it("fills a task's template without being told the task again", async () => {
