@@ -1,4 +1,3 @@
-import { basename, dirname, join } from 'node:path';
 import { Command as Program, CommanderError } from 'commander';
 import { type ErrorCode, LightPeftError, messageOf } from './errors.ts';
 import { type Command, number } from './flag.ts';
@@ -10,10 +9,11 @@ import { generate } from './generate.ts';
 import type { Options } from './options.ts';
 import { diffPlans, inspectPlan, planDistances, type PlanReportOptions, reportPlan } from './plan-report.ts';
 import { pretrain } from './pretrain.ts';
+import { PredictionsFile } from './predictions-file.ts';
 import { progressTo } from './progress.ts';
 import type { RunOptions } from './run.ts';
 import { train, vanillaTrain } from './train.ts';
-import { isOfSystem, savedSomewhere, tryFolder, writeWhole } from './whole-file.ts';
+import { isOfSystem } from './whole-file.ts';
 import type { Report } from './workbench.ts';
 
 const table = (report: Report): string => {
@@ -69,12 +69,12 @@ function command(name: Command, signal: AbortSignal): Program {
     }
     if (name === 'predict') {
       const { out } = options;
-      if (out !== undefined) await tryFolder(dirname(out));
+      const file = out === undefined ? undefined : await PredictionsFile.of(out, options);
       const lines = (await predict(options, run))
         .map((prediction) => `${JSON.stringify(prediction)}\n`)
         .join('');
-      if (out === undefined) process.stdout.write(lines);
-      else await savedSomewhere(dirname(out), (folder) => writeWhole(join(folder, basename(out)), [lines]));
+      if (file) await file.write(lines);
+      else process.stdout.write(lines);
       return;
     }
     const report = await PHASES[name](options, run);

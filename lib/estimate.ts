@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { peftFiles } from './adapter/peft.ts';
 import { EarlyStop } from './early-stop.ts';
 import { begun } from './engine.ts';
@@ -15,8 +15,8 @@ import { goingOn } from './going-on.ts';
 import { inFull, momentsOf, type Smaller, startSmaller } from './smaller.ts';
 import { startHead } from './task-head.ts';
 import { checkVacant, type Phase, runTraining, type Start } from './training.ts';
-import { batchesIdentity, STATE } from './training-state.ts';
-import { alone, makeFolder, writeTogether } from './whole-file.ts';
+import { batchesIdentity, STATE, TrainingState } from './training-state.ts';
+import { alone, isSamePlace, makeFolder, writeTogether } from './whole-file.ts';
 import type { Report } from './workbench.ts';
 
 /** Steps of the masked run (Light-PEFT). */
@@ -67,8 +67,6 @@ function checkRounds(settings: Settings): void {
   if (foldMasks) throw bad('--fold-masks: masks are folded by train, after all estimations');
   if (rounds > 1 && from !== undefined)
     throw bad('--rounds and --from exclude each other: the first round has the whole base');
-  if (from !== undefined && resolve(from) === resolve(needed(settings, 'out')))
-    throw bad('--out: the estimate to go on from would be overwritten');
   if (rounds === 1 && from === undefined && (settings.rewind || carryMoments))
     throw bad(`${settings.rewind ? '--rewind' : '--carry-moments'}: there is nothing before this estimation`);
   if (rounds === 1 && from !== undefined && earlyStop)
@@ -97,6 +95,9 @@ async function eachRound(options: Options, settings: Settings, run: RunOptions):
   const out = needed(settings, 'out');
   const { rounds, resume } = settings;
   const folderOf = (round: number) => (round === rounds ? out : join(out, `round-${round}`));
+  // What an earlier run has left there is none of this one's.
+  const beginAnew = (round: number) => new TrainingState(folderOf(round), {}).remove();
+  if (!resume) await beginAnew(1);
   const done = await RoundsDone.of(out, settings);
   let seconds = 0;
   for (let round = done.count + 1; ; round++) {
@@ -112,6 +113,7 @@ async function eachRound(options: Options, settings: Settings, run: RunOptions):
       await done.remove();
       return { ...report, seconds };
     }
+    await beginAnew(round + 1);
     await done.add();
   }
 }
@@ -127,6 +129,8 @@ async function eachRound(options: Options, settings: Settings, run: RunOptions):
 export async function estimate(options: Options, run: RunOptions = {}): Promise<Report> {
   const settings = settle(options);
   checkRounds(settings);
+  if (settings.from !== undefined && (await isSamePlace(settings.from, needed(settings, 'out'))))
+    throw new LightPeftError('BAD_OPTION', '--out: the estimate to go on from would be overwritten');
   if (settings.rounds > 1) return inRounds(options, settings, run);
   const { from } = settings;
   const all = from === undefined ? options : await following(options, from, run);

@@ -5,6 +5,7 @@ import { writeCheckpoint } from './checkpoint/written.ts';
 import type { Dataset } from './data/dataset.ts';
 import { begun } from './engine.ts';
 import { stepsOf } from './fit.ts';
+import { LightPeftError } from './errors.ts';
 import type { NamedTensor } from './native.ts';
 import { needed, type Options, settle } from './options.ts';
 import { checkCut } from './plan-options.ts';
@@ -14,6 +15,7 @@ import { isOfWhole, type Smaller, startSmaller } from './smaller.ts';
 import { startHead } from './task-head.ts';
 import { taught, teacherOf } from './teacher.ts';
 import { type Phase, runTraining } from './training.ts';
+import { isSamePlace } from './whole-file.ts';
 import type { Report, Workbench } from './workbench.ts';
 
 /** A model that was trained itself, with its head. */
@@ -99,5 +101,8 @@ const LIGHT: Phase<Smaller> = {
 export async function train(options: Options, run: RunOptions = {}): Promise<Report> {
   const settings = settle(options);
   checkCut(settings);
+  const { teacher } = settings;
+  if (teacher !== undefined && (await isSamePlace(teacher, needed(settings, 'out'))))
+    throw new LightPeftError('BAD_OPTION', '--out: the teacher would be overwritten');
   return runTraining(await goingOn(needed(settings, 'from'), options, run), run, LIGHT);
 }

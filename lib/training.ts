@@ -1,5 +1,4 @@
 import { existsSync } from 'node:fs';
-import { realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { BaseDelta } from './adapter/delta.ts';
 import type { AdapterInfo } from './adapter/info.ts';
@@ -19,7 +18,7 @@ import type { Plan } from './plan/plan.ts';
 import { noteTruncation, type RunOptions } from './run.ts';
 import { type Identity, identityOf, TrainingState } from './training-state.ts';
 import { LIGHT_PLAN, PEFT_CONFIG } from './adapter/files.ts';
-import { alone, isIo, makeFolder, savedSomewhere } from './whole-file.ts';
+import { alone, isIo, isSamePlace, makeFolder, savedSomewhere } from './whole-file.ts';
 import { type Report, Workbench } from './workbench.ts';
 
 /** What is trained, and how it began. */
@@ -89,12 +88,10 @@ export function checkVacant(out: string, writes: Phase['writes']): void {
 export async function checkModelPlace(model: string, out: string): Promise<void> {
   checkVacant(out, 'model');
   if (!existsSync(out)) return;
-  const [from, to] = await Promise.all([model, out].map((path) => realpath(path).catch(() => path)));
-  if (from === to) throw new LightPeftError('BAD_OPTION', `--out: ${out} is the model's own folder`);
+  if (await isSamePlace(model, out))
+    throw new LightPeftError('BAD_OPTION', `--out: ${out} is the model's own folder`);
   await checkOwn(out);
 }
-
-const isAstray = (error: unknown): boolean => error instanceof LightPeftError && error.code === 'NOT_FINITE';
 
 /** What ends a run that has something to save. */
 const STOPS: readonly string[] = ['ABORTED', 'NOT_FINITE'];
@@ -178,6 +175,7 @@ async function trained<S extends Start>(
     throw new LightPeftError('BAD_STATE', `${state.file}: it is at step ${from.step} of ${steps}`);
   const early = await phase.early?.(bench, start, train);
   let savedAt = from?.step;
+  let ended = false;
   try {
     const {
       step,
@@ -210,6 +208,7 @@ async function trained<S extends Start>(
     });
     const seconds = spent + (start.seconds ?? 0);
     const tensors = await finish(step);
+    ended = true;
     savedAt = undefined;
     await state.remove().catch((error: unknown) => {
       bench.note(`the state of this run stays: ${messageOf(error)}`);
@@ -222,11 +221,10 @@ async function trained<S extends Start>(
       start.plan?.layers,
     );
   } catch (error) {
-    throw await unfinished(error, {
-      ...{ out, savedAt },
-      // What went astray is not worth what is there.
-      finish: phase.savesUnfinished && learned && !(earlier && isAstray(error)) ? () => finish(0) : undefined,
-    });
+    const saves = phase.savesUnfinished && learned;
+    // A part of a run is not worth what is there.
+    const has = ended ? 'the result' : earlier ? 'what it had before' : undefined;
+    throw await unfinished(error, { out, savedAt, has, finish: saves ? () => finish(0) : undefined });
   }
 }
 
@@ -240,20 +238,24 @@ interface Unfinished {
   out: string;
   /** The step of the state that it has left. */
   savedAt: number | undefined;
+  /** What is there. */
+  has: string | undefined;
   /** Saves what it has learned. */
   finish: (() => Promise<unknown>) | undefined;
 }
 
+/** What cannot be saved is told; what is not finite has been told already. */
+const lossOf = (failure: unknown): LightPeftError | undefined => (isIo(failure) ? failure : undefined);
+
 /** Saves what a stopped run has, and says where. */
-async function unfinished(error: unknown, { out, savedAt, finish }: Unfinished): Promise<unknown> {
+async function unfinished(error: unknown, { out, savedAt, has, finish }: Unfinished): Promise<unknown> {
   if (!(error instanceof LightPeftError)) return error;
   const goesOn = savedAt === undefined ? '' : `; --resume goes on from step ${savedAt}`;
   if (error.code === 'IO') return new LightPeftError('IO', `${error.message}${goesOn}`, { cause: error });
   if (!STOPS.includes(error.code)) return error;
-  const has = await finish?.().then(
-    () => `; ${out} has what was learned by then`,
-    (failure: unknown) => (isIo(failure) ? `; ${messageOf(failure)}` : ''),
-  );
+  const found = has ?? (await finish?.().then(() => 'what was learned by then', lossOf));
+  const kept =
+    found === undefined ? '' : `; ${found instanceof Error ? found.message : `${out} has ${found}`}`;
   const next = error.code === 'ABORTED' ? goesOn : '';
-  return new LightPeftError(error.code, `${error.message}${has ?? ''}${next}`, { cause: error });
+  return new LightPeftError(error.code, `${error.message}${kept}${next}`, { cause: error });
 }

@@ -1,13 +1,19 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { lstat, mkdir, mkdtemp, open, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, mkdtemp, open, readdir, realpath, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { LightPeftError, messageOf } from './errors.ts';
 import { withLock } from './lock.ts';
 
-const ioError = (path: string, error: unknown) =>
+export const ioError = (path: string, error: unknown) =>
   new LightPeftError('IO', `${path}: ${messageOf(error)}`, { cause: error });
+
+/** What a path leads to, without links; where nothing is there, as it is said. */
+export const placeOf = (path: string): Promise<string> => realpath(path).catch(() => resolve(path));
+
+export const isSamePlace = async (a: string, b: string): Promise<boolean> =>
+  (await placeOf(a)) === (await placeOf(b));
 
 export interface WholeFile {
   file: string;

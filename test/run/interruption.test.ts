@@ -64,6 +64,37 @@ describe('a run that may be stopped', () => {
     expect((await evaluate(options({ adapter: out }))).metrics).property('accuracy');
   });
 
+  it('that was stopped leaves an earlier result as it is', async () => {
+    const out = folder.file('finished');
+    await vanillaTrain(options({ out }));
+    const before = folder.bytes('finished', PEFT_TENSORS);
+    const message = await stopAt(5, (run) => vanillaTrain(options({ out, seed: 2 }), run));
+    expect(message).match(/finished has what it had before; --resume goes on from step \d+$/);
+    expect(folder.bytes('finished', PEFT_TENSORS).equals(before)).equal(true);
+  });
+
+  it('says that its result is there where it was stopped after it', async () => {
+    const out = folder.file('evaluated');
+    const abort = new AbortController();
+    const onProgress: RunOptions['onProgress'] = ({ step, steps }) => {
+      if (step === steps) abort.abort();
+    };
+    const { code, message } = await errorOf(
+      estimate(options({ out, maxSteps: 4 }), { onProgress, signal: abort.signal }),
+    );
+    expect([code, existsSync(join(out, 'scores.safetensors'))]).deep.equal(['ABORTED', true]);
+    expect(message).match(/evaluated has the result$/);
+  });
+
+  it('of rounds is not kept from going on by what an earlier run has left', async () => {
+    const out = folder.file('rounds-after');
+    await stopAt(3, (run) => estimate(options({ out, maxSteps: 8, targetParameters: 0.4 }), run));
+    const rounds = options({ out, maxSteps: 8, rounds: 2, targetParameters: 0.3 });
+    await stopAt(3, (run) => estimate(rounds, run));
+    await estimate({ ...rounds, resume: true });
+    expect(existsSync(join(out, 'scores.safetensors'))).equal(true);
+  });
+
   it('saves its state as often as it is told to', async () => {
     const out = folder.file('saving');
     const seen: boolean[] = [];

@@ -1,4 +1,4 @@
-import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { PEFT_TENSORS } from '../../lib/adapter/files.ts';
@@ -248,6 +248,22 @@ describe('what is wrong is refused before it is used', () => {
     expect(code).equal('BAD_OPTION');
     expect(message).match(/holds another kind of result \(scores.safetensors\)/);
     expect(readdirSync(out)).deep.equal(['scores.safetensors']);
+  });
+
+  it('what would write over what it reads', async () => {
+    const link = folder.file('link-to-estimate');
+    symlinkSync(estimated, link);
+    expect(await errorOf(estimate(options({ from: estimated, out: link, maxSteps: 2 })))).include({
+      code: 'BAD_OPTION',
+      message: '--out: the estimate to go on from would be overwritten',
+    });
+    const teacher = folder.file('teacher');
+    await vanillaTrain(options({ out: teacher, maxSteps: 1 }));
+    const taught = options({ from: estimated, distill: 0.5, teacher, out: teacher });
+    expect(await errorOf(train(taught))).include({
+      code: 'BAD_OPTION',
+      message: '--out: the teacher would be overwritten',
+    });
   });
 
   it('rounds to go on with that cannot be read', async () => {
