@@ -2,7 +2,7 @@ import { Command as Program, CommanderError } from 'commander';
 import { type ErrorCode, LightPeftError, messageOf } from './errors.ts';
 import { type Command, number } from './flag.ts';
 import { COMMANDS } from './flag-table.ts';
-import { checkNeeded, checkPassedOn, meaningless, optionsOf } from './flags.ts';
+import { checkNeeded, checkPassedOn, meaningless, optionsOf, parsed } from './flags.ts';
 import { estimate } from './estimate.ts';
 import { evaluate, predict } from './evaluate.ts';
 import { generate } from './generate.ts';
@@ -95,9 +95,9 @@ function planCommand(): Program {
     .description('A map of the layers, shares of parameters and operations, and the speed-up.')
     .argument('<adapter>', 'folder that train wrote')
     .option('--model <folder>', 'the base, where it is no longer where it was')
-    .option('--length <n>', 'tokens of a text', number)
+    .option('--length <n>', 'tokens of a text', (text) => parsed('--length', number, text))
     .option('--measure', 'time the base and what is left of it')
-    .option('--threads <n>', '0: one for each core', number)
+    .option('--threads <n>', '0: one for each core', (text) => parsed('--threads', number, text))
     .option('--json', AS_JSON)
     .action(async (adapter: string, { json, ...options }: PlanReportOptions & { json?: boolean }) => {
       const found = json
@@ -158,6 +158,11 @@ export async function main(argv: string[]): Promise<number> {
   for (const name of Object.keys(COMMANDS) as Command[]) program.addCommand(command(name, abort.signal));
   program.addCommand(planCommand());
   try {
+    if (argv.length === 0)
+      throw new LightPeftError(
+        'BAD_OPTION',
+        `a command is needed: ${program.commands.map((one) => one.name()).join(', ')}`,
+      );
     const named = program.commands.find((one) => one.name() === argv[0]);
     if (named) checkPassedOn(named, process.env);
     await program.parseAsync(argv, { from: 'user' });

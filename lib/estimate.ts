@@ -6,7 +6,7 @@ import { begun } from './engine.ts';
 import { LightPeftError } from './errors.ts';
 import { measured } from './measured.ts';
 import { type Cut, cutOf, needed, type Options, type Settings, settle } from './options.ts';
-import { checkCut, shareOfCut } from './plan-options.ts';
+import { checkCut, checkFits, shareOfCut } from './plan-options.ts';
 import { estimateFile, purposeOf, SCORES } from './plan/estimate-file.ts';
 import { estimatorOf, trainsMasks } from './plan/estimators.ts';
 import { RoundsDone } from './rounds-done.ts';
@@ -34,6 +34,7 @@ const phaseFor = (next: Settings, cut: Cut): Phase<Estimation> => ({
   writes: 'estimate',
   async begin(bench, data) {
     const { from } = bench.settings;
+    checkFits(next, bench.checkpoint.spec);
     const batches = batchesIdentity(bench.settings, data.examples);
     if (from !== undefined) {
       const smaller = await startSmaller(bench, data, from, { masks: true });

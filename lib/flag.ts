@@ -9,6 +9,9 @@ export const number = (text: string): number => {
 };
 export const list = (text: string): string[] => text.split(',').map((item) => item.trim());
 
+/** None, to take back those that an earlier run was given. */
+export const numbers = (text: string): number[] => (text.trim() === '' ? [] : list(text).map(number));
+
 export type Command =
   'estimate' | 'train' | 'vanilla-train' | 'pretrain' | 'evaluate' | 'predict' | 'generate';
 

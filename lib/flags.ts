@@ -8,7 +8,8 @@ const defaults = settle({ model: '' });
 
 function optionOf({ name, takes, help, needs, parse, several }: Flag, command: Command): Option {
   const value = defaults[name];
-  const shown = typeof value === 'number' ? Number(value.toPrecision(3)) : String(value ?? '');
+  const isPart = typeof value === 'number' && !Number.isInteger(value);
+  const shown = isPart ? Number(value.toPrecision(3)) : String(value ?? '');
   const known = shown === '' || shown === 'false' ? '' : ` (default: ${shown})`;
   const about = needs?.includes(command) ? `${help} (needed)` : help + known;
   const option = new Option(flagOf(name) + (takes ? ` <${takes}>` : ''), about);
@@ -17,7 +18,7 @@ function optionOf({ name, takes, help, needs, parse, several }: Flag, command: C
 }
 
 /** What a flag takes; its name comes before what is wrong with that. */
-function parsed(flag: string, parse: NonNullable<Flag['parse']>, text: string): unknown {
+export function parsed(flag: string, parse: NonNullable<Flag['parse']>, text: string): unknown {
   try {
     return parse(text);
   } catch (error) {

@@ -1,4 +1,5 @@
 import { isTokenwise } from './data/labels.ts';
+import type { Spec } from './checkpoint/spec.ts';
 import type { Dataset } from './data/dataset.ts';
 import { LightPeftError } from './errors.ts';
 import { type Cut, cutOf, flagOf, type Settings } from './options.ts';
@@ -101,6 +102,20 @@ function atMost(flag: string, value: number | undefined, there: number, what: st
     throw new LightPeftError('BAD_OPTION', `${flag}: a layer has ${there} ${what}, not ${value}`);
 }
 
+/** @throws {LightPeftError} BAD_OPTION: the cut asks for more than a layer has, or for a layer that is not there */
+export function checkFits({ minHeads, minNeurons, roundTo, protect }: Settings, spec: Spec): void {
+  atMost('--min-heads', minHeads, spec.heads, 'heads');
+  // Of fewer than those that stay where nothing is said, all stay.
+  if (minNeurons > MIN_NEURONS) atMost('--min-neurons', minNeurons, spec.ffn, 'neurons');
+  atMost('--round-to', roundTo, spec.ffn, 'neurons');
+  const beyond = protect.find((layer) => layer >= spec.layers);
+  if (beyond !== undefined)
+    throw new LightPeftError(
+      'BAD_OPTION',
+      `--protect: there are ${spec.layers} layers, from 0, and no ${beyond}`,
+    );
+}
+
 /**
  * How the settings want the cut to be made: heads and neurons to a target or by ratios, and modules and ranks likewise.
  * @param long whether it is for a long run
@@ -115,10 +130,7 @@ export async function planOptions(
   const { targetParameters, targetFlops, targetTime, targetPeft } = settings;
   const { depth, protect, minHeads, minNeurons } = settings;
   checkCut(settings);
-  atMost('--min-heads', minHeads, spec.heads, 'heads');
-  // Of fewer than those that stay where nothing is said, all stay.
-  if (minNeurons > MIN_NEURONS) atMost('--min-neurons', minNeurons, spec.ffn, 'neurons');
-  atMost('--round-to', settings.roundTo, spec.ffn, 'neurons');
+  checkFits(settings, spec);
   const unitRatios = given(settings, ...BY_RATIO);
   const rankRatios = given(settings, 'moduleRatio', 'rankRatio');
   const lengths = () => data.examples.flatMap((example) => example.lengths ?? [example.ids.length]);

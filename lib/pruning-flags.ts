@@ -1,4 +1,4 @@
-import { type Flag, list, number } from './flag.ts';
+import { type Flag, number, numbers } from './flag.ts';
 import { ESTIMATOR_NAMES, MODULE_ESTIMATORS } from './plan/estimators.ts';
 
 /** What is estimated, when that ends, what is cut and how it goes on. */
@@ -225,9 +225,9 @@ export const PRUNING_FLAGS: readonly Flag[] = [
   {
     name: 'protect',
     takes: 'layers',
-    help: 'that lose neither heads nor neurons, from 0, by comma',
+    help: "that lose neither heads nor neurons, from 0, by comma; '': none",
     of: ['estimate', 'train'],
-    parse: (text) => list(text).map(number),
+    parse: numbers,
   },
   {
     name: 'headScope',

@@ -173,8 +173,9 @@ export const isOfSystem = (error: unknown): boolean => error instanceof Error &&
  */
 export async function alone<T>(folder: string, work: () => Promise<T>): Promise<T> {
   let begun = false;
+  const lock = join(folder, '.run.lock');
   return withLock(
-    join(folder, '.run.lock'),
+    lock,
     (process) => {
       throw new LightPeftError('BAD_OPTION', `--out: process ${process} is writing to ${folder}`);
     },
@@ -183,7 +184,7 @@ export async function alone<T>(folder: string, work: () => Promise<T>): Promise<
       return work();
     },
   ).catch((error: unknown) => {
-    throw !begun && isOfSystem(error) ? ioError(folder, error) : error;
+    throw !begun && isOfSystem(error) ? ioError(lock, error) : error;
   });
 }
 

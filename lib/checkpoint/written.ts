@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { LightPeftError } from '../errors.ts';
 import type { NamedTensor } from '../native.ts';
-import { makeFolder, type WholeFile, writeTogether } from '../whole-file.ts';
+import { ioError, makeFolder, type WholeFile, writeTogether } from '../whole-file.ts';
 import { CONFIG, readConfig, type Trained } from './config.ts';
 import type { Family } from './families.ts';
 import { safetensorsFile } from './safetensors.ts';
@@ -99,6 +99,11 @@ export async function writeCheckpoint(
 export async function checkOwn(folder: string): Promise<void> {
   const file = join(folder, CONFIG);
   if (!existsSync(file)) return;
-  const own = await readFile(file, 'utf8').then((text) => text.includes(`"${OWN}"`));
+  const own = await readFile(file, 'utf8').then(
+    (text) => text.includes(`"${OWN}"`),
+    (error: unknown) => {
+      throw ioError(file, error);
+    },
+  );
   if (!own) throw new LightPeftError('BAD_OPTION', `${folder} holds a model that was not written here`);
 }

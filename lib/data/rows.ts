@@ -106,7 +106,9 @@ const tableRows = (options: Options): Reader =>
       }
     } catch (error) {
       if (!(error instanceof CsvError)) throw error;
-      throw bad(`${file}:${end + 1}: ${messageOf(error)}`, error);
+      // It reads ahead of the rows that have come.
+      const line = /at line (\d+)/.exec(error.message)?.[1] ?? end + 1;
+      throw bad(`${file}:${line}: ${messageOf(error)}`, error);
     }
   };
 

@@ -104,6 +104,8 @@ describe('rows of a data file', () => {
         /^BAD_DATA a\.csv:3: Quote Not Closed/,
       );
       expect(await refusal('a.csv', 'a,b\n1,x"2\n')).to.match(/^BAD_DATA a\.csv:2: Invalid Opening Quote/);
+      const late = `a,b\n${'1,2\n'.repeat(5000)}"1"x,2\n`;
+      expect(await refusal('a.csv', late)).to.match(/^BAD_DATA a\.csv:5002: Invalid Closing Quote/);
     });
 
     it('are refused where two columns have one name', async () => {

@@ -95,6 +95,14 @@ describe('the command line', () => {
     folder.write(name, all.map((row) => `${JSON.stringify(row)}\n`).join(''));
 
   const refusals: [what: string, code: string, says: RegExp, args: () => string[]][] = [
+    ['no command', 'BAD_OPTION', /a command is needed: estimate, train, /, () => []],
+    ['an unknown command', 'BAD_OPTION', /unknown command 'tran'.*Did you mean train/, () => ['tran']],
+    [
+      'a layer that is not there',
+      'BAD_OPTION',
+      /--protect: there are \d layers, from 0, and no 99/,
+      () => ['estimate', ...vanilla.slice(1, -2), '--protect', '99', '--out', folder.file('never')],
+    ],
     ['an unknown flag', 'BAD_OPTION', /Did you mean --batch-size/, () => withLast('--batchsize', '3')],
     [
       'a value out of range',
