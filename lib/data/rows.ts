@@ -83,9 +83,14 @@ const together = (header: string[], record: string[]): Record<string, string> =>
 
 const tableRows = (options: Options): Reader =>
   async function* (file) {
+    let read = 0; // lines, by the parser, which is ahead of the rows that are taken
     const parser = parse({
       ...options,
       info: true,
+      on_record: (record: string[], { lines }) => {
+        read = lines;
+        return record;
+      },
       // Whatever the first line ends with; csv-parse would hold the others to it.
       record_delimiter: ['\r\n', '\n'],
       // Checked below, where a short last row and a long one get the same message.
@@ -96,8 +101,8 @@ const tableRows = (options: Options): Reader =>
     let header: string[] | undefined;
     let end = 0;
     try {
-      for await (const read of parser) {
-        const { record, info } = read as { record: string[]; info: Info };
+      for await (const one of parser) {
+        const { record, info } = one as { record: string[]; info: Info };
         const line = end + 1;
         end = info.lines;
         if (header === undefined) header = headerOf(file, record);
@@ -106,9 +111,7 @@ const tableRows = (options: Options): Reader =>
       }
     } catch (error) {
       if (!(error instanceof CsvError)) throw error;
-      // It reads ahead of the rows that have come.
-      const line = /at line (\d+)/.exec(error.message)?.[1] ?? end + 1;
-      throw bad(`${file}:${line}: ${messageOf(error)}`, error);
+      throw bad(`${file}:${read + 1}: ${messageOf(error)}`, error);
     }
   };
 
