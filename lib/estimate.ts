@@ -16,7 +16,8 @@ import { inFull, momentsOf, type Smaller, startSmaller } from './smaller.ts';
 import { startHead } from './task-head.ts';
 import { checkVacant, type Phase, runTraining, type Start } from './training.ts';
 import { batchesIdentity, STATE, TrainingState } from './training-state.ts';
-import { alone, isSamePlace, makeFolder, writeTogether } from './whole-file.ts';
+import { alone, isSamePlace, makeFolder } from './result-folder.ts';
+import { writeTogether } from './whole-file.ts';
 import type { Report } from './workbench.ts';
 
 /** Steps of the masked run (Light-PEFT). */

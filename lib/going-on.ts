@@ -6,6 +6,7 @@ import { LightPeftError } from './errors.ts';
 import { type Cut, flagOf, type Options } from './options.ts';
 import { cutAgain } from './plan-options.ts';
 import { purposeOf, SCORES } from './plan/estimate-file.ts';
+import { whole } from './result-folder.ts';
 import type { RunOptions } from './run.ts';
 
 /** How the texts of an estimate were read, where no option says it, and by which names its head has learned their labels. */
@@ -21,7 +22,7 @@ function readAgain({ reads, labels, maxLength, docStride }: AdapterInfo, options
   };
 }
 
-/** Whether an estimate was for a cut that the options say less of. */
+/** What of a cut the options do not say. */
 const lessOf = (options: Options, cut: Cut): (keyof Cut)[] =>
   (Object.keys(cut) as (keyof Cut)[]).filter((name) => options[name] === undefined);
 
@@ -31,6 +32,7 @@ const lessOf = (options: Options, cut: Cut): (keyof Cut)[] =>
  * @throws {LightPeftError} BAD_SCORES: there is no estimate
  */
 export async function goingOn(from: string, options: Options, { onNote }: RunOptions): Promise<Options> {
+  await whole(from);
   const scores = join(from, SCORES);
   if (!existsSync(scores))
     throw new LightPeftError('BAD_SCORES', `--from: ${from} is no estimate, it has no ${SCORES}`);

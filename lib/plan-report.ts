@@ -13,6 +13,7 @@ import { median } from './median.ts';
 import { distances, GRANULARITIES, type Granularity } from './plan/distance.ts';
 import { keptShares, planMap } from './plan/inspect.ts';
 import { parsePlan, type Plan } from './plan/plan.ts';
+import { whole } from './result-folder.ts';
 import { isTarget } from './workbench.ts';
 
 export interface PlanReportOptions {
@@ -29,6 +30,7 @@ const TEXTS = 8;
 const ROUNDS = 7;
 
 async function opened(folder: string, model: string | undefined) {
+  await whole(folder);
   const adapter = await readLightAdapter(folder);
   const checkpoint = await openCheckpoint(model ?? adapter.info.base);
   const { layers, heads, ffn } = checkpoint.spec;
@@ -152,6 +154,7 @@ export async function planDistances(
   { model }: PlanReportOptions = {},
 ): Promise<Record<Granularity, number>> {
   const first = await opened(a, model);
+  await whole(b);
   const second = await readLightAdapter(b);
   if (second.plan.fingerprint !== first.plan.fingerprint)
     throw new LightPeftError('BAD_PLAN', `${a} and ${b} were made for different bases`);

@@ -2,7 +2,8 @@ import { stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, extname, join } from 'node:path';
 import { LightPeftError } from './errors.ts';
 import type { Options } from './options.ts';
-import { ioError, placeOf, savedSomewhere, tryFolder, writeWhole } from './whole-file.ts';
+import { placeOf, savedSomewhere, makeFolder } from './result-folder.ts';
+import { ioError, writeWhole } from './whole-file.ts';
 
 /** Of predictions, which may be written again. */
 const OWN = '.jsonl';
@@ -25,7 +26,7 @@ export class PredictionsFile {
     if (found && extname(file) !== OWN && read.includes(dirname(file)))
       throw lost(`a file of ${dirname(file)}, which is read`);
     const isFile = found?.isFile() ?? true;
-    if (isFile) await tryFolder(dirname(file));
+    if (isFile) await makeFolder(dirname(file));
     return new PredictionsFile(file, isFile);
   }
 

@@ -18,7 +18,7 @@ import type { RunOptions } from './run.ts';
 import { STATE } from './training-state.ts';
 import { Tokenizer } from './tokenizer.ts';
 import { checkModelPlace, type Phase, runTraining } from './training.ts';
-import { removeFolder } from './whole-file.ts';
+import { removeFolder } from './result-folder.ts';
 import type { Report, Workbench } from './workbench.ts';
 
 /** Where a model with random weights lies until it is trained. */

@@ -6,7 +6,8 @@ import { z } from 'zod';
 import { LightPeftError } from './errors.ts';
 import { needed, type Settings } from './options.ts';
 import { differenceOf, type Identity, IDENTITY, optionsIdentity, STATE } from './training-state.ts';
-import { removeFile, writeWhole } from './whole-file.ts';
+import { removeFile } from './result-folder.ts';
+import { writeWhole } from './whole-file.ts';
 
 const FILE = 'rounds.json';
 const SCHEMA = z.strictObject({ identity: IDENTITY, count: z.int().nonnegative() });

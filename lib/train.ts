@@ -15,7 +15,7 @@ import { isOfWhole, type Smaller, startSmaller } from './smaller.ts';
 import { startHead } from './task-head.ts';
 import { taught, teacherOf } from './teacher.ts';
 import { type Phase, runTraining } from './training.ts';
-import { isSamePlace } from './whole-file.ts';
+import { isSamePlace } from './result-folder.ts';
 import type { Report, Workbench } from './workbench.ts';
 
 /** A model that was trained itself, with its head. */

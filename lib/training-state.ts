@@ -9,7 +9,8 @@ import { LightPeftError, messageOf } from './errors.ts';
 import type { Position } from './fit.ts';
 import type { SessionState } from './native.ts';
 import { flagOf, type Settings } from './options.ts';
-import { removeFile, writeTogether } from './whole-file.ts';
+import { removeFile } from './result-folder.ts';
+import { writeTogether } from './whole-file.ts';
 
 /** Options without influence on what a run computes; `model`, `trainFile` and `from` are compared by content. */
 const FREE: readonly (keyof Settings)[] = [

@@ -18,7 +18,8 @@ import type { Plan } from './plan/plan.ts';
 import { noteTruncation, type RunOptions } from './run.ts';
 import { type Identity, identityOf, TrainingState } from './training-state.ts';
 import { LIGHT_PLAN, PEFT_CONFIG } from './adapter/files.ts';
-import { alone, isIo, isSamePlace, makeFolder, savedSomewhere } from './whole-file.ts';
+import { alone, isSamePlace, makeFolder, savedSomewhere } from './result-folder.ts';
+import { isIo } from './whole-file.ts';
 import { type Report, Workbench } from './workbench.ts';
 
 /** What is trained, and how it began. */

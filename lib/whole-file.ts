@@ -1,19 +1,17 @@
 import { randomUUID } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { lstat, mkdir, mkdtemp, open, readdir, realpath, rename, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { lstat, open, readFile, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { z } from 'zod';
 import { LightPeftError, messageOf } from './errors.ts';
-import { withLock } from './lock.ts';
 
 export const ioError = (path: string, error: unknown) =>
   new LightPeftError('IO', `${path}: ${messageOf(error)}`, { cause: error });
 
-/** What a path leads to, without links; where nothing is there, as it is said. */
-export const placeOf = (path: string): Promise<string> => realpath(path).catch(() => resolve(path));
+export const isIo = (error: unknown): error is LightPeftError =>
+  error instanceof LightPeftError && error.code === 'IO';
 
-export const isSamePlace = async (a: string, b: string): Promise<boolean> =>
-  (await placeOf(a)) === (await placeOf(b));
+/** Whether a call of the operating system failed. */
+export const isOfSystem = (error: unknown): boolean => error instanceof Error && 'syscall' in error;
 
 export interface WholeFile {
   file: string;
@@ -41,40 +39,97 @@ async function movedAside(file: string, aside: string): Promise<(() => Promise<v
   return () => rename(aside, file);
 }
 
+/** In a folder whose files are being replaced by new ones, which are all written: which these are, in their order. */
+const JOURNAL = '.saving.json';
+const NAME = z.string().regex(/^[^/]+$/);
+const MOVES = z.array(z.strictObject({ file: NAME, temporary: NAME.nullable() })).min(1);
+
+async function writeJournal(journal: string, moves: z.infer<typeof MOVES>): Promise<void> {
+  const temporary = `${journal}.${randomUUID()}.tmp`;
+  await writeTemporary(temporary, [JSON.stringify(moves)]);
+  await rename(temporary, journal);
+}
+
+/** Whether a process was killed while it replaced what belongs together there, or is about it. */
+export const isBeingSaved = (folder: string): Promise<boolean> =>
+  lstat(join(folder, JOURNAL)).then(
+    () => true,
+    () => false,
+  );
+
 /**
- * Writes files that belong together, of which the last tells that all are there: it is gone before the first is in its
- * place, so that no mixture of old and new can be read. None is touched before all new ones are written, and where one
- * cannot take its place, the earlier ones have theirs again.
+ * Ends what a killed process has begun; to be called where no other one is about it.
+ * @throws {LightPeftError} IO
+ */
+export async function finishSaving(folder: string): Promise<void> {
+  const journal = join(folder, JOURNAL);
+  const text = await readFile(journal, 'utf8').catch(() => undefined);
+  if (text === undefined) return;
+  try {
+    const moves = MOVES.parse(JSON.parse(text)).map(({ file, temporary }) => ({
+      file: join(folder, file),
+      temporary: temporary === null ? null : join(folder, temporary),
+    }));
+    const last = moves.at(-1)!;
+    const there = async (path: string | null) =>
+      path !== null && (await lstat(path).catch(() => undefined)) !== undefined;
+    if (await there(last.temporary)) await rm(last.file, { force: true });
+    for (const { file, temporary } of moves)
+      if (temporary === null) await rm(file, { force: true });
+      else if (await there(temporary)) await rename(temporary, file);
+    await rm(journal);
+  } catch (error) {
+    throw ioError(journal, error);
+  }
+}
+
+/**
+ * Writes files of one folder that belong together, of which the last tells that all are there: it is gone before the first
+ * is in its place, so that no mixture of old and new can be read. None is touched before all new ones are written, and
+ * where one cannot take its place, the earlier ones have theirs again; where the process is killed meanwhile,
+ * `finishSaving` ends it.
  * @throws {LightPeftError} IO
  */
 export async function writeTogether(files: readonly WholeFile[]): Promise<void> {
   // In the same folder, as a rename cannot cross file systems.
   const staged = files.map(({ file, pieces }) => ({
     ...{ file, pieces, aside: `${file}.${randomUUID()}.tmp` },
-    temporary: `${file}.${randomUUID()}.tmp`,
+    temporary: pieces && `${file}.${randomUUID()}.tmp`,
   }));
+  const journal = join(dirname(files[0]!.file), JOURNAL);
   const undo: (() => Promise<void>)[] = [];
   let at = '';
   try {
     for (const { file, pieces, temporary } of staged) {
       at = file;
-      if (pieces) await writeTemporary(temporary, pieces);
+      if (pieces) await writeTemporary(temporary!, pieces);
     }
     // One alone takes an earlier one's place in one step.
-    for (const { file, aside } of staged.length > 1 ? staged.toReversed() : []) {
-      at = file;
-      const back = await movedAside(file, aside);
-      if (back) undo.push(back);
+    if (staged.length > 1) {
+      at = journal;
+      const moves = staged.map(({ file, temporary }) => ({
+        file: basename(file),
+        temporary: temporary && basename(temporary),
+      }));
+      await writeJournal(journal, moves);
+      for (const { file, aside } of staged.toReversed()) {
+        at = file;
+        const back = await movedAside(file, aside);
+        if (back) undo.push(back);
+      }
     }
-    for (const { file, pieces, temporary } of staged) {
+    for (const { file, temporary } of staged) {
       at = file;
-      if (!pieces) continue;
+      if (temporary === null) continue;
       await rename(temporary, file);
       undo.push(() => rm(file));
     }
+    if (staged.length > 1) await rm(journal);
   } catch (error) {
+    // What is undone must not be done again.
+    if (staged.length > 1) await rm(journal, { force: true }).catch(() => undefined);
     for (const step of undo.reverse()) await step().catch(() => undefined);
-    for (const { temporary } of staged) await rm(temporary, { force: true });
+    for (const { temporary } of staged) if (temporary) await rm(temporary, { force: true });
     throw ioError(at, error);
   }
   // What stays is swept one day.
@@ -87,117 +142,3 @@ export async function writeTogether(files: readonly WholeFile[]): Promise<void> 
  */
 export const writeWhole = (file: string, pieces: readonly (Uint8Array | string)[]): Promise<void> =>
   writeTogether([{ file, pieces }]);
-
-/** Node's own `recursive` never ends where a parent is there and yet nothing can be made in it, as in /proc. */
-async function makeEach(folder: string): Promise<void> {
-  if (existsSync(folder)) return;
-  const parent = dirname(resolve(folder));
-  if (parent !== resolve(folder)) await makeEach(parent);
-  await mkdir(folder).catch((error: NodeJS.ErrnoException) => {
-    // Another may have made it meanwhile.
-    if (error.code !== 'EEXIST') throw error;
-  });
-}
-
-const TEMPORARY = /\.?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.tmp$/;
-const HOUR = 3_600_000;
-
-/** Takes away what a process that was killed has left; another may be writing what is younger. */
-async function sweep(folder: string): Promise<void> {
-  for (const name of await readdir(folder)) {
-    if (!TEMPORARY.test(name)) continue;
-    const file = join(folder, name);
-    // One that is gone meanwhile, or another's, is no concern of this process.
-    const found = await lstat(file).catch(() => undefined);
-    if (found?.isFile() && Date.now() - found.mtimeMs > HOUR) await rm(file).catch(() => undefined);
-  }
-}
-
-/**
- * A folder in which files can be written, which is tried, for what takes long should not fail at its end.
- * @throws {LightPeftError} IO
- */
-export async function tryFolder(folder: string): Promise<void> {
-  const trial = join(folder, `${randomUUID()}.tmp`);
-  try {
-    await makeEach(folder);
-    await writeFile(trial, '');
-    await rm(trial);
-  } catch (error) {
-    throw ioError(folder, error);
-  }
-}
-
-/**
- * Such a folder for results alone.
- * @throws {LightPeftError} IO
- */
-export async function makeFolder(folder: string): Promise<void> {
-  await tryFolder(folder);
-  await sweep(folder).catch((error: unknown) => {
-    throw ioError(folder, error);
-  });
-}
-
-export const isIo = (error: unknown): error is LightPeftError =>
-  error instanceof LightPeftError && error.code === 'IO';
-
-/**
- * Saves to a folder or, where that fails, to one of its own among the system's temporary ones: what took long to make is not
- * lost with a full disk.
- * @throws {LightPeftError} IO: it is in the temporary folder, which the message names, or lost
- */
-export async function savedSomewhere(folder: string, save: (folder: string) => Promise<void>): Promise<void> {
-  try {
-    await save(folder);
-  } catch (error) {
-    if (!isIo(error)) throw error;
-    const failed = (where: string) =>
-      new LightPeftError('IO', `${error.message}; what was to be saved is ${where}`, { cause: error });
-    const other = await mkdtemp(join(tmpdir(), 'light-peft-')).catch(() => undefined);
-    if (other === undefined) throw failed('lost');
-    await save(other).catch(async (again: unknown) => {
-      await removeFolder(other);
-      throw failed(`lost: ${messageOf(again)}`);
-    });
-    throw failed(`in ${other}, to be moved to ${folder}`);
-  }
-}
-
-/** Whether a call of the operating system failed. */
-export const isOfSystem = (error: unknown): boolean => error instanceof Error && 'syscall' in error;
-
-/**
- * Runs what writes its results to a folder.
- * @throws {LightPeftError} BAD_OPTION: another run is at it, whose results would be lost among these; IO
- */
-export async function alone<T>(folder: string, work: () => Promise<T>): Promise<T> {
-  let begun = false;
-  const lock = join(folder, '.run.lock');
-  return withLock(
-    lock,
-    (process) => {
-      throw new LightPeftError('BAD_OPTION', `--out: process ${process} is writing to ${folder}`);
-    },
-    () => {
-      begun = true;
-      return work();
-    },
-  ).catch((error: unknown) => {
-    throw !begun && isOfSystem(error) ? ioError(lock, error) : error;
-  });
-}
-
-/** @throws {LightPeftError} IO; that it is not there is no error */
-export async function removeFile(file: string): Promise<void> {
-  await rm(file, { force: true }).catch((error: unknown) => {
-    throw ioError(file, error);
-  });
-}
-
-/** With all that is in it. */
-export async function removeFolder(folder: string): Promise<void> {
-  await rm(folder, { force: true, recursive: true }).catch((error: unknown) => {
-    throw ioError(folder, error);
-  });
-}

@@ -15,6 +15,7 @@ import { type ModuleConfig, type NamedTensor, type Part, type SessionConfig } fr
 import { readsOf, type Settings } from './options.ts';
 import { encoderCost, parameterCosts } from './plan/costs.ts';
 import { estimatorOf, moduleEstimatorOf, trainsMasks } from './plan/estimators.ts';
+import { whole } from './result-folder.ts';
 import type { RunOptions } from './run.ts';
 import type { TextLengths } from './checkpoint/config.ts';
 import { headConfig } from './head-config.ts';
@@ -69,6 +70,8 @@ export class Workbench implements Disposable {
   ) {}
 
   static async open(settings: Settings, { onNote = () => undefined }: RunOptions = {}): Promise<Workbench> {
+    const { model: base, adapter, from, teacher } = settings;
+    for (const folder of [base, adapter, from, teacher]) if (folder !== undefined) await whole(folder);
     const read = readingOf(settings);
     const checkpoint = await openCheckpoint(settings.model, await askedOf(settings, read));
     const { length } = checkpoint.ignored;

@@ -4,7 +4,8 @@ import { readHeader, safetensorsFile, type Tensor } from '../checkpoint/safetens
 import { LightPeftError } from '../errors.ts';
 import type { NamedTensor } from '../native.ts';
 import { parsePlan, type Plan } from '../plan/plan.ts';
-import { makeFolder, writeTogether } from '../whole-file.ts';
+import { makeFolder } from '../result-folder.ts';
+import { writeTogether } from '../whole-file.ts';
 import * as files from './files.ts';
 import { type BaseDelta, checkDelta, digestOf } from './delta.ts';
 import { badAdapter } from './files.ts';

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { renameSync, rmSync, statSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { LightPeftError } from '../../lib/errors.ts';
-import { makeFolder } from '../../lib/whole-file.ts';
+import { makeFolder } from '../../lib/result-folder.ts';
 import { setupFailed } from '../setup/failure.ts';
 import { lastWord, runProgram, which } from '../setup/program.ts';
 

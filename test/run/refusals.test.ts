@@ -137,7 +137,7 @@ describe('what is wrong is refused before it is used', () => {
         expect(refused).lengthOf(1);
         expect(refused[0]).include({
           code: 'BAD_OPTION',
-          message: `--out: process ${process.pid} is writing to ${out}`,
+          message: `process ${process.pid} is writing to ${out}`,
         });
         expect(readdirSync(out).filter((name) => name.endsWith('.lock'))).deep.equal([]);
       }

@@ -1,5 +1,8 @@
 import { expect } from 'chai';
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { whole } from '../../lib/result-folder.ts';
 import { type WholeFile, writeTogether } from '../../lib/whole-file.ts';
 import { Broken } from '../checkpoint/broken.ts';
 
@@ -38,4 +41,27 @@ describe('files that belong together', () => {
     expect(['a', 'c'].map((name) => readFileSync(scratch.path(name), 'utf8'))).to.deep.equal(['a', 'c']);
     expect(readdirSync(scratch.folder)).to.have.length(3);
   });
+
+  const [OLD, NEW] = ['["old a","old b","old c"]', '["new a",null,"new c"]'] as const;
+  for (const side of ['before', 'after'])
+    it(`are the old ones or the new ones where a process was killed ${side} any rename`, async () => {
+      const saver = join(import.meta.dirname, 'killed-saver.ts');
+      const seen = new Set<string>();
+      for (let count = 1, killed = true; killed; count++) {
+        for (const name of names) writeFileSync(scratch.path(name), `old ${name}`);
+        const args = ['--import', 'tsx', saver, scratch.folder, String(count), side];
+        const { status, signal } = spawnSync(process.execPath, args);
+        killed = signal === 'SIGKILL';
+        expect(killed || status === 0).to.equal(true);
+        await whole(scratch.folder);
+        const left = names.map((name) =>
+          existsSync(scratch.path(name)) ? readFileSync(scratch.path(name), 'utf8') : null,
+        );
+        const set = JSON.stringify(left);
+        expect([OLD, NEW], `${count}`).to.include(set);
+        if (killed) seen.add(set);
+        for (const name of readdirSync(scratch.folder)) rmSync(scratch.path(name));
+      }
+      expect([...seen]).to.deep.equal(side === 'before' ? [OLD, NEW] : [NEW]);
+    });
 });
