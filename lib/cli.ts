@@ -53,7 +53,6 @@ function command(name: Command, signal: AbortSignal): Program {
   phase.option('--json', JSON_HELP[name] ?? AS_JSON);
   phase.action(async (given: Options & { json?: boolean }) => {
     const { json, ...options } = given;
-    checkNeeded(name, options);
     const run: RunOptions = {
       signal,
       onProgress: progressTo(process.stderr, name),
@@ -61,6 +60,7 @@ function command(name: Command, signal: AbortSignal): Program {
     };
     const unused = meaningless(name, options);
     if (unused.length > 0) run.onNote?.(`${unused.join(', ')}: not for ${name}, but for other commands`);
+    checkNeeded(name, options);
     if (name === 'generate') {
       const texts = await generate(options, run);
       const lines = texts.map((one) => (json ? JSON.stringify(one) : one.prompt + one.text));
@@ -86,11 +86,11 @@ function command(name: Command, signal: AbortSignal): Program {
 /** `plan inspect` and `plan diff`. */
 function planCommand(): Program {
   const quiet = (program: Program) => program.exitOverride().configureOutput({ writeErr: () => undefined });
-  const plan = quiet(new Program('plan').description('Shows what light adapters keep of their base.')).action(
-    () => {
-      throw new LightPeftError('BAD_OPTION', 'plan: inspect an adapter, or diff two');
-    },
-  );
+  const about = new Program('plan').description('Shows what light adapters keep of their base.');
+  // Of what is no command of its either.
+  const plan = quiet(about.allowExcessArguments()).action(() => {
+    throw new LightPeftError('BAD_OPTION', 'plan: inspect an adapter, or diff two');
+  });
   quiet(plan.command('inspect'))
     .description('A map of the layers, shares of parameters and operations, and the speed-up.')
     .argument('<adapter>', 'folder that train wrote')

@@ -16,7 +16,7 @@ import { inFull, momentsOf, type Smaller, startSmaller } from './smaller.ts';
 import { startHead } from './task-head.ts';
 import { checkVacant, type Phase, runTraining, type Start } from './training.ts';
 import { batchesIdentity, STATE, TrainingState } from './training-state.ts';
-import { alone, isSamePlace, makeFolder } from './result-folder.ts';
+import { alone, isSamePlace, makeFolder, whole } from './result-folder.ts';
 import { writeTogether } from './whole-file.ts';
 import type { Report } from './workbench.ts';
 
@@ -81,6 +81,7 @@ function checkRounds(settings: Settings): void {
 
 /** What `from` was trained with and measured for goes on, where nothing else is asked for. */
 async function following(options: Options, from: string, run: RunOptions): Promise<Options> {
+  await whole(from);
   const { estimator, moduleEstimator } = await purposeOf(join(from, SCORES));
   return goingOn(from, { estimator, moduleEstimator, ...options }, run);
 }
@@ -99,17 +100,20 @@ async function eachRound(options: Options, settings: Settings, run: RunOptions):
   const folderOf = (round: number) => (round === rounds ? out : join(out, `round-${round}`));
   // What an earlier run has left there is none of this one's.
   const beginAnew = (round: number) => new TrainingState(folderOf(round), {}).remove();
-  if (!resume) await beginAnew(1);
   const done = await RoundsDone.of(out, settings);
   let seconds = 0;
   for (let round = done.count + 1; ; round++) {
     const folder = folderOf(round);
+    run.onNote?.(`round ${round} of ${rounds}`);
     const own: Options = { ...options, out: folder, resume: resume && existsSync(join(folder, STATE)) };
     const from = round > 1 ? folderOf(round - 1) : undefined;
     const before = from === undefined ? {} : shareOfCut(settings, (round - 1) / rounds);
     const all = from === undefined ? own : { ...(await following(own, from, run)), from, ...before };
     const next = settle({ ...own, ...shareOfCut(settings, round / rounds) });
-    const report = await runTraining(all, run, phaseFor(next, cutOf(options)), { held: folder === out });
+    const report = await runTraining(all, run, phaseFor(next, cutOf(options)), {
+      held: folder === out,
+      anew: !resume,
+    });
     seconds += report.seconds;
     if (round === rounds) {
       await done.remove();

@@ -145,7 +145,7 @@ export const FLAGS: readonly Flag[] = [
   {
     name: 'metric',
     takes: 'name',
-    help: 'accuracy, f1, macro_f1, matthews_correlation, pearson, spearmanr; precision, recall; exact_match; default: the usual ones of what is told',
+    help: 'accuracy, f1, macro_f1, matthews_correlation, pearson, spearmanr; precision, recall; exact_match, perplexity; default: the usual ones of what is told',
     of: [...TASKS, 'evaluate'],
   },
   {

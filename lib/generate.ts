@@ -5,7 +5,7 @@ import { beamSearch } from './generation/beams.ts';
 import { drawn } from './generation/sampling.ts';
 import { continued, greatest } from './generation/tokens.ts';
 import { load } from './loaded.ts';
-import { type Options, needed, settle, type Settings } from './options.ts';
+import { flagOf, type Options, needed, settle, type Settings } from './options.ts';
 import type { RunOptions } from './run.ts';
 import { Workbench } from './workbench.ts';
 
@@ -35,6 +35,11 @@ function chooserOf(settings: Settings): (logits: Float32Array, prompt: number) =
 export async function generate(options: Options, run: RunOptions = {}): Promise<Generated[]> {
   const settings = settle(options);
   const prompts = needed(settings, 'prompt');
+  const idle = (['temperature', 'topK', 'topP'] as const).filter((name) => options[name] !== undefined);
+  if (idle.length > 0 && !settings.sample)
+    run.onNote?.(`${idle.map(flagOf).join(', ')}: of no use without --sample`);
+  if (options.lengthPenalty !== undefined && settings.beams === 1)
+    run.onNote?.('--length-penalty: of no use without --beams');
   if (settings.sample && settings.beams > 1)
     throw new LightPeftError('BAD_OPTION', '--sample and --beams exclude each other');
   using bench = await Workbench.open(settings, run);
@@ -43,19 +48,21 @@ export async function generate(options: Options, run: RunOptions = {}): Promise<
     prompts.map((prompt): [string] => [prompt]),
     { maxLength: spec.maxLength },
   );
-  const longest = Math.max(...encoded.map(({ ids }) => ids.length));
+  // A prompt does not end yet, whatever its tokenizer ends texts with.
+  const { after } = await bench.tokenizer.frame();
+  const ids = encoded.map((tokens) => [...tokens.ids.subarray(0, tokens.ids.length - after.length)]);
+  const longest = Math.max(...ids.map(({ length }) => length));
   if (longest + settings.maxNewTokens > spec.maxLength)
     throw new LightPeftError(
       'BAD_OPTION',
       `--max-new-tokens: ${settings.maxNewTokens} after a prompt of ${longest} tokens are more than the ${spec.maxLength} that the model is for`,
     );
-  const empty = encoded.findIndex(({ ids }) => ids.length === 0);
+  const empty = ids.findIndex(({ length }) => length === 0);
   if (empty >= 0) throw new LightPeftError('BAD_DATA', `prompt ${empty + 1} has no token`);
   const { maxNewTokens, beams, lengthPenalty } = settings;
   const ends = new Set(await endsOf(folder));
   const { signal } = run;
   const limits = { maxNewTokens, ends, vocab: spec.vocab, signal };
-  const ids = encoded.map((tokens) => [...tokens.ids]);
   const { session: loaded } = await load(bench, settings.adapter, { kind: 'tokens' });
   using session = loaded;
   const found =

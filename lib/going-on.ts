@@ -3,23 +3,18 @@ import { join } from 'node:path';
 import { type AdapterInfo, readInfoIfAny } from './adapter/info.ts';
 import { readsAgain, saysAll } from './data/reading.ts';
 import { LightPeftError } from './errors.ts';
-import { type Cut, flagOf, type Options } from './options.ts';
+import { type Cut, flagOf, type Options, type Reads } from './options.ts';
 import { cutAgain } from './plan-options.ts';
 import { purposeOf, SCORES } from './plan/estimate-file.ts';
 import { whole } from './result-folder.ts';
 import type { RunOptions } from './run.ts';
 
-/** How the texts of an estimate were read, where no option says it, and by which names its head has learned their labels. */
-function readAgain({ reads, labels, maxLength, docStride }: AdapterInfo, options: Options): Partial<Options> {
+/** How the texts of an estimate were read, and by which names its head has learned their labels, but for what options say. */
+function readAgain({ reads, labels }: AdapterInfo, options: Options): Reads {
   const again = readsAgain(reads, options);
   // A task has its own, and other labels have others.
   const known = labels && again.task === undefined && !saysAll(reads, options);
-  return {
-    maxLength,
-    ...(docStride !== undefined && { docStride }),
-    ...(known && { labelNames: labels }),
-    ...again,
-  };
+  return { ...(known && { labelNames: labels }), ...again };
 }
 
 /** What of a cut the options do not say. */
@@ -32,6 +27,7 @@ const lessOf = (options: Options, cut: Cut): (keyof Cut)[] =>
  * @throws {LightPeftError} BAD_SCORES: there is no estimate
  */
 export async function goingOn(from: string, options: Options, { onNote }: RunOptions): Promise<Options> {
+  if (!existsSync(from)) throw new LightPeftError('BAD_SCORES', `--from: ${from}: no such folder`);
   await whole(from);
   const scores = join(from, SCORES);
   if (!existsSync(scores))
@@ -41,8 +37,9 @@ export async function goingOn(from: string, options: Options, { onNote }: RunOpt
   const again = lessOf(options, cut).map((name) => `${flagOf(name)} ${String(cut[name])}`);
   if (again.length > 0) onNote?.(`cuts as was estimated for: ${again.join(' ')}`);
   const info = await readInfoIfAny(from);
-  const all = { ...(info && readAgain(info, options)), ...(given as Options), ...cut };
-  if (!info) return all;
-  const { r, alpha, targetModules } = info;
-  return { ...all, loraR: r, loraAlpha: alpha, targetModules };
+  if (!info) return { ...(given as Options), ...cut };
+  const { maxLength, docStride, r, alpha, targetModules } = info;
+  const lengths = { maxLength, ...(docStride !== undefined && { docStride }) };
+  const adapter = { loraR: r, loraAlpha: alpha, targetModules };
+  return { ...lengths, ...(given as Options), ...readAgain(info, options), ...cut, ...adapter };
 }

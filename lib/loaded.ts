@@ -24,11 +24,12 @@ export interface Loaded {
 const named = (tensors: Map<string, { shape: number[]; data: Float32Array }>): NamedTensor[] =>
   [...tensors].map(([name, { shape, data }]) => ({ name, shape, data }));
 
-/** Class names: those given, or as many numbers as the head has outputs; one output is a value. */
+/** Class names: those given, learned, or a task's, or as many numbers as the head has outputs; one output is a value. */
 function labelsOf(
   bench: Workbench,
   names: string[] | null | undefined,
   outputs: number,
+  where: string,
   info?: AdapterInfo | null,
 ): LabelSet {
   const asked = bench.reading.labels;
@@ -56,7 +57,7 @@ function labelsOf(
   if (said && names && isReordered(said, names))
     throw new LightPeftError(
       'BAD_OPTION',
-      `${labelNames ? '--label-names' : `--task ${task}`}: what was trained has learned ${names.join(', ')}, in this order`,
+      `${labelNames ? '--label-names' : `--task ${task}`}: ${where} has learned ${names.join(', ')}, in this order`,
     );
   const labels = labelNames ?? names ?? said ?? Array.from({ length: outputs }, (_, i) => String(i));
   if (labels.length !== outputs)
@@ -83,7 +84,7 @@ function adapterLabels(
   if (info?.tells === 'tokens' || (asked?.kind === 'tokens' && !headed)) return { kind: 'tokens' };
   if (asked?.kind === 'tokens')
     throw new LightPeftError('BAD_OPTION', `${adapter} tells labels, not what comes next; see predict`);
-  return labelsOf(bench, info?.labels, trainedHead(tensors, adapter), info);
+  return labelsOf(bench, info?.labels, trainedHead(tensors, adapter), adapter, info);
 }
 
 /**
@@ -121,9 +122,9 @@ export async function load(
     if (outputs === undefined)
       throw new LightPeftError(
         'BAD_OPTION',
-        `${model} has no trained task head; pass --adapter, or train one first`,
+        `${model} has no trained task head; pass --adapter, or train one first, or --completion-column for what a decoder says`,
       );
-    const labels = labelsOf(bench, bench.checkpoint.labels, outputs);
+    const labels = labelsOf(bench, bench.checkpoint.labels, outputs, model);
     const session = await begun(bench.session(bench.model, labels, []), (one) => one.setTensors(named(own)));
     return { session, labels };
   }

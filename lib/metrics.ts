@@ -125,7 +125,10 @@ const METRICS: Record<ClassMetric, Metric> = {
   spearmanr: spearman,
 };
 
-const OF_VALUES: readonly MetricName[] = ['pearson', 'spearmanr'];
+const OF_VALUES: readonly (MetricName | undefined)[] = ['pearson', 'spearmanr'];
+
+/** Whether it measures values, whatever numbers these are. */
+export const isOfValues = (name: MetricName | undefined): boolean => OF_VALUES.includes(name);
 
 /** What labels of tokens are measured by. */
 const OF_TOKENS: Partial<Record<LabelSet['kind'], readonly MetricName[]>> = {
@@ -145,7 +148,7 @@ export function checkMetrics(names: readonly MetricName[], labels: LabelSet): vo
     );
   if (labels.kind in OF_TOKENS) return;
   for (const name of names) {
-    if (OF_VALUES.includes(name) !== (labels.kind === 'regression')) {
+    if (isOfValues(name) !== (labels.kind === 'regression')) {
       const kind = labels.kind === 'regression' ? 'values' : 'classes';
       throw new LightPeftError('BAD_OPTION', `${name} is no metric of ${kind}`);
     }

@@ -59,6 +59,7 @@ const SCHEMA = z.strictObject({
       'precision',
       'recall',
       'exact_match',
+      'perplexity',
     ] satisfies MetricName[])
     .optional(),
   /** What is trained beside the head: LoRA, or, with none, the model itself. */

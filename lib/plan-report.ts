@@ -32,7 +32,9 @@ const ROUNDS = 7;
 async function opened(folder: string, model: string | undefined) {
   await whole(folder);
   const adapter = await readLightAdapter(folder);
-  const checkpoint = await openCheckpoint(model ?? adapter.info.base);
+  const base = model ?? adapter.info.base;
+  await whole(base);
+  const checkpoint = await openCheckpoint(base);
   const { layers, heads, ffn } = checkpoint.spec;
   const { fingerprint } = checkpoint;
   return { ...adapter, plan: parsePlan(adapter.plan, { fingerprint, layers, heads, ffn }), checkpoint };

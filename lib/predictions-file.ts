@@ -22,7 +22,8 @@ export class PredictionsFile {
     const lost = (what: string) => new LightPeftError('BAD_OPTION', `--out: ${out} is ${what}`);
     if (input !== undefined && file === (await placeOf(input))) throw lost('the input');
     if (found?.isDirectory()) throw lost('a folder');
-    const read = await Promise.all([adapter, model].map((folder) => placeOf(folder ?? '')));
+    const folders = [adapter, model].filter((folder) => folder !== undefined);
+    const read = await Promise.all(folders.map(placeOf));
     if (found && extname(file) !== OWN && read.includes(dirname(file)))
       throw lost(`a file of ${dirname(file)}, which is read`);
     const isFile = found?.isFile() ?? true;

@@ -13,12 +13,12 @@ import { Random } from './data/random.ts';
 import { LightPeftError } from './errors.ts';
 import { stepsOf } from './fit.ts';
 import { endsOf } from './generation/ends.ts';
-import { needed, type Options, settle } from './options.ts';
+import { needed, type Options, type Settings, settle } from './options.ts';
 import type { RunOptions } from './run.ts';
 import { STATE } from './training-state.ts';
 import { Tokenizer } from './tokenizer.ts';
 import { checkModelPlace, type Phase, runTraining } from './training.ts';
-import { removeFolder } from './result-folder.ts';
+import { alone, makeFolder, removeFolder, whole } from './result-folder.ts';
 import type { Report, Workbench } from './workbench.ts';
 
 /** Where a model with random weights lies until it is trained. */
@@ -109,16 +109,26 @@ export async function pretrain(options: Options, run: RunOptions = {}): Promise<
   if (options.peft === 'lora')
     throw new LightPeftError('BAD_OPTION', '--peft lora: all weights are pretrained');
   const settings = settle({ ...options, peft: 'none' });
-  const { model, resume, scratch, seed } = settings;
+  const { model, scratch } = settings;
+  await whole(model);
   const config = join(model, CONFIG);
   if (!existsSync(config) || (!scratch && (await hasWeights(model))))
     return runTraining({ ...options, peft: 'none' }, run, phaseFor());
   const out = needed(settings, 'out');
   await checkModelPlace(model, out);
-  const initial = join(out, INITIAL);
-  await checkOwn(initial);
   // It would be missed there, under another name.
   await Tokenizer.fromFolder(model);
+  await makeFolder(out);
+  return alone(out, () => fromRandom(options, settings, run));
+}
+
+/** From random weights, which lie in `out` until a run is over that need not go on from them. */
+async function fromRandom(options: Options, settings: Settings, run: RunOptions): Promise<Report> {
+  const { model, resume, seed } = settings;
+  const out = needed(settings, 'out');
+  const config = join(model, CONFIG);
+  const initial = join(out, INITIAL);
+  await checkOwn(initial);
   const source = createHash('sha256')
     .update(await readFile(config))
     .digest('hex');
@@ -127,7 +137,7 @@ export async function pretrain(options: Options, run: RunOptions = {}): Promise<
   run.onNote?.(`begins with random weights, from seed ${seed}`);
   const phase = phaseFor({ folder: initial, source });
   try {
-    return await runTraining({ ...options, peft: 'none', model: initial }, run, phase);
+    return await runTraining({ ...options, peft: 'none', model: initial }, run, phase, { held: true });
   } catch (error) {
     // Of no use where there is no state to go on from.
     if (!existsSync(join(out, STATE))) await removeFolder(initial);

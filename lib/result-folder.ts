@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { lstat, mkdir, mkdtemp, readdir, realpath, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { LightPeftError, messageOf } from './errors.ts';
 import { withLock } from './lock.ts';
 import { finishSaving, ioError, isBeingSaved, isIo, isOfSystem } from './whole-file.ts';
@@ -68,7 +69,9 @@ export async function alone<T>(folder: string, work: () => Promise<T>): Promise<
     async () => {
       begun = true;
       await finishSaving(folder);
-      await sweep(folder);
+      await sweep(folder).catch((error: unknown) => {
+        throw ioError(folder, error);
+      });
       return work();
     },
   ).catch((error: unknown) => {
@@ -76,12 +79,19 @@ export async function alone<T>(folder: string, work: () => Promise<T>): Promise<
   });
 }
 
+/** Results are replaced within milliseconds, but by a process that was stopped. */
+const PATIENCE_MS = 5000;
+
 /**
- * Ends what a process was killed at that replaced a folder's results, before these are read.
- * @throws {LightPeftError} BAD_OPTION: a process is about it; IO
+ * Waits for another process that replaces a folder's results, or ends what one was killed at, before they are read.
+ * @throws {LightPeftError} BAD_OPTION: another process is about it, and stays; IO
  */
 export async function whole(folder: string): Promise<void> {
-  if (await isBeingSaved(folder)) await alone(folder, () => Promise.resolve());
+  for (const began = performance.now(); await isBeingSaved(folder); await sleep(20))
+    await alone(folder, () => Promise.resolve()).catch((error: unknown) => {
+      const busy = error instanceof LightPeftError && error.code === 'BAD_OPTION';
+      if (!busy || performance.now() - began > PATIENCE_MS) throw error;
+    });
 }
 
 /**

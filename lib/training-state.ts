@@ -106,6 +106,8 @@ export class TrainingState {
   readonly file: string;
   private readonly deltaFile: string;
   private deltaIsThere = false;
+  /** Whether `out` has a result that is not this run's, and worth more than a part of it. */
+  keeps = false;
 
   constructor(
     out: string,
@@ -114,6 +116,21 @@ export class TrainingState {
   ) {
     this.file = join(out, STATE);
     this.deltaFile = join(out, STATE_DELTA);
+  }
+
+  /** The same in another folder. */
+  in(folder: string): TrainingState {
+    if (join(folder, STATE) === this.file) return this;
+    const other = new TrainingState(folder, this.identity, this.delta);
+    other.keeps = this.keeps;
+    return other;
+  }
+
+  /** Whether what is in the folder is no mere part of the run whose state is there, or there is none. */
+  async keptAnother(): Promise<boolean> {
+    if (!this.exists) return true;
+    const header = await readHeader(this.file).catch(() => undefined);
+    return header?.metadata['keeps'] !== 'false';
   }
 
   get exists(): boolean {
@@ -128,6 +145,7 @@ export class TrainingState {
     const state = safetensorsFile(this.file, new Map(bytes), {
       identity,
       position: JSON.stringify(position),
+      keeps: String(this.keeps),
     });
     // Once: a state alone takes an earlier one's place in one step.
     const files =
@@ -151,6 +169,7 @@ export class TrainingState {
       const tensors = Object.fromEntries(await readBytes(this.file));
       const position = POSITION.parse(JSON.parse(metadata['position'] ?? ''));
       this.deltaIsThere = true;
+      this.keeps = metadata['keeps'] === 'true';
       return { position, state: { stepsDone: position.step, tensors } };
     } catch (error) {
       if (error instanceof LightPeftError && error.code === 'BAD_STATE') throw error;

@@ -15,7 +15,7 @@ import type { NamedTensor } from './native.ts';
 import { needed, type Options, type Settings, settle } from './options.ts';
 import { SCORES } from './plan/estimate-file.ts';
 import type { Plan } from './plan/plan.ts';
-import { noteTruncation, type RunOptions } from './run.ts';
+import { noteNames, noteTruncation, type RunOptions } from './run.ts';
 import { type Identity, identityOf, TrainingState } from './training-state.ts';
 import { LIGHT_PLAN, PEFT_CONFIG } from './adapter/files.ts';
 import { alone, isSamePlace, makeFolder, savedSomewhere } from './result-folder.ts';
@@ -101,12 +101,13 @@ const STOPS: readonly string[] = ['ABORTED', 'NOT_FINITE'];
  * Trains what `phase` sets up, saves and evaluates it. A run that is aborted leaves its state in `out`, to go on from
  * with `resume`, and what it has learned so far.
  * @param held whether the caller sees to it that no other run writes to `out`
+ * @param anew whether what an earlier run has left is of no use, as this is a part of another
  */
 export async function runTraining<S extends Start>(
   options: Options,
   run: RunOptions,
   phase: Phase<S>,
-  { held = false } = {},
+  { held = false, anew = false } = {},
 ): Promise<Report> {
   const settings = settle(options);
   const out = needed(settings, 'out');
@@ -121,6 +122,7 @@ export async function runTraining<S extends Start>(
     phase.read ? phase.read(bench, file, labels !== undefined) : bench.read(file, labels);
   const train = await read(trainFile);
   noteTruncation(run, trainFile, train);
+  if (bench.reading.labels === undefined) noteNames(run, train.labels);
   const { validationFile } = settings;
   const validation = validationFile ? await read(validationFile, train.labels) : undefined;
   if (validation) noteTruncation(run, validationFile!, validation);
@@ -128,7 +130,7 @@ export async function runTraining<S extends Start>(
   const work = async () => {
     // Another run may have ended there while the files were read.
     await checkPlace();
-    return trained(bench, run, phase, { out, train, validation });
+    return trained(bench, run, phase, { out, train, validation, anew });
   };
   return await (held ? work() : alone(out, work));
 }
@@ -138,7 +140,12 @@ async function trained<S extends Start>(
   bench: Workbench,
   run: RunOptions,
   phase: Phase<S>,
-  { out, train, validation }: { out: string; train: Dataset; validation: Dataset | undefined },
+  {
+    out,
+    train,
+    validation,
+    anew,
+  }: { out: string; train: Dataset; validation?: Dataset | undefined; anew: boolean },
 ): Promise<Report> {
   const { settings } = bench;
   const start = await phase.begin(bench, train, run);
@@ -149,10 +156,11 @@ async function trained<S extends Start>(
   };
   const state = new TrainingState(out, identity, start.delta);
   const from = settings.resume ? await resume(state, session) : undefined;
-  const earlier = existsSync(join(out, SIGNS[phase.writes]));
+  if (anew) await state.remove();
+  if (!from) state.keeps = existsSync(join(out, SIGNS[phase.writes])) && (await state.keptAnother());
   if (from) bench.note(`goes on from step ${from.step}`);
   else if (state.exists) bench.note(`starts anew; --resume would go on with the run that ${out} holds`);
-  else if (earlier) bench.note(`what ${out} holds is replaced when this has ended`);
+  else if (state.keeps) bench.note(`what ${out} holds is replaced when this has ended`);
 
   const finish = async (taken: number): Promise<NamedTensor[]> => {
     const tensors = await bench.trained(session);
@@ -193,8 +201,7 @@ async function trained<S extends Start>(
       pack: start.pack,
       save: async (position) => {
         const found = await session.state();
-        const write = (folder: string) =>
-          (folder === out ? state : new TrainingState(folder, identity, start.delta)).write(position, found);
+        const write = (folder: string) => state.in(folder).write(position, found);
         // There is another time unless this is the last one.
         await (run.signal?.aborted ? savedSomewhere(out, write) : write(out)).then(
           () => (savedAt = position.step),
@@ -224,7 +231,7 @@ async function trained<S extends Start>(
   } catch (error) {
     const saves = phase.savesUnfinished && learned;
     // A part of a run is not worth what is there.
-    const has = ended ? 'the result' : earlier ? 'what it had before' : undefined;
+    const has = ended ? 'the result' : state.keeps ? 'what it had before' : undefined;
     throw await unfinished(error, { out, savedAt, has, finish: saves ? () => finish(0) : undefined });
   }
 }

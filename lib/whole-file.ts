@@ -57,6 +57,14 @@ export const isBeingSaved = (folder: string): Promise<boolean> =>
     () => false,
   );
 
+function movesOf(text: string): z.infer<typeof MOVES> {
+  try {
+    return MOVES.parse(JSON.parse(text));
+  } catch (error) {
+    throw new Error('it does not list files that are being saved, and may be removed', { cause: error });
+  }
+}
+
 /**
  * Ends what a killed process has begun; to be called where no other one is about it.
  * @throws {LightPeftError} IO
@@ -66,7 +74,7 @@ export async function finishSaving(folder: string): Promise<void> {
   const text = await readFile(journal, 'utf8').catch(() => undefined);
   if (text === undefined) return;
   try {
-    const moves = MOVES.parse(JSON.parse(text)).map(({ file, temporary }) => ({
+    const moves = movesOf(text).map(({ file, temporary }) => ({
       file: join(folder, file),
       temporary: temporary === null ? null : join(folder, temporary),
     }));
@@ -122,17 +130,16 @@ export async function writeTogether(files: readonly WholeFile[]): Promise<void> 
       at = file;
       if (temporary === null) continue;
       await rename(temporary, file);
-      undo.push(() => rm(file));
+      undo.push(() => rename(file, temporary));
     }
-    if (staged.length > 1) await rm(journal);
   } catch (error) {
-    // What is undone must not be done again.
-    if (staged.length > 1) await rm(journal, { force: true }).catch(() => undefined);
     for (const step of undo.reverse()) await step().catch(() => undefined);
+    if (staged.length > 1) await rm(journal, { force: true }).catch(() => undefined);
     for (const { temporary } of staged) if (temporary) await rm(temporary, { force: true });
     throw ioError(at, error);
   }
-  // What stays is swept one day.
+  // What stays of these is done once more, to no effect, or swept one day.
+  if (staged.length > 1) await rm(journal).catch(() => undefined);
   for (const { aside } of staged) await rm(aside, { force: true }).catch(() => undefined);
 }
 

@@ -83,11 +83,17 @@ export function ranksOf(tensors: Shaped, file: string): Map<string, number> {
   return ranks;
 }
 
+/** @throws {LightPeftError} BAD_ADAPTER: it is not there */
+export function checkFolder(folder: string): void {
+  if (!existsSync(folder)) throw badAdapter(`${folder}: no such folder`);
+}
+
 /**
  * What a folder holds, by the file that is written last, so that an adapter half written is none.
  * @throws {LightPeftError} BAD_ADAPTER: it holds neither kind, or both
  */
 export function kindOfAdapter(folder: string): 'peft' | 'light' {
+  checkFolder(folder);
   const peft = existsSync(join(folder, PEFT_CONFIG));
   const light = existsSync(join(folder, LIGHT_PLAN));
   if (peft && light)

@@ -68,6 +68,7 @@ export async function writeLightAdapter(
 
 /** @throws {LightPeftError} BAD_ADAPTER; BAD_PLAN: plan.json is malformed or was made for another base */
 export async function readLightAdapter(folder: string): Promise<LightAdapter> {
+  files.checkFolder(folder);
   if (!existsSync(join(folder, files.LIGHT_PLAN)))
     throw badAdapter(
       `${folder}: there is no plan here (${files.LIGHT_PLAN}); train writes adapters that have one`,

@@ -55,7 +55,7 @@ const shown = (label: Label): string => (typeof label === 'string' ? `"${label}"
 const SHOWN = 20;
 
 /** "a, b, c", cut short where there are many. */
-const listed = (names: readonly string[]): string =>
+export const listed = (names: readonly string[]): string =>
   names.slice(0, SHOWN).join(', ') + (names.length > SHOWN ? `, … (${names.length} in all)` : '');
 
 /**
@@ -75,7 +75,7 @@ const integerClasses = (integers: ReadonlySet<number>, file: string): string[] =
   // could not be told from it.
   if (!complete)
     throw bad(
-      `${file}: integer labels must run from 0 without a gap; there are ${listed(sorted.map(String))}; give the label names`,
+      `${file}: integer labels must run from 0 without a gap; there are ${listed(sorted.map(String))}; give the label names, or --metric pearson where they are values`,
     );
   return Array.from({ length: count }, (_, i) => String(i));
 };
@@ -91,7 +91,9 @@ const integerClasses = (integers: ReadonlySet<number>, file: string): string[] =
 export const inferLabels = (examples: Iterable<{ label: Label }>, file: string): WholeLabels => {
   const words = new Set<string>();
   const numbers = new Set<number>();
+  let unlabelled = 0;
   for (const { label } of examples) {
+    if (label === null) unlabelled++;
     if (label === null) continue;
     const number = numberOf(label);
     if (number === undefined) words.add(String(label));
@@ -102,7 +104,9 @@ export const inferLabels = (examples: Iterable<{ label: Label }>, file: string):
       `${file}: some labels are numbers (${[...numbers][0]}), some are not ("${[...words][0]}"); give the label names`,
     );
   if (words.size === 1)
-    throw bad(`${file}: every label is "${[...words][0]}"; two classes or more are needed`);
+    throw bad(
+      `${file}: every label is "${[...words][0]}"${unlabelled > 0 ? `, but in ${unlabelled} rows that have none` : ''}; two classes or more are needed`,
+    );
   if (words.size > 0) return { kind: 'classes', names: [...words].sort() };
   if (![...numbers].every(Number.isInteger)) return { kind: 'regression' };
   numbers.delete(-1);

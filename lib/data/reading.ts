@@ -1,5 +1,5 @@
 import { LightPeftError } from '../errors.ts';
-import type { MetricName } from '../metrics.ts';
+import { isOfValues, type MetricName } from '../metrics.ts';
 import { flagOf, type Reads, readsOf, type Settings } from '../options.ts';
 import { type Task, taskOf } from '../tasks.ts';
 import type { Columns, Template } from './examples.ts';
@@ -28,7 +28,8 @@ type Said = Reads & Pick<Settings, 'docStride'>;
 const bad = (message: string) => new LightPeftError('BAD_OPTION', message);
 
 /** @throws {LightPeftError} BAD_OPTION: one of these is given, too, and would say nothing */
-function checkWithout(settings: Said, flag: string, names: (keyof Said)[]): void {
+function checkWithout(settings: Said, option: keyof Said, names: (keyof Said)[]): void {
+  const flag = settings[option] === undefined ? `--task ${settings.task}` : flagOf(option);
   const given = names.find((name) => settings[name] !== undefined);
   if (given !== undefined) throw bad(`${flag} and ${flagOf(given)} exclude each other`);
 }
@@ -37,7 +38,7 @@ function checkWithout(settings: Said, flag: string, names: (keyof Said)[]): void
 function completionOf(settings: Said, completion: string, usual: Columns['text'] | undefined): Reading {
   const [prompt, more] = settings.textColumns ?? usual ?? [];
   if (more !== undefined) throw bad('--completion-column: there is room for one text column before it');
-  checkWithout(settings, '--completion-column', ['choiceColumns', 'labelNames', 'labelColumn']);
+  checkWithout(settings, 'completionColumn', ['choiceColumns', 'labelNames', 'labelColumn']);
   return {
     columns: { text: prompt === undefined ? [completion] : [prompt, completion], label: null },
     labels: { kind: 'tokens' },
@@ -49,7 +50,7 @@ function completionOf(settings: Said, completion: string, usual: Columns['text']
 function tagsOf(settings: Said, task?: Task): Reading {
   const [words, more] = settings.textColumns ?? task?.columns.text ?? ['tokens'];
   if (more !== undefined) throw bad('--tag-column: the words are in one column');
-  if (settings.tagColumn !== undefined) checkWithout(settings, '--tag-column', ['labelColumn']);
+  if (settings.tagColumn !== undefined) checkWithout(settings, 'tagColumn', ['labelColumn']);
   const names = settings.labelNames;
   const usual = task?.columns.label ?? 'ner_tags';
   const label = settings.tagColumn ?? settings.labelColumn ?? usual;
@@ -68,8 +69,8 @@ function spansOf(settings: Said, task?: Task): Reading {
   const text = (settings.textColumns ?? task?.columns.text ?? ['question', 'context']) as Columns['text'];
   if (text.length !== 2)
     throw bad('--answer-column: --text-columns names the questions and the texts that answer them');
-  checkWithout(settings, '--answer-column', ['labelNames']);
-  if (settings.answerColumn !== undefined) checkWithout(settings, '--answer-column', ['labelColumn']);
+  checkWithout(settings, 'answerColumn', ['labelNames']);
+  if (settings.answerColumn !== undefined) checkWithout(settings, 'answerColumn', ['labelColumn']);
   return {
     columns: {
       text,
@@ -114,14 +115,19 @@ export function readingOf(settings: Said): Reading {
   if (settings.tagColumn !== undefined || task?.labels.kind === 'tags') return tagsOf(settings, task);
   if (settings.answerColumn !== undefined || task?.labels.kind === 'spans') return spansOf(settings, task);
   const text = settings.textColumns as Columns['text'] | undefined;
-  const named: LabelSet | undefined = settings.labelNames && { kind: 'classes', names: settings.labelNames };
+  const named: LabelSet | undefined = settings.labelNames
+    ? { kind: 'classes', names: settings.labelNames }
+    : isOfValues(settings.metric)
+      ? { kind: 'regression' }
+      : undefined;
   const choices = settings.choiceColumns?.map((column): Template => {
     const [context, more] = text ?? ['sentence'];
     if (more !== undefined) throw bad('--choice-columns: there is room for one text column beside a choice');
     return [`{${context}}`, `{${column}}`];
   });
-  if (choices) checkWithout(settings, '--choice-columns', ['labelNames']);
   const given = choices && choicesOf(choices.length, task);
+  const labels = given ?? (text ? undefined : task?.labels);
+  if (labels?.kind === 'choices') checkWithout(settings, 'choiceColumns', ['labelNames']);
   return {
     columns: {
       text: text ?? task?.columns.text ?? ['sentence'],
@@ -154,14 +160,17 @@ export function saysAll(reads: Reads, options: Reads): boolean {
   );
 }
 
-/** How files are read that are to be read as in an earlier run, but for what is said now. */
+/**
+ * How files are read that are to be read as in an earlier run, but for what is said now; to be put over what is said now,
+ * of which a column may have another's place.
+ */
 export function readsAgain(reads: Reads = {}, options: Reads): Reads {
-  const { labelColumn, ...now } = readsOf(options);
-  const again = { ...(!saysAll(reads, options) && reads), ...now };
-  if (labelColumn === undefined) return again;
-  // Where a column of another name has what labels are elsewhere, it takes that one's place.
-  const place = (['tagColumn', 'answerColumn'] as const).find(
-    (name) => now[name] === undefined && again[name] !== undefined,
-  );
-  return { ...again, [place ?? 'labelColumn']: labelColumn };
+  const now = readsOf(options);
+  const before = saysAll(reads, options) ? {} : reads;
+  const again = { ...before, ...now };
+  const place = (['tagColumn', 'answerColumn'] as const).find((name) => again[name] !== undefined);
+  if (place === undefined || again.labelColumn === undefined) return again;
+  // They name the same: that of now does. Where both are of now, they are refused.
+  const said = [now[place], now.labelColumn].filter((column) => column !== undefined);
+  return said.length === 1 ? { ...again, [place]: said[0], labelColumn: undefined } : again;
 }

@@ -31,7 +31,7 @@ WIDTHS = {work["padTo"] or max(lengths) for lengths in work["batches"]}
 # In the order of what they cost to try; the first is torch.compile's own.
 MODES = ["default", "reduce-overhead", "max-autotune-no-cudagraphs"] if CUDA else ["default"]
 # In which modes are tried: none is begun that is not over by then if it takes as long as the longest before it.
-TRIAL_SECONDS = 75
+TRIAL_SECONDS = 150
 if CUDA:
     torch.cuda.set_device(DEVICE)
     # peft keeps its adapters in fp32: their products are several times as fast on tensor cores.

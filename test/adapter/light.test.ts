@@ -1,4 +1,4 @@
-import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { cutAdapter } from '../../lib/adapter/cut.ts';
@@ -59,6 +59,9 @@ describe('light adapters', () => {
   });
 
   it('are told from PEFT adapters and from other folders', async () => {
+    const absent = () => kindOfAdapter(join(scratch.folder, 'absent'));
+    expect(await scratch.failure(absent)).to.match(/^BAD_ADAPTER absent: no such folder$/);
+    mkdirSync(scratch.folder, { recursive: true });
     expect(await scratch.failure(() => kindOfAdapter(scratch.folder))).to.match(/^BAD_ADAPTER .*neither/);
     await writeLightAdapter(scratch.folder, cut, PLAN, INFO);
     writeFileSync(join(scratch.folder, 'adapter_config.json'), '{}');

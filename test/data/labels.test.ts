@@ -38,7 +38,7 @@ describe('label sets', () => {
   it('are refused where they are not clear', async () => {
     const refusal = (labels: Label[]) => failure(() => infer(labels));
     expect(await refusal([1, 2, 5])).to.equal(
-      'BAD_LABEL x.csv: integer labels must run from 0 without a gap; there are 1, 2, 5; give the label names',
+      'BAD_LABEL x.csv: integer labels must run from 0 without a gap; there are 1, 2, 5; give the label names, or --metric pearson where they are values',
     );
     expect(await refusal([0, 2])).to.match(/there are 0, 2;/);
     expect(await refusal([1, 2])).to.match(/there are 1, 2;/);

@@ -73,6 +73,18 @@ describe('a run that may be stopped', () => {
     expect(folder.bytes('finished', PEFT_TENSORS).equals(before)).equal(true);
   });
 
+  it('that was resumed and stopped again leaves what it has learned by then', async () => {
+    const out = folder.file('stopped-twice');
+    await stopAt(3, (run) => vanillaTrain(options({ out }), run));
+    const first = folder.bytes('stopped-twice', PEFT_TENSORS);
+    const message = await stopAt(8, (run) => vanillaTrain(options({ out, resume: true }), run));
+    expect(message).match(/stopped-twice has what was learned by then; --resume goes on from step/);
+    expect(folder.bytes('stopped-twice', PEFT_TENSORS).equals(first)).equal(false);
+    const kept = folder.file('finished');
+    const again = await stopAt(8, (run) => vanillaTrain(options({ out: kept, seed: 2, resume: true }), run));
+    expect(again).match(/finished has what it had before/);
+  });
+
   it('says that its result is there where it was stopped after it', async () => {
     const out = folder.file('evaluated');
     const abort = new AbortController();

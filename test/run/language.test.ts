@@ -108,6 +108,24 @@ describe('a decoder that says tokens', () => {
     }
   });
 
+  it('goes on after a prompt whatever its tokenizer ends texts with', async () => {
+    const ending = folder.file('ending');
+    cpSync(base, ending, { recursive: true });
+    const file = join(ending, 'tokenizer.json');
+    const tokenizer = JSON.parse(readFileSync(file, 'utf8')) as object;
+    const text = (id: string) => ({ Sequence: { id, type_id: 0 } });
+    const end = { SpecialToken: { id: '</s>', type_id: 0 } };
+    const template = {
+      ...{ type: 'TemplateProcessing', single: [text('A'), end], pair: [text('A'), text('B'), end] },
+      special_tokens: { '</s>': { id: '</s>', ids: [2], tokens: ['</s>'] } },
+    };
+    writeFileSync(file, JSON.stringify({ ...tokenizer, post_processor: template }));
+    const said = async (model: string) =>
+      (await generate({ model, prompt: ['what comes after'], maxNewTokens: 6 }))[0]!.tokens;
+    expect(await said(ending)).deep.equal(await said(base));
+    expect(await said(base)).not.deep.equal([]);
+  });
+
   it('keeps adapters that tell labels and those that say tokens apart', async () => {
     const rows = Array.from({ length: 8 }, (_, i) => ({
       question: `what is ${COLOURS[i % 5]!}`,

@@ -35,6 +35,18 @@ describe('a file of predictions', () => {
       expect(readFileSync(scratch.path(name), 'utf8')).equal('as it was');
   });
 
+  it('may be beside what else lies where the process is', async () => {
+    writeFileSync(scratch.path('old.txt'), 'old');
+    const before = process.cwd();
+    process.chdir(scratch.folder);
+    try {
+      await (await PredictionsFile.of('old.txt', { input: 'input.jsonl' })).write('told\n');
+    } finally {
+      process.chdir(before);
+    }
+    expect(readFileSync(scratch.path('old.txt'), 'utf8')).equal('told\n');
+  });
+
   it('is what a link leads to', async () => {
     writeFileSync(scratch.path('there.txt'), '');
     symlinkSync(scratch.path('there.txt'), scratch.path('link.txt'));

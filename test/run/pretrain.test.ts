@@ -1,6 +1,7 @@
-import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
+import { LightPeftError } from '../../lib/errors.ts';
 import { masked, shifted } from '../../lib/data/masking.ts';
 import { Random } from '../../lib/data/random.ts';
 import {
@@ -125,6 +126,15 @@ describe('pretraining', () => {
     expect(await errorOf(predict({ model: folder.file('masked'), input: folder.file('text.txt') }))).include({
       code: 'BAD_OPTION',
     });
+  });
+
+  it('is not disturbed by a second run for the same folder, which is refused', async () => {
+    const out = folder.file('shared');
+    const run = () => pretrain(options(encoder, { out, maxSteps: 20 })).catch((error: unknown) => error);
+    const ends = await Promise.all([run(), run()]);
+    const refused = ends.filter((one) => one instanceof LightPeftError);
+    expect(refused.map(({ code }) => code)).deep.equal(['BAD_OPTION']);
+    expect(existsSync(join(out, 'model.safetensors'))).equal(true);
   });
 
   it('of an encoder may begin with the next token', async () => {

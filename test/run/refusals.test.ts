@@ -220,7 +220,7 @@ describe('what is wrong is refused before it is used', () => {
   });
 
   it('a metric of the other kind of labels', async () => {
-    const metric = options({ out: folder.file('never'), metric: 'pearson' });
+    const metric = options({ out: folder.file('never'), metric: 'pearson', labelNames: ['0', '1'] });
     expect(await errorOf(vanillaTrain(metric))).include({ code: 'BAD_OPTION' });
     expect(await errorOf(vanillaTrain({ ...metric, task: 'stsb', metric: 'accuracy' }))).property('code');
   });

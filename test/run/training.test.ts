@@ -132,6 +132,21 @@ describe('a training run', () => {
     expect(other).include({ code: 'BAD_DATA' });
   });
 
+  it('has values to predict where it is to measure values', async () => {
+    const rows = Array.from({ length: 12 }, (_, i) =>
+      JSON.stringify({ sentence: `s${i}`, label: 3 + (i % 3) }),
+    );
+    const trainFile = folder.write('stars.jsonl', rows.join('\n'));
+    const read = { trainFile, validationFile: trainFile, maxSteps: 2 };
+    const out = folder.file('stars');
+    const refused = await errorOf(vanillaTrain(options({ ...read, out })));
+    expect(refused.message).match(/stars.jsonl: integer labels must run from 0 .* or --metric pearson/);
+    const { metrics } = await vanillaTrain(options({ ...read, out, metric: 'pearson' }));
+    expect(Object.keys(metrics)).deep.equal(['pearson']);
+    const own = options({ adapter: out });
+    expect((await evaluate({ ...own, validationFile: trainFile })).metrics).deep.equal(metrics);
+  });
+
   it('takes labels by the names that were learned, and refuses a task that has them in another order', async () => {
     const names = ['contradiction', 'entailment', 'neutral'];
     const rows = (label: (i: number) => unknown) =>
@@ -156,7 +171,7 @@ describe('a training run', () => {
         evaluate({ ...options({ adapter, task: 'cb' }), validationFile: integers }),
       );
       expect(code).equal('BAD_OPTION');
-      expect(message).match(/^--task cb: what was trained has learned contradiction, entailment, neutral/);
+      expect(message).match(/^--task cb: .* has learned contradiction, entailment, neutral, in this order/);
     }
   });
 
@@ -229,7 +244,7 @@ describe('a training run', () => {
     const other = evaluate(options({ ...asked, labelNames: ['yes', 'no'] }));
     expect(await errorOf(other)).include({
       code: 'BAD_OPTION',
-      message: '--label-names: what was trained has learned no, yes, in this order',
+      message: `--label-names: ${out} has learned no, yes, in this order`,
     });
   });
 

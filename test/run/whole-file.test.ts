@@ -42,6 +42,23 @@ describe('files that belong together', () => {
     expect(readdirSync(scratch.folder)).to.have.length(3);
   });
 
+  it('are waited for by several who read them at once', async () => {
+    const temporary = 'a.00000000-0000-0000-0000-000000000000.tmp';
+    writeFileSync(scratch.path(temporary), 'new');
+    writeFileSync(scratch.path('.saving.json'), JSON.stringify([{ file: 'a', temporary }]));
+    await Promise.all(Array.from({ length: 4 }, () => whole(scratch.folder)));
+    expect(readdirSync(scratch.folder)).to.deep.equal(['a']);
+  });
+
+  it('are left alone where what lists them is not what this writes', async () => {
+    writeFileSync(scratch.path('a'), 'old');
+    for (const journal of ['', '[]', '[{"file":"../a","temporary":null}]', '[{"file":"a"}]']) {
+      writeFileSync(scratch.path('.saving.json'), journal);
+      expect(await scratch.failure(() => whole(scratch.folder))).to.match(/^IO .saving.json: /);
+      expect(readFileSync(scratch.path('a'), 'utf8')).to.equal('old');
+    }
+  });
+
   const [OLD, NEW] = ['["old a","old b","old c"]', '["new a",null,"new c"]'] as const;
   for (const side of ['before', 'after'])
     it(`are the old ones or the new ones where a process was killed ${side} any rename`, async () => {
