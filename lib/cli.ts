@@ -6,7 +6,7 @@ import { checkNeeded, checkPassedOn, meaningless, optionsOf, parsed } from './fl
 import { estimate } from './estimate.ts';
 import { evaluate, predict } from './evaluate.ts';
 import { generate } from './generate.ts';
-import type { Options } from './options.ts';
+import { type Options, settle } from './options.ts';
 import { diffPlans, inspectPlan, planDistances, type PlanReportOptions, reportPlan } from './plan-report.ts';
 import { pretrain } from './pretrain.ts';
 import { PredictionsFile } from './predictions-file.ts';
@@ -68,7 +68,7 @@ function command(name: Command, signal: AbortSignal): Program {
       return;
     }
     if (name === 'predict') {
-      const { out } = options;
+      const { out } = settle(options);
       const file = out === undefined ? undefined : await PredictionsFile.of(out, options);
       const lines = (await predict(options, run))
         .map((prediction) => `${JSON.stringify(prediction)}\n`)

@@ -90,7 +90,11 @@ async function inRounds(options: Options, settings: Settings, run: RunOptions): 
   const out = needed(settings, 'out');
   await makeFolder(out);
   checkVacant(out, 'estimate');
-  return alone(out, () => eachRound(options, settings, run));
+  return alone(out, () => {
+    // What a killed process has left there is whole only now.
+    checkVacant(out, 'estimate');
+    return eachRound(options, settings, run);
+  });
 }
 
 /** The cut before a round is as far on the way to the target as the round is among all. */

@@ -34,7 +34,7 @@ export async function goingOn(from: string, options: Options, { onNote }: RunOpt
     throw new LightPeftError('BAD_SCORES', `--from: ${from} is no estimate, it has no ${SCORES}`);
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
   const cut = cutAgain((await purposeOf(scores)).cut, options);
-  const again = lessOf(options, cut).map((name) => `${flagOf(name)} ${String(cut[name])}`);
+  const again = lessOf(options, cut).map((name) => `${flagOf(name)} ${String(cut[name]) || "''"}`);
   if (again.length > 0) onNote?.(`cuts as was estimated for: ${again.join(' ')}`);
   const info = await readInfoIfAny(from);
   if (!info) return { ...(given as Options), ...cut };

@@ -30,7 +30,6 @@ const TEXTS = 8;
 const ROUNDS = 7;
 
 async function opened(folder: string, model: string | undefined) {
-  await whole(folder);
   const adapter = await readLightAdapter(folder);
   const base = model ?? adapter.info.base;
   await whole(base);
@@ -156,7 +155,6 @@ export async function planDistances(
   { model }: PlanReportOptions = {},
 ): Promise<Record<Granularity, number>> {
   const first = await opened(a, model);
-  await whole(b);
   const second = await readLightAdapter(b);
   if (second.plan.fingerprint !== first.plan.fingerprint)
     throw new LightPeftError('BAD_PLAN', `${a} and ${b} were made for different bases`);

@@ -1,9 +1,16 @@
+import { existsSync } from 'node:fs';
 import { stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, extname, join } from 'node:path';
+import { LIGHT_PLAN, PEFT_CONFIG } from './adapter/files.ts';
+import { CONFIG } from './checkpoint/config.ts';
 import { LightPeftError } from './errors.ts';
 import type { Options } from './options.ts';
+import { SCORES } from './plan/estimate-file.ts';
 import { placeOf, savedSomewhere, makeFolder } from './result-folder.ts';
 import { ioError, writeWhole } from './whole-file.ts';
+
+/** What tells results of any kind. */
+const SIGNS = [PEFT_CONFIG, LIGHT_PLAN, SCORES, CONFIG];
 
 /** Of predictions, which may be written again. */
 const OWN = '.jsonl';
@@ -16,16 +23,16 @@ export class PredictionsFile {
   ) {}
 
   /** @throws {LightPeftError} BAD_OPTION: what is read would be written over; IO: nothing can be written there */
-  static async of(out: string, { input, adapter, model }: Partial<Options>): Promise<PredictionsFile> {
+  static async of(out: string, { input }: Partial<Options>): Promise<PredictionsFile> {
     const file = await placeOf(out);
     const found = await stat(file).catch(() => undefined);
     const lost = (what: string) => new LightPeftError('BAD_OPTION', `--out: ${out} is ${what}`);
     if (input !== undefined && file === (await placeOf(input))) throw lost('the input');
     if (found?.isDirectory()) throw lost('a folder');
-    const folders = [adapter, model].filter((folder) => folder !== undefined);
-    const read = await Promise.all(folders.map(placeOf));
-    if (found && extname(file) !== OWN && read.includes(dirname(file)))
-      throw lost(`a file of ${dirname(file)}, which is read`);
+    // A file of another name there could be taken for a result, or be one.
+    const holds = SIGNS.find((sign) => existsSync(join(dirname(file), sign)));
+    if (holds !== undefined && extname(file) !== OWN && (found?.isFile() ?? true))
+      throw lost(`beside ${holds}, and no ${OWN} file`);
     const isFile = found?.isFile() ?? true;
     if (isFile) await makeFolder(dirname(file));
     return new PredictionsFile(file, isFile);

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { lstat, mkdir, mkdtemp, readdir, realpath, rm, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, mkdtemp, readdir, realpath, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -92,6 +92,33 @@ export async function whole(folder: string): Promise<void> {
       const busy = error instanceof LightPeftError && error.code === 'BAD_OPTION';
       if (!busy || performance.now() - began > PATIENCE_MS) throw error;
     });
+}
+
+const MOST_READINGS = 10;
+
+/**
+ * What `read` makes of a folder's results, none of which was replaced meanwhile.
+ * @param sign the file that is written last
+ * @throws {LightPeftError} IO: they are replaced again and again; and what `read` throws
+ */
+export async function readWhole<T>(folder: string, sign: string, read: () => Promise<T>): Promise<T> {
+  const stampOf = () =>
+    stat(join(folder, sign)).then(
+      ({ ino, mtimeMs, ctimeMs }) => `${ino} ${mtimeMs} ${ctimeMs}`,
+      () => '',
+    );
+  for (let readings = 0; readings < MOST_READINGS; readings++) {
+    await whole(folder);
+    const before = await stampOf();
+    const steady = async () => !(await isBeingSaved(folder)) && (await stampOf()) === before;
+    try {
+      const found = await read();
+      if (await steady()) return found;
+    } catch (error) {
+      if (await steady()) throw error;
+    }
+  }
+  throw new LightPeftError('IO', `${folder}: its results are replaced again and again`);
 }
 
 /**

@@ -4,7 +4,7 @@ import type { Adapter } from './adapter/compensation.ts';
 import { cutAdapter, mergeAdapter } from './adapter/cut.ts';
 import { digestOf, layerCuts } from './adapter/delta.ts';
 import { MOMENT_ALONG, MOMENT_PARTS, momentsFile, readMoments } from './adapter/moments.ts';
-import { ranksOf } from './adapter/files.ts';
+import { PEFT_CONFIG, ranksOf } from './adapter/files.ts';
 import { readPeftAdapter } from './adapter/peft.ts';
 import type { Dataset } from './data/dataset.ts';
 import { isReordered, outputsFor, toldAs } from './data/labels.ts';
@@ -19,6 +19,7 @@ import { scoresOf } from './plan/estimators.ts';
 import { makePlan, type Plan } from './plan/plan.ts';
 import { planOptions } from './plan-options.ts';
 import { mended } from './reconstruction.ts';
+import { readWhole } from './result-folder.ts';
 import type { Start } from './training.ts';
 import { batchesIdentity, interruptedDelta } from './training-state.ts';
 import { startHead } from './task-head.ts';
@@ -87,6 +88,24 @@ const placeOf = (bench: Workbench) => {
   return (name: string) => modules.find((module) => module.name === name);
 };
 
+/** An estimate, and the adapter that was trained beside it. */
+const readFrom = (bench: Workbench, from: string) =>
+  readWhole(from, PEFT_CONFIG, async () => {
+    const { checkpoint, tokenizer, settings } = bench;
+    const { tensors: trained, info } = await readPeftAdapter(from, bench.family);
+    // The settings have these of it.
+    if (info && (info.r !== settings.loraR || info.alpha !== settings.loraAlpha))
+      throw new LightPeftError('BAD_SCORES', `--from: ${from} was replaced while files were read`);
+    const ranks = ranksOf(trained, from);
+    const estimate = await readEstimate(join(from, SCORES), {
+      fingerprint: checkpoint.fingerprint,
+      tokenizer: tokenizer.fingerprint,
+      spec: checkpoint.spec,
+      modules: bench.modulesOf((name) => ranks.get(name)),
+    });
+    return { trained, info, estimate };
+  });
+
 /**
  * @param masks whether what is left is estimated again
  * @param prefixCache MiB
@@ -99,7 +118,7 @@ export async function startSmaller(
 ): Promise<Smaller> {
   const { settings, checkpoint, model } = bench;
   const { rewind, carryMoments, threads } = settings;
-  const { tensors: trained, info } = await readPeftAdapter(from, bench.family);
+  const { trained, info, estimate } = await readFrom(bench, from);
   const kind = toldAs(data.labels);
   if (info && info.tells !== kind)
     throw new LightPeftError(
@@ -119,13 +138,6 @@ export async function startSmaller(
       'BAD_OPTION',
       `--from: ${from} has learned ${learned} ${learned === 1 ? 'value' : 'labels'}, and the data has ${outputsFor(data.labels)}`,
     );
-  const ranks = ranksOf(trained, from);
-  const estimate = await readEstimate(join(from, SCORES), {
-    fingerprint: checkpoint.fingerprint,
-    tokenizer: bench.tokenizer.fingerprint,
-    spec: checkpoint.spec,
-    modules: bench.modulesOf((name) => ranks.get(name)),
-  });
   // Where what is left is estimated again, the settings say what is measured then, not what to cut by now.
   const asked: Partial<Settings> = masks ? {} : settings;
   const by = {

@@ -41,8 +41,17 @@ async function movedAside(file: string, aside: string): Promise<(() => Promise<v
 
 /** In a folder whose files are being replaced by new ones, which are all written: which these are, in their order. */
 const JOURNAL = '.saving.json';
-const NAME = z.string().regex(/^[^/]+$/);
-const MOVES = z.array(z.strictObject({ file: NAME, temporary: NAME.nullable() })).min(1);
+const MOVES = z
+  .array(
+    z.strictObject({
+      file: z.string().regex(/^(?!\.{1,2}$)[^/]+$/),
+      temporary: z
+        .string()
+        .regex(/^[^/]+\.tmp$/)
+        .nullable(),
+    }),
+  )
+  .min(1);
 
 async function writeJournal(journal: string, moves: z.infer<typeof MOVES>): Promise<void> {
   const temporary = `${journal}.${randomUUID()}.tmp`;

@@ -4,7 +4,7 @@ import { readHeader, safetensorsFile, type Tensor } from '../checkpoint/safetens
 import { LightPeftError } from '../errors.ts';
 import type { NamedTensor } from '../native.ts';
 import { parsePlan, type Plan } from '../plan/plan.ts';
-import { makeFolder } from '../result-folder.ts';
+import { makeFolder, readWhole } from '../result-folder.ts';
 import { writeTogether } from '../whole-file.ts';
 import * as files from './files.ts';
 import { type BaseDelta, checkDelta, digestOf } from './delta.ts';
@@ -67,7 +67,10 @@ export async function writeLightAdapter(
 }
 
 /** @throws {LightPeftError} BAD_ADAPTER; BAD_PLAN: plan.json is malformed or was made for another base */
-export async function readLightAdapter(folder: string): Promise<LightAdapter> {
+export const readLightAdapter = (folder: string): Promise<LightAdapter> =>
+  readWhole(folder, files.LIGHT_PLAN, () => readAtOnce(folder));
+
+async function readAtOnce(folder: string): Promise<LightAdapter> {
   files.checkFolder(folder);
   if (!existsSync(join(folder, files.LIGHT_PLAN)))
     throw badAdapter(

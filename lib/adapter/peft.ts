@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { safetensorsFile, type Tensor } from '../checkpoint/safetensors.ts';
 import type { Family } from '../checkpoint/families.ts';
 import type { NamedTensor } from '../native.ts';
-import { makeFolder } from '../result-folder.ts';
+import { makeFolder, readWhole } from '../result-folder.ts';
 import { type WholeFile, writeTogether } from '../whole-file.ts';
 import * as files from './files.ts';
 import { badAdapter } from './files.ts';
@@ -209,7 +209,10 @@ function unprefixed(
  * Reads what this library or Python's PEFT wrote.
  * @throws {LightPeftError} BAD_ADAPTER: it cannot be read, or is not plain LoRA
  */
-export async function readPeftAdapter(folder: string, family: HeadNames): Promise<PeftAdapter> {
+export const readPeftAdapter = (folder: string, family: HeadNames): Promise<PeftAdapter> =>
+  readWhole(folder, files.PEFT_CONFIG, () => readAtOnce(folder, family));
+
+async function readAtOnce(folder: string, family: HeadNames): Promise<PeftAdapter> {
   const file = join(folder, files.PEFT_CONFIG);
   const config = await readConfig(file);
   const rank = lookup(config.rank_pattern, config.r, file);

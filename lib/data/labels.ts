@@ -156,6 +156,6 @@ export const encodeLabel = (
   return index;
 };
 
-/** The same names in another order, in which each would be taken for another. */
+/** Whether a name is at another place among others, where it would be taken for another. */
 export const isReordered = (a: readonly string[], b: readonly string[]): boolean =>
-  a.length === b.length && a.every((name) => b.includes(name)) && a.some((name, i) => name !== b[i]);
+  a.some((name, i) => b.includes(name) && b[i] !== name);

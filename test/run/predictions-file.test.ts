@@ -16,7 +16,7 @@ describe('a file of predictions', () => {
   afterEach(() => scratch.dispose());
 
   const write = async (name: string) => {
-    const read = { input: scratch.path('input.jsonl'), adapter: scratch.path('adapter') };
+    const read = { input: scratch.path('input.jsonl') };
     await (await PredictionsFile.of(scratch.path(name), read)).write('told\n');
   };
 
@@ -29,7 +29,13 @@ describe('a file of predictions', () => {
 
   it('replaces nothing that is read', async () => {
     symlinkSync(scratch.path('input.jsonl'), scratch.path('link.jsonl'));
-    for (const name of ['input.jsonl', 'link.jsonl', 'adapter/plan.json', 'adapter'])
+    for (const name of [
+      'input.jsonl',
+      'link.jsonl',
+      'adapter/plan.json',
+      'adapter/adapter_config.json',
+      'adapter',
+    ])
       expect(await scratch.failure(() => write(name)), name).match(/^BAD_OPTION --out: .* is /);
     for (const name of ['input.jsonl', 'adapter/plan.json'])
       expect(readFileSync(scratch.path(name), 'utf8')).equal('as it was');

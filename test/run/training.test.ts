@@ -166,6 +166,10 @@ describe('a training run', () => {
     await train(options({ trainFile: integers, validationFile: words, maxSteps: 2, from, out }));
     const { labels } = JSON.parse(String(folder.bytes('light-names', 'light_peft.json'))) as AdapterInfo;
     expect(labels).deep.equal(names);
+    const shared = evaluate(
+      options({ adapter: out, validationFile: integers, labelNames: ['neutral', 'a', 'b'] }),
+    );
+    expect(await errorOf(shared)).include({ code: 'BAD_OPTION' });
     for (const adapter of [from, out]) {
       const { code, message } = await errorOf(
         evaluate({ ...options({ adapter, task: 'cb' }), validationFile: integers }),

@@ -2,7 +2,7 @@ import { expect } from 'chai';
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { whole } from '../../lib/result-folder.ts';
+import { readWhole, whole } from '../../lib/result-folder.ts';
 import { type WholeFile, writeTogether } from '../../lib/whole-file.ts';
 import { Broken } from '../checkpoint/broken.ts';
 
@@ -50,9 +50,27 @@ describe('files that belong together', () => {
     expect(readdirSync(scratch.folder)).to.deep.equal(['a']);
   });
 
+  it('are read again where they were replaced meanwhile', async () => {
+    const read = () => names.map((name) => readFileSync(scratch.path(name), 'utf8'));
+    await writeTogether(files((name) => ['old ', name]));
+    let readings = 0;
+    const found = await readWhole(scratch.folder, 'c', async () => {
+      const first = read()[0]!;
+      if (readings++ === 0) await writeTogether(files((name) => ['new ', name]));
+      return [first, ...read().slice(1)];
+    });
+    expect([found, readings]).to.deep.equal([['new a', 'new b', 'new c'], 2]);
+  });
+
   it('are left alone where what lists them is not what this writes', async () => {
     writeFileSync(scratch.path('a'), 'old');
-    for (const journal of ['', '[]', '[{"file":"../a","temporary":null}]', '[{"file":"a"}]']) {
+    for (const journal of [
+      '',
+      '[]',
+      '[{"file":"../a","temporary":null}]',
+      '[{"file":"a","temporary":".."}]',
+      '[{"file":"a"}]',
+    ]) {
       writeFileSync(scratch.path('.saving.json'), journal);
       expect(await scratch.failure(() => whole(scratch.folder))).to.match(/^IO .saving.json: /);
       expect(readFileSync(scratch.path('a'), 'utf8')).to.equal('old');
