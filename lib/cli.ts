@@ -116,6 +116,8 @@ function planCommand(): Program {
         : await diffPlans(a, b, options);
       process.stdout.write(`${found}\n`);
     });
+  // Which the others have taken over.
+  for (const one of plan.commands) one.allowExcessArguments(false);
   return plan;
 }
 

@@ -114,10 +114,21 @@ async function eachRound(options: Options, settings: Settings, run: RunOptions):
     const before = from === undefined ? {} : shareOfCut(settings, (round - 1) / rounds);
     const all = from === undefined ? own : { ...(await following(own, from, run)), from, ...before };
     const next = settle({ ...own, ...shareOfCut(settings, round / rounds) });
-    const report = await runTraining(all, run, phaseFor(next, cutOf(options)), {
-      held: folder === out,
-      anew: !resume,
-    });
+    const phase = phaseFor(next, cutOf(options));
+    const first: typeof phase = {
+      ...phase,
+      // Only now is what an earlier run has left of no more use.
+      async begin(...given) {
+        const start = await phase.begin(...given);
+        await begun(start.session, async () => {
+          await beginAnew(1);
+          await done.write();
+        });
+        return start;
+      },
+    };
+    const starts = round === 1 && !resume;
+    const report = await runTraining(all, run, starts ? first : phase, { held: folder === out });
     seconds += report.seconds;
     if (round === rounds) {
       await done.remove();

@@ -44,12 +44,12 @@ export async function generate(options: Options, run: RunOptions = {}): Promise<
     throw new LightPeftError('BAD_OPTION', '--sample and --beams exclude each other');
   using bench = await Workbench.open(settings, run);
   const { spec, folder } = bench.checkpoint;
-  const encoded = await bench.tokenizer.encode(
-    prompts.map((prompt): [string] => [prompt]),
-    { maxLength: spec.maxLength },
-  );
   // A prompt does not end yet, whatever its tokenizer ends texts with.
   const { after } = await bench.tokenizer.frame();
+  const encoded = await bench.tokenizer.encode(
+    prompts.map((prompt): [string] => [prompt]),
+    { maxLength: spec.maxLength + after.length },
+  );
   const ids = encoded.map((tokens) => [...tokens.ids.subarray(0, tokens.ids.length - after.length)]);
   const longest = Math.max(...ids.map(({ length }) => length));
   if (longest + settings.maxNewTokens > spec.maxLength)

@@ -1,12 +1,13 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { PEFT_CONFIG } from './adapter/files.ts';
 import { type AdapterInfo, readInfoIfAny } from './adapter/info.ts';
 import { readsAgain, saysAll } from './data/reading.ts';
 import { LightPeftError } from './errors.ts';
 import { type Cut, flagOf, type Options, type Reads } from './options.ts';
 import { cutAgain } from './plan-options.ts';
 import { purposeOf, SCORES } from './plan/estimate-file.ts';
-import { whole } from './result-folder.ts';
+import { readWhole, whole } from './result-folder.ts';
 import type { RunOptions } from './run.ts';
 
 /** How the texts of an estimate were read, and by which names its head has learned their labels, but for what options say. */
@@ -28,15 +29,18 @@ const lessOf = (options: Options, cut: Cut): (keyof Cut)[] =>
  */
 export async function goingOn(from: string, options: Options, { onNote }: RunOptions): Promise<Options> {
   if (!existsSync(from)) throw new LightPeftError('BAD_SCORES', `--from: ${from}: no such folder`);
-  await whole(from);
   const scores = join(from, SCORES);
+  await whole(from);
   if (!existsSync(scores))
     throw new LightPeftError('BAD_SCORES', `--from: ${from} is no estimate, it has no ${SCORES}`);
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
-  const cut = cutAgain((await purposeOf(scores)).cut, options);
+  const { purpose, info } = await readWhole(from, PEFT_CONFIG, async () => ({
+    purpose: await purposeOf(scores),
+    info: await readInfoIfAny(from),
+  }));
+  const cut = cutAgain(purpose.cut, options);
   const again = lessOf(options, cut).map((name) => `${flagOf(name)} ${String(cut[name]) || "''"}`);
   if (again.length > 0) onNote?.(`cuts as was estimated for: ${again.join(' ')}`);
-  const info = await readInfoIfAny(from);
   if (!info) return { ...(given as Options), ...cut };
   const { maxLength, docStride, r, alpha, targetModules } = info;
   const lengths = { maxLength, ...(docStride !== undefined && { docStride }) };

@@ -33,6 +33,7 @@ function labelsOf(
   info?: AdapterInfo | null,
 ): LabelSet {
   const asked = bench.reading.labels;
+  const { labelNames, task } = bench.settings;
   const { told } = bench.checkpoint.spec;
   if (told === 'spans')
     return { kind: 'spans', unanswerable: (info ?? bench.checkpoint.trained).unanswerable ?? false };
@@ -48,11 +49,10 @@ function labelsOf(
     if (count !== outputs)
       throw new LightPeftError(
         'BAD_OPTION',
-        `the task tells ${count === 1 ? 'a value' : `${count} labels apart`}, and what was trained ${outputs === 1 ? 'a value' : outputs}`,
+        `${task ? 'the task' : labelNames ? '--label-names' : '--metric'} tells ${count === 1 ? 'a value' : `${count} labels apart`}, and what was trained ${outputs === 1 ? 'a value' : outputs}`,
       );
   }
   if (outputs === 1 && told === 'classes') return { kind: 'regression' };
-  const { labelNames, task } = bench.settings;
   const said = asked && 'names' in asked ? asked.names : undefined;
   if (said && names && isReordered(said, names))
     throw new LightPeftError(

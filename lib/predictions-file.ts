@@ -1,16 +1,16 @@
 import { existsSync } from 'node:fs';
 import { stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, extname, join } from 'node:path';
-import { LIGHT_PLAN, PEFT_CONFIG } from './adapter/files.ts';
-import { CONFIG } from './checkpoint/config.ts';
+import { LIGHT_TENSORS, PEFT_TENSORS } from './adapter/files.ts';
 import { LightPeftError } from './errors.ts';
 import type { Options } from './options.ts';
 import { SCORES } from './plan/estimate-file.ts';
+import { STATE } from './training-state.ts';
 import { placeOf, savedSomewhere, makeFolder } from './result-folder.ts';
 import { ioError, writeWhole } from './whole-file.ts';
 
 /** What tells results of any kind. */
-const SIGNS = [PEFT_CONFIG, LIGHT_PLAN, SCORES, CONFIG];
+const SIGNS = [PEFT_TENSORS, LIGHT_TENSORS, SCORES, STATE, 'model.safetensors', 'tokenizer.json'];
 
 /** Of predictions, which may be written again. */
 const OWN = '.jsonl';

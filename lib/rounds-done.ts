@@ -35,11 +35,7 @@ export class RoundsDone {
     const data = createHash('sha256').update(await readFile(needed(settings, 'trainFile')).catch(() => ''));
     const identity = { ...optionsIdentity(settings), data: data.digest('hex') };
     const bad = (why: string) => new LightPeftError('BAD_STATE', `${file}: ${why}`);
-    if (!settings.resume) {
-      const begun = new RoundsDone(file, identity, 0);
-      await begun.write();
-      return begun;
-    }
+    if (!settings.resume) return new RoundsDone(file, identity, 0);
     const text = await readFile(file, 'utf8').catch(() => 'null');
     const known = SCHEMA.safeParse(parsed(text));
     if (!known.success)
@@ -53,7 +49,8 @@ export class RoundsDone {
     return new RoundsDone(file, identity, known.data.count);
   }
 
-  private write(): Promise<void> {
+  /** Takes note of those that are over. */
+  write(): Promise<void> {
     return writeWhole(this.file, [JSON.stringify({ identity: this.identity, count: this.count })]);
   }
 

@@ -88,7 +88,7 @@ const placeOf = (bench: Workbench) => {
   return (name: string) => modules.find((module) => module.name === name);
 };
 
-/** An estimate, and the adapter that was trained beside it. */
+/** An estimate, the adapter that was trained beside it, and its optimizer's moments where these go on. */
 const readFrom = (bench: Workbench, from: string) =>
   readWhole(from, PEFT_CONFIG, async () => {
     const { checkpoint, tokenizer, settings } = bench;
@@ -103,7 +103,7 @@ const readFrom = (bench: Workbench, from: string) =>
       spec: checkpoint.spec,
       modules: bench.modulesOf((name) => ranks.get(name)),
     });
-    return { trained, info, estimate };
+    return { trained, info, estimate, moments: settings.carryMoments ? await readMoments(from) : undefined };
   });
 
 /**
@@ -117,8 +117,8 @@ export async function startSmaller(
   { masks = false, prefixCache = 0 } = {},
 ): Promise<Smaller> {
   const { settings, checkpoint, model } = bench;
-  const { rewind, carryMoments, threads } = settings;
-  const { trained, info, estimate } = await readFrom(bench, from);
+  const { rewind, threads } = settings;
+  const { trained, info, estimate, moments } = await readFrom(bench, from);
   const kind = toldAs(data.labels);
   if (info && info.tells !== kind)
     throw new LightPeftError(
@@ -156,7 +156,6 @@ export async function startSmaller(
   const cut = (whole: Adapter, along?: Parameters<typeof cutAdapter>[5]) =>
     cutAdapter(whole, plan, checkpoint.spec, placeOf(bench), scales, along);
   const tensors = cut(adapter);
-  const moments = carryMoments ? await readMoments(from) : undefined;
   const optimizerSteps = moments?.steps ?? 0;
   // Where what is left is estimated again, it is scored as it learned before.
   const rate = masks ? 1 : (settings.adapterLr ?? usualRate(adapter, tensors));

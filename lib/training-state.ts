@@ -169,7 +169,7 @@ export class TrainingState {
       const tensors = Object.fromEntries(await readBytes(this.file));
       const position = POSITION.parse(JSON.parse(metadata['position'] ?? ''));
       this.deltaIsThere = true;
-      this.keeps = metadata['keeps'] === 'true';
+      this.keeps = metadata['keeps'] !== 'false';
       return { position, state: { stepsDone: position.step, tensors } };
     } catch (error) {
       if (error instanceof LightPeftError && error.code === 'BAD_STATE') throw error;

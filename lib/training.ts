@@ -101,13 +101,12 @@ const STOPS: readonly string[] = ['ABORTED', 'NOT_FINITE'];
  * Trains what `phase` sets up, saves and evaluates it. A run that is aborted leaves its state in `out`, to go on from
  * with `resume`, and what it has learned so far.
  * @param held whether the caller sees to it that no other run writes to `out`
- * @param anew whether what an earlier run has left is of no use, as this is a part of another
  */
 export async function runTraining<S extends Start>(
   options: Options,
   run: RunOptions,
   phase: Phase<S>,
-  { held = false, anew = false } = {},
+  { held = false } = {},
 ): Promise<Report> {
   const settings = settle(options);
   const out = needed(settings, 'out');
@@ -130,7 +129,7 @@ export async function runTraining<S extends Start>(
   const work = async () => {
     // Another run may have ended there while the files were read.
     await checkPlace();
-    return trained(bench, run, phase, { out, train, validation, anew });
+    return trained(bench, run, phase, { out, train, validation });
   };
   return await (held ? work() : alone(out, work));
 }
@@ -140,12 +139,7 @@ async function trained<S extends Start>(
   bench: Workbench,
   run: RunOptions,
   phase: Phase<S>,
-  {
-    out,
-    train,
-    validation,
-    anew,
-  }: { out: string; train: Dataset; validation?: Dataset | undefined; anew: boolean },
+  { out, train, validation }: { out: string; train: Dataset; validation: Dataset | undefined },
 ): Promise<Report> {
   const { settings } = bench;
   const start = await phase.begin(bench, train, run);
@@ -156,8 +150,8 @@ async function trained<S extends Start>(
   };
   const state = new TrainingState(out, identity, start.delta);
   const from = settings.resume ? await resume(state, session) : undefined;
-  if (anew) await state.remove();
-  if (!from) state.keeps = existsSync(join(out, SIGNS[phase.writes])) && (await state.keptAnother());
+  const sign = SIGNS[settings.peft === 'none' ? 'model' : phase.writes];
+  if (!from) state.keeps = existsSync(join(out, sign)) && (await state.keptAnother());
   if (from) bench.note(`goes on from step ${from.step}`);
   else if (state.exists) bench.note(`starts anew; --resume would go on with the run that ${out} holds`);
   else if (state.keeps) bench.note(`what ${out} holds is replaced when this has ended`);

@@ -156,6 +156,13 @@ export const encodeLabel = (
   return index;
 };
 
+/** Whether names are their own places: what they name has no name. */
+const isPlain = (names: readonly string[]): boolean => names.every((name, i) => name === String(i));
+
 /** Whether a name is at another place among others, where it would be taken for another. */
-export const isReordered = (a: readonly string[], b: readonly string[]): boolean =>
-  a.some((name, i) => b.includes(name) && b[i] !== name);
+export function isReordered(a: readonly string[], b: readonly string[]): boolean {
+  const moved = a.some((name, i) => b.includes(name) && b[i] !== name);
+  // Those of places may be called by numbers that begin with another.
+  if (isPlain(a) || isPlain(b)) return moved && a.length === b.length && a.every((name) => b.includes(name));
+  return moved;
+}

@@ -117,7 +117,7 @@ export function readingOf(settings: Said): Reading {
   const text = settings.textColumns as Columns['text'] | undefined;
   const named: LabelSet | undefined = settings.labelNames
     ? { kind: 'classes', names: settings.labelNames }
-    : isOfValues(settings.metric)
+    : isOfValues(settings.metric) && task === undefined
       ? { kind: 'regression' }
       : undefined;
   const choices = settings.choiceColumns?.map((column): Template => {

@@ -1,5 +1,11 @@
 import { expect } from 'chai';
-import { encodeLabel, inferLabels, isUnlabelled, type WholeLabels } from '../../lib/data/labels.ts';
+import {
+  encodeLabel,
+  inferLabels,
+  isReordered,
+  isUnlabelled,
+  type WholeLabels,
+} from '../../lib/data/labels.ts';
 import { failure } from './files.ts';
 
 type Label = string | number | null;
@@ -55,6 +61,21 @@ describe('label sets', () => {
     expect(await refusal(Array.from({ length: 30 }, (_, i) => i + 1))).to.match(
       /, 20, … \(30 in all\); give/,
     );
+  });
+});
+
+describe('names in another order', () => {
+  it('are those of which one is at another place, but for mere numbers that others begin at another', () => {
+    const cases: [string[], string[], boolean][] = [
+      [['a', 'b'], ['a', 'b'], false],
+      [['a', 'b', 'c'], ['b', 'a', 'd'], true],
+      [['a', 'b'], ['a', 'b', 'c'], false],
+      [['a', 'b'], ['0', '1'], false],
+      [['1', '2', '3'], ['0', '1', '2'], false],
+      [['1', '0'], ['0', '1'], true],
+    ];
+    for (const [a, b, reordered] of cases)
+      expect(isReordered(a, b), `${a.join()} ${b.join()}`).to.equal(reordered);
   });
 });
 

@@ -95,6 +95,13 @@ describe('the command line', () => {
     folder.write(name, all.map((row) => `${JSON.stringify(row)}\n`).join(''));
 
   const refusals: [what: string, code: string, says: RegExp, args: () => string[]][] = [
+    ['a third plan', 'BAD_OPTION', /too many arguments for 'diff'/, () => ['plan', 'diff', 'a', 'b', 'c']],
+    [
+      'no such thing of plans',
+      'BAD_OPTION',
+      /plan: inspect an adapter, or diff two/,
+      () => ['plan', 'show', 'a'],
+    ],
     ['no command', 'BAD_OPTION', /a command is needed: estimate, train, /, () => []],
     ['an unknown command', 'BAD_OPTION', /unknown command 'tran'.*Did you mean train/, () => ['tran']],
     [

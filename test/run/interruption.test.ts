@@ -71,6 +71,12 @@ describe('a run that may be stopped', () => {
     const message = await stopAt(5, (run) => vanillaTrain(options({ out, seed: 2 }), run));
     expect(message).match(/finished has what it had before; --resume goes on from step \d+$/);
     expect(folder.bytes('finished', PEFT_TENSORS).equals(before)).equal(true);
+    const model = options({ out: folder.file('finished-model'), peft: 'none', maxSteps: 8 });
+    await vanillaTrain(model);
+    const weights = folder.bytes('finished-model', 'model.safetensors');
+    const other = await stopAt(3, (run) => vanillaTrain({ ...model, seed: 2 }, run));
+    expect(other).match(/finished-model has what it had before/);
+    expect(folder.bytes('finished-model', 'model.safetensors').equals(weights)).equal(true);
   });
 
   it('that was resumed and stopped again leaves what it has learned by then', async () => {
@@ -103,6 +109,9 @@ describe('a run that may be stopped', () => {
     await stopAt(3, (run) => estimate(options({ out, maxSteps: 8, targetParameters: 0.4 }), run));
     const rounds = options({ out, maxSteps: 8, rounds: 2, targetParameters: 0.3 });
     await stopAt(3, (run) => estimate(rounds, run));
+    // What fails before it begins takes nothing away.
+    const wrong = { ...rounds, validationFile: folder.file('nowhere.jsonl') };
+    expect(await errorOf(estimate(wrong))).include({ code: 'BAD_DATA' });
     await estimate({ ...rounds, resume: true });
     expect(existsSync(join(out, 'scores.safetensors'))).equal(true);
   });

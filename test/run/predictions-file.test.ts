@@ -10,7 +10,12 @@ describe('a file of predictions', () => {
   beforeEach(() => {
     scratch = new Broken();
     mkdirSync(scratch.path('adapter'));
-    for (const name of ['input.jsonl', 'adapter/plan.json', 'adapter/told.jsonl'])
+    for (const name of [
+      'input.jsonl',
+      'adapter/plan.json',
+      'adapter/light_adapter.safetensors',
+      'adapter/told.jsonl',
+    ])
       writeFileSync(scratch.path(name), 'as it was');
   });
   afterEach(() => scratch.dispose());
@@ -43,6 +48,7 @@ describe('a file of predictions', () => {
 
   it('may be beside what else lies where the process is', async () => {
     writeFileSync(scratch.path('old.txt'), 'old');
+    writeFileSync(scratch.path('config.json'), '{}');
     const before = process.cwd();
     process.chdir(scratch.folder);
     try {

@@ -223,6 +223,8 @@ describe('what is wrong is refused before it is used', () => {
     const metric = options({ out: folder.file('never'), metric: 'pearson', labelNames: ['0', '1'] });
     expect(await errorOf(vanillaTrain(metric))).include({ code: 'BAD_OPTION' });
     expect(await errorOf(vanillaTrain({ ...metric, task: 'stsb', metric: 'accuracy' }))).property('code');
+    const named = options({ out: folder.file('never'), metric: 'pearson', task: 'sst2' });
+    expect(await errorOf(vanillaTrain(named))).include({ code: 'BAD_OPTION' });
   });
 
   it("labels in another order than the estimate's", async () => {
