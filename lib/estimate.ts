@@ -97,6 +97,14 @@ async function inRounds(options: Options, settings: Settings, run: RunOptions): 
   });
 }
 
+const beginningWith =
+  (phase: Phase<Estimation>, work: () => Promise<void>): Phase<Estimation>['begin'] =>
+  async (...given) => {
+    const start = await phase.begin(...given);
+    await begun(start.session, work);
+    return start;
+  };
+
 /** The cut before a round is as far on the way to the target as the round is among all. */
 async function eachRound(options: Options, settings: Settings, run: RunOptions): Promise<Report> {
   const out = needed(settings, 'out');
@@ -115,20 +123,13 @@ async function eachRound(options: Options, settings: Settings, run: RunOptions):
     const all = from === undefined ? own : { ...(await following(own, from, run)), from, ...before };
     const next = settle({ ...own, ...shareOfCut(settings, round / rounds) });
     const phase = phaseFor(next, cutOf(options));
-    const first: typeof phase = {
-      ...phase,
-      // Only now is what an earlier run has left of no more use.
-      async begin(...given) {
-        const start = await phase.begin(...given);
-        await begun(start.session, async () => {
-          await beginAnew(1);
-          await done.write();
-        });
-        return start;
-      },
+    // Only once it begins is what an earlier run has left of no more use.
+    const begins = async () => {
+      await beginAnew(1);
+      await done.write();
     };
-    const starts = round === 1 && !resume;
-    const report = await runTraining(all, run, starts ? first : phase, { held: folder === out });
+    const of = round === 1 && !resume ? { ...phase, begin: beginningWith(phase, begins) } : phase;
+    const report = await runTraining(all, run, of, { held: folder === out });
     seconds += report.seconds;
     if (round === rounds) {
       await done.remove();

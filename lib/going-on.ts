@@ -7,7 +7,7 @@ import { LightPeftError } from './errors.ts';
 import { type Cut, flagOf, type Options, type Reads } from './options.ts';
 import { cutAgain } from './plan-options.ts';
 import { purposeOf, SCORES } from './plan/estimate-file.ts';
-import { readWhole, whole } from './result-folder.ts';
+import { readWhole } from './result-folder.ts';
 import type { RunOptions } from './run.ts';
 
 /** How the texts of an estimate were read, and by which names its head has learned their labels, but for what options say. */
@@ -30,14 +30,13 @@ const lessOf = (options: Options, cut: Cut): (keyof Cut)[] =>
 export async function goingOn(from: string, options: Options, { onNote }: RunOptions): Promise<Options> {
   if (!existsSync(from)) throw new LightPeftError('BAD_SCORES', `--from: ${from}: no such folder`);
   const scores = join(from, SCORES);
-  await whole(from);
-  if (!existsSync(scores))
-    throw new LightPeftError('BAD_SCORES', `--from: ${from} is no estimate, it has no ${SCORES}`);
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
   const { purpose, info } = await readWhole(from, PEFT_CONFIG, async () => ({
     purpose: await purposeOf(scores),
     info: await readInfoIfAny(from),
   }));
+  if (!existsSync(scores))
+    throw new LightPeftError('BAD_SCORES', `--from: ${from} is no estimate, it has no ${SCORES}`);
   const cut = cutAgain(purpose.cut, options);
   const again = lessOf(options, cut).map((name) => `${flagOf(name)} ${String(cut[name]) || "''"}`);
   if (again.length > 0) onNote?.(`cuts as was estimated for: ${again.join(' ')}`);

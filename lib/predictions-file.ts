@@ -9,8 +9,8 @@ import { STATE } from './training-state.ts';
 import { placeOf, savedSomewhere, makeFolder } from './result-folder.ts';
 import { ioError, writeWhole } from './whole-file.ts';
 
-/** What tells results of any kind. */
-const SIGNS = [PEFT_TENSORS, LIGHT_TENSORS, SCORES, STATE, 'model.safetensors', 'tokenizer.json'];
+/** Files of which every folder of results or of a model has one. */
+const RESULTS = [PEFT_TENSORS, LIGHT_TENSORS, SCORES, STATE, 'model.safetensors', 'tokenizer.json'];
 
 /** Of predictions, which may be written again. */
 const OWN = '.jsonl';
@@ -30,7 +30,7 @@ export class PredictionsFile {
     if (input !== undefined && file === (await placeOf(input))) throw lost('the input');
     if (found?.isDirectory()) throw lost('a folder');
     // A file of another name there could be taken for a result, or be one.
-    const holds = SIGNS.find((sign) => existsSync(join(dirname(file), sign)));
+    const holds = RESULTS.find((name) => existsSync(join(dirname(file), name)));
     if (holds !== undefined && extname(file) !== OWN && (found?.isFile() ?? true))
       throw lost(`beside ${holds}, and no ${OWN} file`);
     const isFile = found?.isFile() ?? true;

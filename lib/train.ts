@@ -49,9 +49,12 @@ const VANILLA: Phase = {
   savesUnfinished: true,
 };
 
+/** The base itself. */
+const WHOLE: Phase = { ...VANILLA, writes: 'model' };
+
 /** Fine-tunes LoRA on the whole base, or the base itself; writes a Hugging Face PEFT adapter, or a model. */
 export const vanillaTrain = (options: Options, run: RunOptions = {}): Promise<Report> =>
-  runTraining(options, run, VANILLA);
+  runTraining(options, run, options.peft === 'none' ? WHOLE : VANILLA);
 
 /** Of a long run. */
 const FREEZE_TAIL = 0.1;

@@ -112,7 +112,7 @@ export async function runTraining<S extends Start>(
   const out = needed(settings, 'out');
   const trainFile = needed(settings, 'trainFile');
   const checkPlace = async () => {
-    if (settings.peft === 'none') await checkModelPlace(settings.model, out);
+    if (phase.writes === 'model') await checkModelPlace(settings.model, out);
     else checkVacant(out, phase.writes);
   };
   await checkPlace();
@@ -150,8 +150,7 @@ async function trained<S extends Start>(
   };
   const state = new TrainingState(out, identity, start.delta);
   const from = settings.resume ? await resume(state, session) : undefined;
-  const sign = SIGNS[settings.peft === 'none' ? 'model' : phase.writes];
-  if (!from) state.keeps = existsSync(join(out, sign)) && (await state.keptAnother());
+  if (!from) state.keeps = existsSync(join(out, SIGNS[phase.writes])) && (await state.keptAnother());
   if (from) bench.note(`goes on from step ${from.step}`);
   else if (state.exists) bench.note(`starts anew; --resume would go on with the run that ${out} holds`);
   else if (state.keeps) bench.note(`what ${out} holds is replaced when this has ended`);
